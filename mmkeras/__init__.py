@@ -1,0 +1,24 @@
+"""mmkeras: train, judge and ship Keras models over tables of text, pictures and sound.
+
+The flow, which is also the tree:
+
+    manifest.py       rows         CSV, Parquet, DataFrame -> typed columns, paths, splits, missing cells
+    dataset.py        cells        read a file -> its canonical bytes         <- a serving client starts here
+    preprocessing.py  features     {column: {feature: fixed-shape tensor, "present": 0 or 1}}
+    dataset.py        batches      cache -> shuffle -> augment (training only) -> batch -> prefetch
+    model.py          encodings    {column: Encoding(vector, tokens, mask, present)}
+                      fused        Fused(vector, weights)
+                      predictions  {target: tensor}
+    train.py -> evaluate.py, predict.py
+    export.py         SavedModel:  answers = heads(model(preprocessing(cells)))
+
+Add a kind of column in `modalities/`, a way to join columns in `fusions/`, a task in `heads/`:
+the file's name is the value of `type:` in the config.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+# TensorFlow reads this once, when it is imported: without it a dozen lines about CPU features precede every answer.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

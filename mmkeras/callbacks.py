@@ -1,0 +1,143 @@
+"""Keras callbacks of a training: checkpoints that can be continued, progress, a stop with a reason."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mmkeras.terminal import progress, say
+
+FOLLOWED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes all that a training needs to go on after every epoch: variables, optimizer, best weights, patience.
+
+    It comes last in the list, after the callbacks that it follows.
+
+    Args:
+        folder: Where the newest checkpoint lies.
+        early_stopping: Its patience and best weights are saved too.
+        plateau: Its patience is saved too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        early_stopping: keras.callbacks.EarlyStopping,
+        plateau: keras.callbacks.ReduceLROnPlateau,
+    ):
+        super().__init__()
+        self.folder = folder
+        self.early_stopping = early_stopping
+        self.followed = {"early_stopping": early_stopping, "plateau": plateau}
+        self.history: dict[str, list[float]] = {}
+        self.next_epoch = 0
+        self.has_stopped = False
+        self._best: list[np.ndarray] | None = None
+        self._states: dict[str, dict[str, Any]] = {}
+
+    def restore(self, model: keras.Model) -> None:
+        """Sets a compiled model to the newest checkpoint, if there is one."""
+        paths = sorted(self.folder.glob("epoch-*.npz"))
+        if not paths:
+            return
+        with np.load(paths[-1], allow_pickle=False) as saved:
+            state = json.loads(str(saved["state"]))
+            for i, variable in enumerate(self._variables(model)):
+                variable.assign(saved[f"variable_{i}"])
+            self._best = [saved[f"best_{i}"] for i in range(len(model.weights))]
+        self.history, self.next_epoch, self.has_stopped = state["history"], state["next_epoch"], state["has_stopped"]
+        self._states = state["callbacks"]
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        for name, state in self._states.items():
+            for key, value in state.items():
+                setattr(self.followed[name], key, value)
+        self.early_stopping.best_weights = self._best
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self.next_epoch, self.has_stopped = epoch + 1, bool(self.model.stop_training)
+        self._save()
+
+    def best_weights(self) -> list[np.ndarray]:
+        """Of the epoch with the lowest validation loss."""
+        return self.early_stopping.best_weights or self._best
+
+    def _save(self) -> None:
+        state = {
+            "history": self.history,
+            "next_epoch": self.next_epoch,
+            "has_stopped": self.has_stopped,
+            "callbacks": {name: _state(callback) for name, callback in self.followed.items()},
+        }
+        arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables(self.model))}
+        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.early_stopping.best_weights)}
+        self.folder.mkdir(exist_ok=True)
+        older = list(self.folder.glob("epoch-*.npz"))
+        path = self.folder / f"epoch-{self.next_epoch:05d}.npz"
+        with open(path.with_suffix(".part"), "wb") as file:
+            np.savez(file, state=np.array(json.dumps(state)), **arrays)
+        os.replace(path.with_suffix(".part"), path)
+        for old in older:
+            old.unlink(missing_ok=True)
+
+    @staticmethod
+    def _variables(model: keras.Model) -> list[keras.Variable]:
+        """Weights, moving statistics, dropout's random state, and the optimizer's."""
+        return [*model.variables, *model.optimizer.variables]
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar while an epoch runs, a line when it has ended."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int):
+        super().__init__()
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.lowest = math.inf
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter()
+        self.bar = progress(f"epoch {epoch + 1}/{self.epochs}", self.steps_per_epoch)
+        self.advance = self.bar.__enter__()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.advance(1)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.bar.__exit__(None, None, None)
+        logs = dict(logs or {})
+        is_best = logs["val_loss"] < self.lowest
+        self.lowest = min(self.lowest, logs["val_loss"])
+        figures = "  ".join(f"{name.replace('val_', 'valid ')} {logs[name]:.3f}" for name in _shown(logs))
+        seconds = time.perf_counter() - self.started
+        say(f"epoch {epoch + 1:3d}/{self.epochs}  {figures}  {seconds:.1f} s{'  best' if is_best else ''}")
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is no number, and says what usually helps."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if logs and not math.isfinite(logs["loss"]):
+            raise ValueError(
+                f"training: the loss became {logs['loss']} at step {batch + 1} of an epoch; expected a finite number; "
+                "try a lower train.learning_rate (a tenth), and look for extreme values in the table"
+            )
+
+
+def _state(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    values = {key: getattr(callback, key) for key in FOLLOWED if hasattr(callback, key)}
+    return {key: value if isinstance(value, int) or value is None else float(value) for key, value in values.items()}
+
+
+def _shown(logs: dict[str, Any]) -> list[str]:
+    return [name for name in sorted(logs, key=lambda name: name.startswith("val_")) if name != "learning_rate"]

@@ -1,0 +1,290 @@
+"""The contracts that every modality, fusion and head keeps, and `find`, which turns a config's `type:` into a class."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import pandas as pd
+    import tensorflow as tf
+    from matplotlib.axes import Axes
+
+
+Kind = Literal["modality", "fusion", "head"]
+FOLDERS: dict[str, str] = {"modality": "modalities", "fusion": "fusions", "head": "heads"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a modality makes of one column.
+
+    Attributes:
+        vector: (B, D) float32.
+        tokens: (B, T, D) float32: the parts of the cell in order (word pieces, image patches, moments).
+        mask: (B, T) float32, 1 where a token is real and 0 where it is padding.
+        present: (B,) float32, 1 where the cell is there and 0 where it is missing.
+    """
+
+    vector: keras.KerasTensor
+    tokens: keras.KerasTensor
+    mask: keras.KerasTensor
+    present: keras.KerasTensor
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What a fusion makes of all columns.
+
+    Attributes:
+        vector: (B, D) float32.
+        weights: (B, M) float32, how much each column (in sorted order) counted; None where a fusion has no such figure.
+    """
+
+    vector: keras.KerasTensor
+    weights: keras.KerasTensor | None = None
+
+
+def fitted(default: Any = None) -> Any:
+    """A field that `adapt` fills from the training rows; it is saved with a run but is no part of the configuration."""
+    return Field(default, repr=False, json_schema_extra={"fitted": True})
+
+
+def tunable(default: Any, **limits: Any) -> Any:
+    """A field that only `encode` or `augment` reads: features made before it changed are still good."""
+    return Field(default, json_schema_extra={"tunable": True}, **limits)
+
+
+class Component(BaseModel):
+    """A frozen set of fields: the configuration and, after `adapt`, what was learned from the training rows.
+
+    Its JSON (`model_dump_json`, read back by `build`) holds everything that is needed to do the same again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The value of `type:` in a config: the file's name, or a dotted path for a class from outside."""
+        return cls.__module__.removeprefix(f"mmkeras.{FOLDERS[cls.kind]}.")
+
+    @classmethod
+    def fitted_fields(cls) -> set[str]:
+        """The names of the fields that `adapt` fills."""
+        return cls._marked("fitted")
+
+    @classmethod
+    def tunable_fields(cls) -> set[str]:
+        """The names of the fields that features do not depend on."""
+        return cls._marked("tunable")
+
+    @classmethod
+    def _marked(cls, mark: str) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if (field.json_schema_extra or {}).get(mark)}
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration alone, all defaults visible, as a config file holds it."""
+        return self.model_dump(mode="json", exclude=self.fitted_fields())
+
+    @model_serializer(mode="wrap")
+    def _with_type(self, handler: Any) -> dict[str, Any]:
+        return {"type": self.type_name(), **handler(self)}
+
+
+class Modality(Component):
+    """One kind of column: how its cells are read, preprocessed, augmented and encoded.
+
+    A subclass states its contract in its module's docstring: cell, features, encoding.
+    """
+
+    kind: ClassVar[Kind] = "modality"
+    from_file: ClassVar[bool] = True
+    """Whether a cell of the table is a path (sound, pictures) or the value itself (text)."""
+
+    def read(self, value: str) -> str | bytes:
+        """Reads a table's cell, not empty, as its canonical form, which is what a serving client sends.
+
+        Args:
+            value: An absolute path where `from_file`, else the cell's text.
+
+        Raises:
+            ValueError: The file cannot be used; the message says what is wrong with it.
+        """
+        raise NotImplementedError
+
+    def adapt(self, cells: Iterable[str | bytes]) -> Modality:
+        """A copy that has learned what it needs (vocabulary, mean, deviation) from distinct training cells."""
+        raise NotImplementedError
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        """What a serving client sends for one row, without the batch axis."""
+        raise NotImplementedError
+
+    @property
+    def cell_description(self) -> str:
+        """The same for a reader: encoding, units, what an empty value means."""
+        raise NotImplementedError
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        """What `preprocess` returns: static shapes, no batch axis; always holds "present", shape ()."""
+        raise NotImplementedError
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One cell to its features: TensorFlow operations only, no randomness. A missing cell gives zeros."""
+        raise NotImplementedError
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One example's features, changed at random as (2,) integers `seed` say; same shapes and types."""
+        raise NotImplementedError
+
+    def encode(self, inputs: dict[str, keras.KerasTensor]) -> Encoding:
+        """Features with a batch axis to an encoding, by Keras' functional API."""
+        raise NotImplementedError
+
+    def example(self, seed: int) -> str | bytes:
+        """A small valid cell, in canonical form."""
+        raise NotImplementedError
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        """Why the cells (strings, none empty) look like this modality; None where they do not."""
+        raise NotImplementedError
+
+    def draw(self, cell: str | bytes, attribution: np.ndarray | None = None) -> str:
+        """The cell as an HTML fragment. `attribution` is not shown yet."""
+        raise NotImplementedError
+
+    def baseline(self, seed: int) -> Any:
+        """A classical scikit-learn classifier that takes a list of cells: what a network has to beat."""
+        raise NotImplementedError
+
+
+class Fusion(Component):
+    """One way to join the columns' encodings; it sees the columns in sorted order."""
+
+    kind: ClassVar[Kind] = "fusion"
+
+    def fuse(self, encodings: dict[str, Encoding]) -> Fused:
+        """The columns' encodings to one vector."""
+        raise NotImplementedError
+
+    def predict(self, encodings: dict[str, Encoding], heads: dict[str, Head]) -> dict[str, keras.KerasTensor]:
+        """Every head on the fused vector; a fusion that joins decisions overrides this."""
+        fused = self.fuse(encodings)
+        return {target: head.output(fused.vector, target) for target, head in heads.items()}
+
+
+class Head(Component):
+    """One task: target encoding, output, loss, metrics and decoding, which have to agree, in one place."""
+
+    kind: ClassVar[Kind] = "head"
+
+    def adapt(self, values: pd.Series) -> Head:
+        """A copy that knows what it needs of the training rows' targets (the classes, their weights)."""
+        raise NotImplementedError
+
+    @property
+    def target(self) -> tf.TensorSpec:
+        """One row's encoded target."""
+        raise NotImplementedError
+
+    def encode_target(self, values: pd.Series) -> np.ndarray:
+        """The table's cells (strings) as the loss wants them, (N, *target.shape)."""
+        raise NotImplementedError
+
+    def sample_weights(self, targets: np.ndarray) -> np.ndarray:
+        """(N,) float32: how much each row counts in the loss."""
+        raise NotImplementedError
+
+    def output(self, vector: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """(B, D) -> the prediction, by a layer called `name`."""
+        raise NotImplementedError
+
+    def loss(self) -> keras.losses.Loss:
+        """The loss between `encode_target` and `output`."""
+        raise NotImplementedError
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """What is shown while training."""
+        raise NotImplementedError
+
+    def answer(self, prediction: tf.Tensor) -> dict[str, tf.Tensor]:
+        """(B, …) predictions as a client reads them: names and units, no indices."""
+        raise NotImplementedError
+
+    @property
+    def answer_description(self) -> dict[str, str]:
+        """What each tensor of `answer` holds, for a reader."""
+        raise NotImplementedError
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """The figures that a practitioner reports, by name."""
+        raise NotImplementedError
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        """The same in detail, as text."""
+        raise NotImplementedError
+
+    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
+        """A picture of what is confused with what."""
+        raise NotImplementedError
+
+
+def find(kind: Kind, name: str) -> type[Component]:
+    """The class that a config's `type:` names.
+
+    Args:
+        kind: Which of the three open folders.
+        name: A file's name in that folder, or a dotted module path from outside (`mypackage.thermal` holds `Thermal`).
+
+    Raises:
+        ValueError: No such file or class; names the nearest one.
+    """
+    class_name = name.rpartition(".")[2].title().replace("_", "")
+    if "." not in name and name not in members(kind):
+        raise ValueError(f'unknown {kind} "{name}"{nearest(name, members(kind))}')
+    module_name = name if "." in name else f"mmkeras.{FOLDERS[kind]}.{name}"
+    if "." in name and not _importable(name):
+        raise ValueError(f'unknown {kind} "{name}": Python finds no module of that name; is its package installed?')
+    found = getattr(importlib.import_module(module_name), class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Component) and found.kind == kind):
+        raise ValueError(f'{kind} "{name}": module {module_name} holds no {kind} class named {class_name}')
+    return found
+
+
+def members(kind: Kind) -> list[str]:
+    """The names of all files in a kind's folder, sorted."""
+    folder = importlib.import_module(f"mmkeras.{FOLDERS[kind]}")
+    return sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: `; did you mean "x"? (x, y, z)`."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f'; did you mean "{close[0]}"?' if close else "; expected one of"
+    return f"{hint} ({', '.join(known)})"
+
+
+def walk(components: dict[str, Component]) -> Iterator[tuple[str, Component]]:
+    """Columns or targets in sorted order, so that nothing depends on how a dict was filled."""
+    yield from sorted(components.items())
+
+
+def _importable(module_name: str) -> bool:
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except ModuleNotFoundError:
+        return False

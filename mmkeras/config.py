@@ -1,0 +1,220 @@
+"""YAML to frozen, checked objects and back. `python -m mmkeras.config` prints the JSON schema."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from mmkeras.component import FOLDERS, Component, Fusion, Head, Kind, Modality, find, members, nearest
+
+
+class Settings(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Split(Settings):
+    """Which rows are trained on, which choose the best epoch, and which are only judged on."""
+
+    column: str | None = Field(None, description="a column that says train, valid or test for each row")
+    group: str | None = Field(None, description="rows that share this column's value never fall in two splits")
+    train: float = Field(0.7, gt=0, le=1, description="fraction of the rows, where no column says it")
+    valid: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.15, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Split:
+        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+            raise ValueError(f"train + valid + test must be 1, got {self.train + self.valid + self.test:g}")
+        return self
+
+
+class Train(Settings):
+    """How the model is trained."""
+
+    epochs: int = Field(60, ge=1, description="at most; early stopping usually ends sooner")
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam, before it is reduced on a plateau")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient (AdamW) where it is not 0")
+    patience: int = Field(10, ge=1, description="epochs without a lower validation loss before training stops")
+    plateau_patience: int = Field(4, ge=1, description="epochs without one before the learning rate is reduced")
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="what the learning rate is then multiplied by")
+    modality_dropout: float = Field(0.1, ge=0, lt=1, description="chance that training hides a cell")
+    seed: int = Field(0, ge=0, description="of weights, order, augmentation and dropout")
+    deterministic: bool = Field(True, description="two runs on one machine give the same bits; false is faster on a GPU")
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="auto: every GPU; a number: that many GPUs or, where there is none, logical CPU devices"
+    )
+    cache: Literal["disk", "memory"] = Field("disk", description="where features are kept between epochs")
+
+
+class Config(Settings):
+    """All that a training needs to know."""
+
+    manifest: str | None = Field(None, description="the table: .csv or .parquet; relative to this file")
+    columns: dict[str, SerializeAsAny[Modality]] = Field(min_length=1)
+    fusion: SerializeAsAny[Fusion]
+    targets: dict[str, SerializeAsAny[Head]] = Field(min_length=1)
+    split: Split = Split()
+    train: Train = Train()
+    on_bad_file: Literal["error", "missing"] = "error"
+
+    def settings(self) -> dict[str, Any]:
+        """Everything as plain data, all defaults visible, fitted state left out."""
+        return {
+            "manifest": self.manifest,
+            "columns": {name: column.settings() for name, column in self.columns.items()},
+            "fusion": self.fusion.settings(),
+            "targets": {name: head.settings() for name, head in self.targets.items()},
+            "split": self.split.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json"),
+            "on_bad_file": self.on_bad_file,
+        }
+
+    def to_yaml(self) -> str:
+        """The config as a file that `read_config` reads."""
+        return yaml.safe_dump(self.settings(), sort_keys=False, allow_unicode=True)
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML file; dotted `key=value` overrides win.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Something in it is wrong; names file, key, value and what was expected, one line per mistake.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file; expected a .yaml file (or a table with --target)")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: expected keys such as manifest, columns and targets, got {type(raw).__name__}")
+    config = parse_config(override(raw, overrides), path.name)
+    if config.manifest is None:
+        raise ValueError(f"{path.name} manifest: missing; name the table, for example `manifest: table.csv`")
+    return config.model_copy(update={"manifest": str((path.parent / config.manifest).resolve())})
+
+
+def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
+    """Checks plain data; `where` is what messages call it.
+
+    Raises:
+        ValueError: As `read_config`.
+    """
+    raw = {"fusion": {"type": "concat"}, **raw}
+    parts = {
+        "columns": _components("modality", raw.get("columns"), f"{where} columns"),
+        "targets": _components("head", raw.get("targets"), f"{where} targets"),
+        "fusion": build("fusion", raw["fusion"], f"{where} fusion"),
+    }
+    return _validate(Config, {**raw, **parts}, where)
+
+
+def build(kind: Kind, raw: Any, where: str) -> Component:
+    """A modality, fusion or head from plain data with its `type`.
+
+    Raises:
+        ValueError: Unknown type or setting, or a value out of range.
+    """
+    if isinstance(raw, str):
+        raw = {"type": raw}
+    if not isinstance(raw, Mapping) or "type" not in raw:
+        raise ValueError(f"{where}: expected a type, for example {{type: {members(kind)[0]}}}, got {raw!r}")
+    try:
+        found = find(kind, str(raw["type"]))
+    except ValueError as error:
+        raise ValueError(f"{where}.type: {error}") from None
+    return _validate(found, {key: value for key, value in raw.items() if key != "type"}, where)
+
+
+def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Applies `a.b.c=value` (the value is YAML). A new `type` discards the old type's settings.
+
+    Raises:
+        ValueError: Not of the form key=value.
+    """
+    raw = copy.deepcopy(dict(raw))
+    # A new type first, so that settings given beside it survive whatever their order.
+    for text in sorted(overrides, key=lambda text: not text.partition("=")[0].endswith(".type")):
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ValueError(f'override "{text}": expected key=value with dotted keys, for example train.epochs=3')
+        *parents, last = key.split(".")
+        place = raw
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f'override "{text}": "{parent}" holds no settings')
+        if last == "type" and place.get("type") != value:
+            place.clear()
+        place[last] = yaml.safe_load(value)
+    return raw
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a config file, with every installed modality, fusion and head."""
+    schema = Config.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    for kind in FOLDERS:
+        names = members(kind)
+        for name in names:
+            definitions[f"{kind}.{name}"] = _component_schema(kind, name)
+        definitions[kind.title()] = {"oneOf": [{"$ref": f"#/$defs/{kind}.{name}"} for name in names]}
+    return schema
+
+
+def _component_schema(kind: Kind, name: str) -> dict[str, Any]:
+    found = find(kind, name)
+    schema = found.model_json_schema()
+    kept = {key: value for key, value in schema.get("properties", {}).items() if key not in found.fitted_fields()}
+    return {**schema, "properties": {"type": {"const": name}, **kept}, "required": ["type"]}
+
+
+def _components(kind: Kind, raw: Any, where: str) -> dict[str, Component]:
+    if not isinstance(raw, Mapping) or not raw:
+        example = f"`label: {{type: {members(kind)[0]}}}`"
+        raise ValueError(f"{where}: expected at least one, for example {example}, got {raw!r}")
+    return {str(name): build(kind, item, f"{where}.{name}") for name, item in raw.items()}
+
+
+def _validate(model: type[BaseModel], raw: Mapping[str, Any], where: str) -> Any:
+    try:
+        return model(**{str(key): value for key, value in raw.items()})
+    except ValidationError as error:
+        raise ValueError("\n".join(_describe(detail, model, where) for detail in error.errors())) from None
+
+
+def _describe(detail: Mapping[str, Any], model: type[BaseModel], where: str) -> str:
+    """One mistake as one line: where, what, got, expected."""
+    *parents, last = [str(part) for part in detail["loc"]] or [""]
+    key = ".".join([*parents, last])
+    place = f"{where}.{key}" if " " in where else f"{where} {key}".rstrip()
+    if detail["type"] == "extra_forbidden":
+        return f'{place}: unknown key "{last}"{nearest(last, _known_keys(model, parents))}'
+    if detail["type"] == "missing":
+        return f"{place}: missing"
+    expected = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    got = "" if detail["type"] == "value_error" else f", got {detail['input']!r}"
+    return f"{place}: {expected}{got}"
+
+
+def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    fitted = model.fitted_fields() if issubclass(model, Component) else set()
+    return [name for name in model.model_fields if name not in fitted]
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,100 @@
+"""A SavedModel that takes raw rows: `python -m mmkeras.export`, `mmkeras export` or `from mmkeras.export import export`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmkeras.component import walk
+from mmkeras.config import Config
+from mmkeras.inference import named_answers
+from mmkeras.lazy import lazy
+from mmkeras.preprocessing import Preprocessor
+from mmkeras.run import Run
+from mmkeras.terminal import run_command, say
+
+if TYPE_CHECKING:
+    import tensorflow as tf_types
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+
+ASSETS = "assets.extra"  # TensorFlow's name for files that travel with a SavedModel
+
+
+def export(
+    run: Annotated[Any, typer.Argument(parser=str, help="A run folder.")],
+    folder: Annotated[Path, typer.Argument(help="The SavedModel's folder; must not be there yet.")],
+) -> Path:
+    """Writes a SavedModel that takes raw strings and file bytes, one per column, and needs no mmkeras.
+
+    **Example**
+
+    `python -m mmkeras.export runs/customer_service-20260101-120000 my_model`
+
+    It needs `import tensorflow` and, where a column is text, `import tensorflow_text`. Its `assets.extra/signature.json`
+    says what to send and what comes back.
+    """
+    run, folder = Run(run), Path(folder)
+    if folder.exists():
+        raise ValueError(f"{folder}: exists already; choose another folder or delete it")
+    schema, model = run.schema, run.model()
+    preprocessor = Preprocessor(schema.columns)
+
+    def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
+        features = preprocessor(cells)
+        answers = named_answers(schema.targets, model(features, training=False))
+        return {**answers, "status": _statuses(cells, features)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", serve, input_signature=[preprocessor.cells])
+    temporary = folder.with_name(folder.name + ".part")
+    archive.write_out(str(temporary), verbose=False)
+    _write_assets(temporary / ASSETS, schema)
+    os.replace(temporary, folder)
+    say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
+    return folder
+
+
+def _statuses(cells: dict[str, Any], features: dict[str, Any]) -> Any:
+    """(B,) strings as `predict` gives them, but for the reasons: `ok`, `missing: photo; bad: voice`."""
+    found = tf.zeros_like(next(iter(cells.values())))
+    for column in sorted(cells):
+        is_missing = tf.strings.length(tf.strings.strip(cells[column])) == 0
+        word = tf.where(is_missing, f"; missing: {column}", f"; bad: {column}")
+        found += tf.where(features[column]["present"] > 0, "", word)
+    return tf.where(found == "", "ok", tf.strings.substr(found, 2, 1_000_000))
+
+
+def _write_assets(folder: Path, schema: Config) -> None:
+    folder.mkdir()
+    (folder / "schema.json").write_text(schema.model_dump_json(indent=1), encoding="utf-8")
+    (folder / "signature.json").write_text(json.dumps(_signature(schema), indent=2, ensure_ascii=False), encoding="utf-8")
+    for target, head in walk(schema.targets):
+        if classes := getattr(head, "classes", None):
+            (folder / f"{target}_labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+
+
+def _signature(schema: Config) -> dict[str, Any]:
+    """What a client needs to know, in words."""
+    prefix = "" if len(schema.targets) == 1 else "{}_"
+    outputs = {
+        prefix.format(target) + name: text
+        for target, head in walk(schema.targets)
+        for name, text in head.answer_description.items()
+    }
+    return {
+        "signature": "serving_default",
+        "inputs": {column: f"(B,) {modality.cell_description}" for column, modality in walk(schema.columns)},
+        "outputs": {**outputs, "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`"},
+    }
+
+
+if __name__ == "__main__":
+    run_command(export)

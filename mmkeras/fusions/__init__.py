@@ -1,0 +1,1 @@
+"""Ways to join the columns. One file each; its name is the value of `type:`."""

@@ -1,0 +1,28 @@
+"""Concatenation: the columns' vectors side by side, then Dense layers ("deep fusion")."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mmkeras.component import Encoding, Fused, Fusion
+from mmkeras.lazy import lazy
+
+keras = lazy("keras")
+
+
+class Concat(Fusion):
+    """(B, D1), (B, D2), … -> (B, D1 + D2 + …) -> Dense layers.
+
+    References:
+        Ngiam et al., Multimodal Deep Learning, ICML 2011.
+    """
+
+    units: tuple[int, ...] = Field((128,), description="of each Dense layer; () leaves the concatenation as it is")
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+    def fuse(self, encodings: dict[str, Encoding]) -> Fused:
+        vectors = [encodings[column].vector for column in sorted(encodings)]
+        vector = keras.layers.Concatenate()(vectors) if len(vectors) > 1 else vectors[0]
+        for units in self.units:
+            vector = keras.layers.Dropout(self.dropout)(keras.layers.Dense(units, activation="relu")(vector))
+        return Fused(vector)

@@ -1,0 +1,1 @@
+"""Tasks. One file each; its name is the value of `type:`."""

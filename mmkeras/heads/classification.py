@@ -1,0 +1,139 @@
+"""One of several classes.
+
+Target: () int32, the class's index. Prediction: (K,) float32 probabilities that add up to 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mmkeras.component import Head, fitted
+from mmkeras.lazy import lazy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+
+
+class Classification(Head):
+    """Dense softmax and cross-entropy over two or more classes."""
+
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: each class counts the same in the loss")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    classes: tuple[str, ...] | None = fitted()
+    weights: tuple[float, ...] | None = fitted()
+
+    def adapt(self, values: pd.Series) -> Classification:
+        """Learns the classes, sorted, and what each weighs."""
+        from sklearn.utils.class_weight import compute_class_weight
+
+        classes = np.array(sorted(values.unique()), dtype=object)
+        asked = "balanced" if self.class_weights == "balanced" else None
+        weights = compute_class_weight(asked, classes=classes, y=values.to_numpy(dtype=object))
+        return self.model_copy(update={"classes": tuple(classes), "weights": tuple(float(w) for w in weights)})
+
+    @property
+    def target(self) -> tf.TensorSpec:
+        return tf.TensorSpec((), tf.int32)
+
+    def encode_target(self, values: pd.Series) -> np.ndarray:
+        """The classes' indices; -1 where a row has no class or one that training never saw."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return values.map(index).fillna(-1).to_numpy(np.int32)
+
+    def sample_weights(self, targets: np.ndarray) -> np.ndarray:
+        known = np.where(targets >= 0, np.array(self.weights)[targets], 0.0)
+        return known.astype(np.float32)
+
+    def output(self, vector: Any, name: str) -> Any:
+        # float32 whatever the policy: a softmax over half precision does not add up to 1.
+        return keras.layers.Dense(len(self.classes), activation="softmax", dtype="float32", name=name)(vector)
+
+    def loss(self) -> Any:
+        def smoothed_crossentropy(target: Any, prediction: Any) -> Any:
+            wanted = keras.ops.one_hot(keras.ops.reshape(target, (-1,)), len(self.classes))
+            return keras.losses.categorical_crossentropy(wanted, prediction, label_smoothing=self.label_smoothing)
+
+        return smoothed_crossentropy
+
+    def metrics(self) -> list[Any]:
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def answer(self, prediction: tf.Tensor) -> dict[str, tf.Tensor]:
+        best = tf.argmax(prediction, axis=-1)
+        return {
+            "label": tf.gather(tf.constant(self.classes), best),
+            "probability": tf.reduce_max(prediction, axis=-1),
+            "probabilities": prediction,
+        }
+
+    @property
+    def answer_description(self) -> dict[str, str]:
+        return {
+            "label": "(B,) string: the most probable class",
+            "probability": "(B,) float32 in [0, 1]: how probable the label is",
+            "probabilities": f"(B, {len(self.classes)}) float32 in [0, 1], of {', '.join(self.classes)} in this order",
+        }
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """Accuracy, macro precision, recall and F1 over the classes that occur, one-against-rest ROC-AUC, log loss."""
+        from sklearn import metrics
+
+        guesses = predictions.argmax(axis=-1)
+        labels = np.arange(len(self.classes))
+        averaged = metrics.precision_recall_fscore_support(
+            targets, guesses, labels=np.union1d(targets, guesses), average="macro", zero_division=0
+        )
+        scores = {
+            "accuracy": metrics.accuracy_score(targets, guesses),
+            "macro_precision": averaged[0],
+            "macro_recall": averaged[1],
+            "macro_f1": averaged[2],
+            "log_loss": metrics.log_loss(targets, _distribution(predictions), labels=labels),
+        }
+        if len(np.unique(targets)) == len(self.classes):  # undefined for a class without a row
+            scores["roc_auc"] = self._roc_auc(targets, predictions)
+        return {name: float(value) for name, value in scores.items()}
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        from sklearn.metrics import classification_report
+
+        labels = np.union1d(targets, predictions.argmax(axis=-1))
+        names = [self.classes[i] for i in labels]
+        return classification_report(
+            targets, predictions.argmax(axis=-1), labels=labels, target_names=names, digits=3, zero_division=0
+        )
+
+    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        many = len(self.classes) > 8
+        ConfusionMatrixDisplay.from_predictions(
+            targets,
+            predictions.argmax(axis=-1),
+            labels=np.arange(len(self.classes)),
+            display_labels=self.classes,
+            xticks_rotation="vertical" if many else "horizontal",
+            cmap="Blues",
+            colorbar=False,
+            ax=axes,
+        )
+
+    def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        from sklearn.metrics import roc_auc_score
+
+        if len(self.classes) == 2:
+            return roc_auc_score(targets, predictions[:, 1])
+        return roc_auc_score(targets, _distribution(predictions), multi_class="ovr", labels=np.arange(len(self.classes)))
+
+
+def _distribution(predictions: np.ndarray) -> np.ndarray:
+    """Probabilities that add up to 1 in double precision, as scikit-learn demands."""
+    predictions = predictions.astype(np.float64)
+    return predictions / predictions.sum(axis=-1, keepdims=True)

@@ -1,0 +1,71 @@
+"""Keras layers that several encoders or fusions share."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class ReplaceAbsent(keras.layers.Layer):
+    """A learned vector in place of what a missing cell would have given: (B, D), (B,) -> (B, D)."""
+
+    def build(self, vector_shape, present_shape=None):
+        self.absent = self.add_weight(shape=vector_shape[-1:], initializer="zeros", name="absent")
+
+    def call(self, vector, present):
+        present = ops.expand_dims(present, -1)
+        return vector * present + self.absent * (1.0 - present)
+
+    def compute_output_shape(self, vector_shape, present_shape=None):
+        return vector_shape
+
+
+class _OverTime(keras.layers.Layer):
+    """One vector from the real tokens: (B, T, D), (B, T) -> (B, D). Keras' own mask ends here: time is gone."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *args, **kwargs):
+        return None
+
+    def compute_output_shape(self, tokens_shape, mask_shape=None):
+        return (tokens_shape[0], tokens_shape[-1])
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class MaskedMean(_OverTime):
+    """The mean of the tokens that are real, zeros where there is none."""
+
+    def call(self, tokens, mask):
+        mask = ops.expand_dims(mask, -1)
+        return ops.sum(tokens * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class MaskedMax(_OverTime):
+    """The maximum over the tokens that are real, zeros where there is none."""
+
+    def call(self, tokens, mask):
+        mask = ops.expand_dims(mask, -1)
+        highest = ops.max(tokens - 1e9 * (1.0 - mask), axis=1)
+        return ops.where(ops.max(mask, axis=1) > 0.0, highest, ops.zeros_like(highest))
+
+
+def recur(
+    values: keras.KerasTensor, mask: keras.KerasTensor, units: int, bidirectional: bool, pooling: bool
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """An LSTM over the real steps: (B, T, F), (B, T) -> its outputs (B, T, D) and a vector for the whole (B, D').
+
+    The vector is the last real state; `pooling` joins the mean and the maximum over time to it.
+    """
+    layer = keras.layers.LSTM(units, return_sequences=True, return_state=True)
+    if bidirectional:
+        layer = keras.layers.Bidirectional(layer)
+    tokens, *states = layer(values, mask=ops.cast(mask, "bool"))
+    parts = states[0::2]  # hidden states; the cell states lie between them
+    if pooling:
+        parts += [MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)]
+    return tokens, keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

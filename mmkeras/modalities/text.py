@@ -1,0 +1,150 @@
+"""Text in any language.
+
+Cell: a UTF-8 string; blank means missing.
+Features: `tokens` (T,) int32 word pieces, 0 = padding at the end; `present` ().
+Encoding: Embedding, LSTM over the real tokens; the vector joins the last state, the mean and the maximum over time.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import random
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from mmkeras.component import Encoding, Modality, fitted, tunable
+from mmkeras.lazy import lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+layers = lazy("mmkeras.layers")
+ops = lazy("mmkeras.ops")
+
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+
+
+class Text(Modality):
+    """Text, tokenised into word pieces inside the graph."""
+
+    from_file = False
+
+    max_tokens: int = Field(48, ge=1, le=8192, description="longer texts are cut at the end")
+    vocabulary_size: int = Field(4000, ge=100, le=500_000, description="word pieces, learned from the training rows")
+    lowercase: bool = True
+    embedding_width: int = tunable(128, ge=1)
+    units: int = tunable(96, ge=1, description="of the LSTM, per direction")
+    bidirectional: bool = tunable(True)
+    pooling: bool = tunable(True, description="join the mean and maximum over time to the LSTM's last state")
+    dropout: float = tunable(0.4, ge=0, lt=1)
+    token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training replaces a token by the unknown one")
+    vocabulary: tuple[str, ...] | None = fitted()
+
+    def read(self, value: str) -> str:
+        return value.strip()
+
+    def adapt(self, cells: Iterable[str]) -> Text:
+        """Learns a WordPiece vocabulary.
+
+        References:
+            Schuster and Nakajima, Japanese and Korean voice search, 2012; Song et al., Fast WordPiece Tokenization,
+            2021, arXiv:2012.15524 (how tensorflow-text then applies it).
+        """
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=self.vocabulary_size, special_tokens=[PADDING, UNKNOWN], show_progress=False
+        )
+        tokenizer.train_from_iterator((self._normalized(cell) for cell in cells), trainer)
+        ids = tokenizer.get_vocab()
+        return self.model_copy(update={"vocabulary": tuple(sorted(ids, key=ids.__getitem__))})
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec((), tf.string)
+
+    @property
+    def cell_description(self) -> str:
+        return "UTF-8 string; empty or blank: missing"
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return {"tokens": tf.TensorSpec((self.max_tokens,), tf.int32), "present": tf.TensorSpec((), tf.float32)}
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        cell = tf.strings.strip(cell)
+        folded = self._fold(cell)
+        tokens = self._tokenizer.tokenize(folded[tf.newaxis]).flat_values
+        return {
+            "tokens": ops.pad_time(tf.cast(tokens, tf.int32), self.max_tokens),
+            "present": tf.cast(tf.strings.length(cell) > 0, tf.float32),
+        }
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = features["tokens"]
+        hidden = tf.random.stateless_uniform(tokens.shape, seed) < self.token_dropout
+        return {**features, "tokens": tf.where(hidden & (tokens > 0), 1, tokens)}
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs -> tokens (B, T, D)
+        mask = keras.ops.cast(keras.ops.not_equal(inputs["tokens"], 0), "float32")
+        embedded = keras.layers.Embedding(len(self.vocabulary), self.embedding_width)(inputs["tokens"])
+        embedded = keras.layers.SpatialDropout1D(self.dropout)(embedded)
+        # tokens (B, T, D) -> vector (B, D')
+        tokens, vector = layers.recur(embedded, mask, self.units, self.bidirectional, self.pooling)
+        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def example(self, seed: int) -> str:
+        words = ["red", "car", "boat", "пример", "例子", "naïve", "Ελλάδα", "7"]
+        return " ".join(random.Random(seed).choices(words, k=5))
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        sample = values.sample(min(len(values), 1000), random_state=0)
+        wordy = sample.str.contains(r"\S\s+\S") | sample.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2}")
+        if wordy.mean() < 0.5:
+            return None
+        return f"{wordy.mean():.0%} of the cells hold several words"
+
+    def draw(self, cell: str, attribution: np.ndarray | None = None) -> str:
+        return f"<p>{html.escape(cell)}</p>"
+
+    def baseline(self, seed: int) -> Any:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        features = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+        return make_pipeline(features, LogisticRegression(C=10, max_iter=1000, random_state=seed))
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        import tensorflow_text
+
+        # Made outside any traced function, so that one tokenizer serves them all.
+        with tf.init_scope():
+            return tensorflow_text.FastBertTokenizer(
+                vocab=list(self.vocabulary),
+                token_out_type=tf.int32,
+                unknown_token=UNKNOWN,
+                lower_case_nfd_strip_accents=False,
+            )
+
+    def _fold(self, text: tf.Tensor) -> tf.Tensor:
+        import tensorflow_text
+
+        normalized = tensorflow_text.normalize_utf8(text, "NFKC")
+        return tensorflow_text.case_fold_utf8(normalized) if self.lowercase else normalized
+
+    def _normalized(self, cell: str) -> str:
+        """The cell as the graph's tokenizer sees it, so that the vocabulary is learned from the same characters."""
+        return self._fold(tf.constant(cell)).numpy().decode("utf-8")

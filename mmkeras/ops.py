@@ -1,0 +1,268 @@
+"""Pure TensorFlow functions on one example: decode, resize, resample, log-mel, pad, augment.
+
+Training maps them over tf.data and the export runs the same functions, so nothing here reads Python state or draws
+random numbers that a `seed` does not fix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+
+from mmkeras.lazy import lazy
+
+tf = lazy("tensorflow")
+
+PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
+WHITE = 255.0
+
+
+# Pictures
+
+
+def is_image(content: tf.Tensor) -> tf.Tensor:
+    """() bool: whether bytes begin as a PNG, JPEG, GIF or BMP file does."""
+    return tf.reduce_any([_begins(content, magic) for magic in (PNG, JPEG, GIF, BMP)])
+
+
+def decode_image(content: tf.Tensor) -> tf.Tensor:
+    """Bytes of a PNG, JPEG, GIF (first frame) or BMP file -> (H, W, 3) float32 in [0, 255], transparency over white."""
+    return tf.case(
+        [
+            (_begins(content, PNG), lambda: _over_white(tf.io.decode_png(content, channels=4))),
+            (_begins(content, GIF), lambda: _three_channels(tf.io.decode_gif(content)[0])),
+            (_begins(content, BMP), lambda: _three_channels(tf.io.decode_bmp(content))),
+        ],
+        default=lambda: _three_channels(
+            tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE", try_recover_truncated=True)
+        ),
+    )
+
+
+def resize_image(image: tf.Tensor, height_px: int, width_px: int, aspect: Literal["keep", "stretch"]) -> tf.Tensor:
+    """(H, W, 3) -> at most (height_px, width_px, 3), bilinear with antialiasing; `keep` leaves the proportions alone."""
+    if aspect == "stretch":
+        return tf.image.resize(image, (height_px, width_px), antialias=True)
+    size_px = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = tf.reduce_min((height_px, width_px) / size_px)
+    fitted_px = tf.clip_by_value(tf.cast(tf.round(size_px * scale), tf.int32), 1, (height_px, width_px))
+    return tf.image.resize(image, fitted_px, antialias=True)
+
+
+def pad_image(image: tf.Tensor, height_px: int, width_px: int) -> tf.Tensor:
+    """(h, w, 3) -> (height_px, width_px, 3): zeros around a centred picture."""
+    shape = tf.shape(image)
+    top, left = (height_px - shape[0]) // 2, (width_px - shape[1]) // 2
+    return tf.ensure_shape(tf.image.pad_to_bounding_box(image, top, left, height_px, width_px), (height_px, width_px, 3))
+
+
+def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
+    # tf.strings.substr refuses a position past the end, so the length is looked at first by padding.
+    return tf.equal(tf.strings.substr(content + b"\0" * len(magic), 0, len(magic)), magic)
+
+
+def _over_white(rgba: tf.Tensor) -> tf.Tensor:
+    rgba = tf.cast(rgba, tf.float32)
+    alpha = rgba[..., 3:] / 255.0
+    return rgba[..., :3] * alpha + WHITE * (1.0 - alpha)
+
+
+def _three_channels(image: tf.Tensor) -> tf.Tensor:
+    """Grey (1 channel) is repeated, a fourth channel (BMP's unused byte) is dropped."""
+    image = tf.cast(image, tf.float32)
+    return tf.cond(tf.shape(image)[-1] == 1, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
+
+
+def move_image(image: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom: float) -> tf.Tensor:
+    """(H, W, C) mirrored (one in two), moved and scaled at random; what comes in from outside is 0.
+
+    Args:
+        image: float32, any range.
+        seed: (2,) integers.
+        flip: Whether to mirror left and right.
+        shift: Largest move, as a fraction of the height and the width.
+        zoom: Largest change of scale, as a fraction.
+    """
+    height_px, width_px = image.shape[0], image.shape[1]
+    seeds = split_seed(seed, 3)
+    mirrored = tf.random.stateless_uniform((), seeds[0]) < (0.5 if flip else 0.0)
+    scale = 1.0 + tf.random.stateless_uniform((), seeds[1], -zoom, zoom)
+    down, right = tf.unstack(tf.random.stateless_uniform((2,), seeds[2], -shift, shift))
+    across = tf.where(mirrored, -scale, scale)
+    # Output (x, y) shows input (a x + c, b y + d): scaled about the middle, then moved.
+    middle_x, middle_y = (width_px - 1) / 2.0, (height_px - 1) / 2.0
+    zero = tf.zeros(())
+    transform = tf.stack(
+        [across, zero, middle_x * (1.0 - across) + right * width_px]
+        + [zero, scale, middle_y * (1.0 - scale) + down * height_px, zero, zero]
+    )
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=transform[tf.newaxis],
+        output_shape=(height_px, width_px),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+    return tf.ensure_shape(moved[0], image.shape)
+
+
+# Sound
+
+
+def is_wav(content: tf.Tensor) -> tf.Tensor:
+    """() bool: whether bytes are a WAV file of 16-bit PCM samples with at least one sample."""
+    header = tf.strings.substr(content + b"\0" * 44, 0, 44)
+
+    def part(start: int, stop: int) -> tf.Tensor:
+        return tf.strings.substr(header, start, stop - start)
+
+    return tf.reduce_all(
+        [
+            part(0, 4) == b"RIFF",
+            part(8, 16) == b"WAVEfmt ",
+            tf.reduce_any([part(20, 22) == b"\x01\x00", part(20, 22) == b"\xfe\xff"]),
+            part(34, 36) == b"\x10\x00",
+            tf.strings.length(content) > 45,
+        ]
+    )
+
+
+def decode_wav(content: tf.Tensor, sample_rate_hz: int, seconds: float) -> tf.Tensor:
+    """16-bit PCM WAV bytes of any rate and number of channels -> (T,) float32 mono in [-1, 1] at `sample_rate_hz`.
+
+    T is at most seconds * sample_rate_hz.
+    """
+    samples, rate_hz = tf.audio.decode_wav(content)
+    kept = tf.cast(tf.math.ceil(tf.cast(rate_hz, tf.float32) * seconds), tf.int32)
+    mono = tf.reduce_mean(samples[:kept], axis=-1)
+    same = tf.equal(rate_hz, sample_rate_hz)
+    mono = tf.cond(same, lambda: mono, lambda: resample(mono, rate_hz, sample_rate_hz))
+    return mono[: round(seconds * sample_rate_hz)]
+
+
+def resample(samples: tf.Tensor, from_hz: tf.Tensor, to_hz: int, zero_crossings: int = 24) -> tf.Tensor:
+    """(T,) at `from_hz` -> (ceil(T * to_hz / from_hz),) at `to_hz`, by a Hann-windowed sinc.
+
+    References:
+        J. O. Smith, Digital Audio Resampling, https://ccrma.stanford.edu/~jos/resample/.
+    """
+    ratio = tf.cast(to_hz, tf.float64) / tf.cast(from_hz, tf.float64)
+    # The cut-off lies 5 % below the lower of the two Nyquist frequencies: the filter needs room to fall.
+    cutoff = 0.95 * tf.minimum(tf.constant(1.0, tf.float64), ratio)
+    half_width = zero_crossings / cutoff
+    reach = tf.cast(tf.math.ceil(half_width), tf.int32)
+    wanted = tf.cast(tf.math.ceil(tf.cast(tf.size(samples), tf.float64) * ratio), tf.int32)
+    position = tf.cast(tf.range(wanted), tf.float64) / ratio
+    nearest = tf.cast(tf.floor(position), tf.int32)
+    taps = tf.range(-reach, reach + 1)
+    distance = tf.cast(tf.cast(taps, tf.float64) - (position - tf.floor(position))[:, tf.newaxis], tf.float32)
+    cutoff, half_width = tf.cast(cutoff, tf.float32), tf.cast(half_width, tf.float32)
+    window = tf.where(tf.abs(distance) < half_width, tf.square(tf.cos(math.pi / 2 * distance / half_width)), 0.0)
+    angle = math.pi * cutoff * distance
+    kernel = cutoff * window * tf.math.divide_no_nan(tf.sin(angle), angle) + tf.where(angle == 0.0, cutoff, 0.0)
+    padded = tf.pad(samples, [[reach, reach]])
+    return tf.reduce_sum(tf.gather(padded, nearest[:, tf.newaxis] + taps + reach) * kernel, axis=-1)
+
+
+def log_mel(
+    samples: tf.Tensor, sample_rate_hz: int, fft_samples: int, hop_samples: int, mel_bins: int
+) -> tf.Tensor:
+    """(T,) mono sound -> (1 + T // hop_samples, mel_bins) in decibels of power, at least -100 dB.
+
+    Equal to librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None): frames are centred on multiples of
+    the hop, with zeros beyond both ends (https://librosa.org/doc/0.11.0/generated/librosa.feature.melspectrogram.html).
+    """
+    frames = 1 + tf.size(samples) // hop_samples
+    centred = tf.pad(samples, [[fft_samples // 2, fft_samples // 2]])
+    magnitude = _tfio().audio.spectrogram(centred, nfft=fft_samples, window=fft_samples, stride=hop_samples)[:frames]
+    power = tf.matmul(tf.square(magnitude), mel_filter_bank(sample_rate_hz, fft_samples, mel_bins))
+    return 10.0 / math.log(10.0) * tf.math.log(tf.maximum(power, 1e-10))
+
+
+@functools.cache
+def mel_filter_bank(sample_rate_hz: int, fft_samples: int, mel_bins: int) -> np.ndarray:
+    """(fft_samples // 2 + 1, mel_bins) float32: librosa's triangular filters."""
+    import librosa
+
+    return librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_samples, n_mels=mel_bins).T.astype(np.float32)
+
+
+@functools.cache
+def _tfio() -> ModuleType:
+    """tensorflow-io, imported without its two warnings.
+
+    Its native library loads on TensorFlow 2.16 only; elsewhere it warns twice that its file-system and dataset
+    operations are not there. Only its pure TensorFlow functions are used here.
+    """
+    with _quiet_import():
+        import tensorflow_io
+    return tensorflow_io
+
+
+@contextlib.contextmanager
+def _quiet_import():
+    import warnings
+
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+# Any features
+
+
+def standardize(values: tf.Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]) -> tf.Tensor:
+    """x' = (x - mean) / deviation along the last axis."""
+    return (values - tf.constant(mean, tf.float32)) / tf.constant(deviation, tf.float32)
+
+
+def zeros(features: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
+    """What a missing cell's features are."""
+    return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in features.items()}
+
+
+def pad_time(values: tf.Tensor, steps: int) -> tf.Tensor:
+    """(t, ...) -> (steps, ...): cut or filled with zeros at the end."""
+    kept = values[:steps]
+    padding = [[0, steps - tf.shape(kept)[0]], *([[0, 0]] * (len(values.shape) - 1))]
+    return tf.ensure_shape(tf.pad(kept, padding), (steps, *values.shape[1:]))
+
+
+def time_mask(valid_steps: tf.Tensor, steps: int) -> tf.Tensor:
+    """(steps,) float32: 1 for the first `valid_steps`, then 0."""
+    return tf.sequence_mask(valid_steps, steps, dtype=tf.float32)
+
+
+# Random changes, each fixed by its seed
+
+
+def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """One seed of two integers -> `count` independent ones."""
+    return tf.unstack(tf.random.split(tf.cast(seed, tf.int32), count))
+
+
+def drop_band(values: tf.Tensor, seed: tf.Tensor, axis: int, most: int) -> tf.Tensor:
+    """Zeroes a band of random place and width (0 to `most`) along an axis of (T, F).
+
+    References:
+        Park et al., SpecAugment, 2019, arXiv:1904.08779. (`tfio.audio.freq_mask` and `time_mask` do the same but
+        draw from TensorFlow's global generator, so that no seed of an example could fix what they did.)
+    """
+    length = values.shape[axis]
+    seeds = split_seed(seed, 2)
+    width = tf.random.stateless_uniform((), seeds[0], 0, min(most, length) + 1, tf.int32)
+    start = tf.random.stateless_uniform((), seeds[1], 0, length - width + 1, tf.int32)
+    place = tf.range(length)
+    kept = tf.cast((place < start) | (place >= start + width), values.dtype)
+    return values * (kept[:, tf.newaxis] if axis == 0 else kept[tf.newaxis, :])

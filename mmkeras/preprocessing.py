@@ -1,0 +1,40 @@
+"""One row of cells to features: the function that training, prediction and the exported model share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mmkeras.component import Modality, walk
+from mmkeras.lazy import lazy
+
+if TYPE_CHECKING:
+    import tensorflow as tf_types
+
+tf = lazy("tensorflow")
+
+
+class Preprocessor:
+    """Features of rows, column by column.
+
+    Args:
+        columns: Adapted modalities by column.
+    """
+
+    def __init__(self, columns: Mapping[str, Modality]):
+        self.columns = dict(walk(columns))
+
+    @property
+    def cells(self) -> dict[str, tf_types.TensorSpec]:
+        """What a batch of rows looks like: {column: (B,) strings}."""
+        return {
+            column: tf.TensorSpec((None, *modality.cell.shape), modality.cell.dtype, name=column)
+            for column, modality in self.columns.items()
+        }
+
+    def __call__(self, cells: Mapping[str, tf_types.Tensor]) -> dict[str, dict[str, tf_types.Tensor]]:
+        """{column: (B,) cells} -> {column: {feature: (B, …)}}; each row as if it were alone."""
+        return {
+            column: tf.map_fn(modality.preprocess, cells[column], fn_output_signature=modality.features)
+            for column, modality in self.columns.items()
+        }

@@ -1,0 +1,257 @@
+"""A run folder: what is in it, written and read in one place.
+
+    config.yaml          the resolved configuration, every default visible
+    schema.json          the same with the fitted state: vocabulary, means, classes
+    table.json           which table it was trained on: path and content hash
+    splits.csv           the split of each row
+    bad_rows.csv         cells that could not be used: row, column, path, reason
+    model.weights.h5     the best epoch's weights
+    checkpoints/         the last finished epoch, until training is done
+    history.json         losses and metrics of each epoch
+    metrics.json         {"test": {target: {metric: value}}, "valid": ...}
+    run.log              what was printed, with times
+    tensorboard/         event files
+    *.png                pictures of the model, the curves, the confusion matrix
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import html
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mmkeras.config import Config, parse_config
+from mmkeras.manifest import Manifest, read_table
+from mmkeras.model import build_model
+
+if TYPE_CHECKING:
+    import keras as keras_types
+
+log = logging.getLogger("mmkeras")
+NAMELESS = ("config", "manifest", "table", "data")
+
+
+class Run:
+    """A training's folder.
+
+    Args:
+        folder: A run folder that `train` wrote.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: The folder is not a run.
+    """
+
+    def __init__(self, folder: str | Path | Run):
+        self.folder = folder.folder if isinstance(folder, Run) else Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}: no such run folder; expected one that `mmkeras train` wrote")
+        if not (self.folder / "config.yaml").is_file():
+            raise ValueError(f"{self.folder}: not a run folder: it holds no config.yaml; expected one that `mmkeras train` wrote")
+
+    @classmethod
+    def create(cls, folder: Path, config: Config, manifest: Manifest) -> Run:
+        """Starts a run folder.
+
+        Raises:
+            ValueError: The folder holds something else already.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        return cls(folder)
+
+    # What a run holds
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def config(self) -> Config:
+        """The configuration, without fitted state."""
+        import yaml
+
+        return parse_config(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")), "config.yaml")
+
+    @property
+    def schema(self) -> Config:
+        """The configuration with the fitted state of columns and heads.
+
+        Raises:
+            ValueError: The training was stopped before it began.
+        """
+        if not self.has_schema:
+            raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
+        return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+
+    @property
+    def has_schema(self) -> bool:
+        return (self.folder / "schema.json").is_file()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training came to its end."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        return json.loads((self.folder / "history.json").read_text())
+
+    @property
+    def splits(self) -> pd.Series:
+        """train, valid or test for each row of the table."""
+        return pd.read_csv(self.folder / "splits.csv", dtype=str)["split"]
+
+    def table(self) -> Manifest:
+        """The table that the run was trained on.
+
+        Raises:
+            FileNotFoundError, ValueError: It is gone, or its content is another one now.
+        """
+        identity = json.loads((self.folder / "table.json").read_text())
+        manifest = read_table(self.folder / "table.parquet" if identity["path"] is None else identity["path"])
+        if table_hash(manifest) != identity["sha256"]:
+            raise ValueError(f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use")
+        return manifest
+
+    def model(self) -> keras_types.Model:
+        """The trained model, rebuilt from `schema.json` with the best weights.
+
+        Raises:
+            ValueError: The training was not finished.
+        """
+        if not self.is_done:
+            raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
+        schema = self.schema
+        model = build_model(schema.columns, schema.fusion, schema.targets)
+        model.load_weights(self.folder / "model.weights.h5")
+        return model
+
+    # Writing
+
+    def write_schema(self, schema: Config) -> None:
+        write_atomically(self.folder / "schema.json", schema.model_dump_json())
+
+    def write_table(self, manifest: Manifest) -> None:
+        """A copy of a table that has no file of its own."""
+        manifest.rows.to_parquet(self.folder / "table.parquet")
+
+    def write_json(self, name: str, content: Any) -> None:
+        write_atomically(self.folder / name, json.dumps(content, indent=2))
+
+    @contextlib.contextmanager
+    def logged(self) -> Iterator[None]:
+        """Copies what is logged into run.log."""
+        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training in the same folder.
+
+        Raises:
+            ValueError: Another process does already.
+        """
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.folder}: another process is training here; choose another --run") from None
+            yield
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{split}</td><td>{html.escape(target)}</td><td>{name}</td><td>{value:.3f}</td></tr>"
+            for split, targets in (self.metrics if self.is_done else {}).items()
+            for target, scores in targets.items()
+            for name, value in scores.items()
+        )
+        state = "" if self.is_done else " (not finished)"
+        return f"<b>{html.escape(str(self.folder))}</b>{state}<table>{rows}</table>"
+
+
+def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str) -> Run | None:
+    """The run that the same command began and did not finish.
+
+    Args:
+        folder: The run folder that was asked for; None looks at `runs/<name>-*`, the newest first.
+        name: What default run folders are called after.
+    """
+    folders = [folder] if folder else sorted(Path("runs").glob(f"{name}-*"), reverse=True)
+    wanted = config.to_yaml(), _table_identity(manifest)
+    for candidate in folders:
+        files = candidate / "config.yaml", candidate / "table.json"
+        if all(file.is_file() for file in files):
+            found = files[0].read_text(encoding="utf-8"), json.loads(files[1].read_text())
+            run = Run(candidate)
+            if found == wanted and (folder or not run.is_done) and not _is_locked(candidate):
+                return run
+    return None
+
+
+def default_folder(name: str) -> Path:
+    """runs/<name>-<date and time>, not there yet."""
+    stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (stem.with_name(f"{stem.name}-{number}") for number in range(2, 100))
+    return next(folder for folder in (stem, *numbered) if not folder.exists())
+
+
+def run_name(config_path: Path) -> str:
+    """What run folders are called after; a name like `config` says nothing, so the folder's name stands in."""
+    stem = config_path.resolve().parent.name if config_path.stem in NAMELESS else config_path.stem
+    return re.sub(r"[^\w.-]+", "-", stem)
+
+
+def table_hash(manifest: Manifest) -> str:
+    """Changes when any cell, column name or the order of rows changes."""
+    digest = hashlib.sha256("\0".join(manifest.rows.columns).encode())
+    digest.update(pd.util.hash_pandas_object(manifest.rows, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader, or a run that is killed meanwhile, sees the old file or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _table_identity(manifest: Manifest) -> dict[str, Any]:
+    path = manifest.folder / manifest.name
+    return {"path": str(path.resolve()) if path.is_file() else None, "sha256": table_hash(manifest)}
+
+
+def _is_locked(folder: Path) -> bool:
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

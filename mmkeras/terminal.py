@@ -1,0 +1,87 @@
+"""What a person sees: tables, progress, errors; and how a function becomes a command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True)
+log = logging.getLogger("mmkeras")
+log.setLevel(logging.INFO)
+log.propagate = False
+
+
+def say(text: str) -> None:
+    """One line on the terminal and in the run's log."""
+    console.print(escape(text))
+    log.info(text)
+
+
+def warn(text: str) -> None:
+    """The same for what a person should look at."""
+    console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    log.warning(text)
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on the terminal; its lines go to the run's log too."""
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    for i, name in enumerate(header):
+        table.add_column(escape(name), justify="left" if i == 0 or not _all_numbers(rows, i) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row))
+    console.print(table, soft_wrap=False)
+    log.info("%s\n%s", title, "\n".join("\t".join(map(_cell, row)) for row in (header, *rows)))
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar; the function it gives is told how much more is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(escape(description), total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def run_command(function: Callable[..., Any]) -> None:
+    """Runs a function as this process's command: arguments from its signature, help from its docstring.
+
+    A mistake of the user's ends with one line and exit status 1, anything else with a traceback.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
+    try:
+        app(prog_name=f"mmkeras {function.__name__}", standalone_mode=True)
+    except (ValueError, OSError) as error:
+        if not _is_users_mistake(error):
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _is_users_mistake(error: BaseException) -> bool:
+    """mmkeras checks what users give and raises the errors itself; what another package raises is a defect."""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("mmkeras")
+
+
+def _all_numbers(rows: Sequence[Sequence[Any]], i: int) -> bool:
+    return all(isinstance(row[i], int | float) for row in rows)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

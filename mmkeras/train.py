@@ -1,0 +1,367 @@
+"""Trains a model on a table: `python -m mmkeras.train`, `mmkeras train` or `from mmkeras.train import train`."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from mmkeras import plots
+from mmkeras.component import find, members, walk
+from mmkeras.config import Config, override, parse_config, read_config
+from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
+from mmkeras.distribution import choose_strategy
+from mmkeras.lazy import lazy
+from mmkeras.manifest import (
+    BadCell,
+    Guess,
+    Manifest,
+    check_target,
+    guess_columns,
+    guess_split_column,
+    leaks,
+    missing_files,
+    read_table,
+    require_columns,
+    split_rows,
+    write_splits,
+)
+from mmkeras.model import build_model
+from mmkeras.run import Run, default_folder, resumable, run_name
+from mmkeras.terminal import progress, run_command, say, show_table, warn
+
+if TYPE_CHECKING:
+    import keras as keras_types
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+callbacks = lazy("mmkeras.callbacks")
+
+TABLE_ENDINGS = (".csv", ".parquet")
+SHOWN_ROWS = 5
+PREDICT_BATCH = 256
+
+
+def train(
+    table: Annotated[
+        Any, typer.Argument(parser=str, help="A config (.yaml) or, with --target, a table (.csv, .parquet).")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings that win, such as train.epochs=3.")
+    ] = None,
+    *,
+    target: Annotated[str | None, typer.Option(help="The column to predict; the other columns are guessed.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The run folder. Default: runs/NAME-DATE-TIME.", show_default=False)
+    ] = None,
+) -> Run:
+    """Trains a model and judges it on rows that it never saw.
+
+    **Examples**
+
+    `python -m mmkeras.train` – the embedded example
+
+    `python -m mmkeras.train table.csv --target label` – guesses what each column holds
+
+    `python -m mmkeras.train config.yaml train.epochs=20 columns.photo.height_px=64`
+
+    The same command again goes on with a training that was stopped.
+    """
+    overrides = list(overrides or [])
+    if isinstance(table, str) and "=" in table and not Path(table).exists():
+        table, overrides = None, [table, *overrides]
+    config, manifest, name = _understand(table, overrides, target)
+    split = _check(config, manifest)
+    found = resumable(config, manifest, run, name) or Run.create(run or default_folder(name), config, manifest)
+    with found.locked(), found.logged():
+        if found.is_done:
+            say(f"{found.folder} is finished already; choose another --run to train again")
+        else:
+            _train(found, config, manifest, split)
+    return found
+
+
+def embedded_example() -> Path:
+    """The config of the data set that comes with mmkeras."""
+    places = Path(__file__).parents[1] / "data", Path(sysconfig.get_path("data")) / "share" / "mmkeras"
+    configs = [place / "customer_service" / "config.yaml" for place in places]
+    return next((config for config in configs if config.is_file()), configs[0])
+
+
+def score(head: Any, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """A head's figures over the rows whose target it knows."""
+    known = targets >= 0 if targets.dtype.kind == "i" else np.isfinite(targets)
+    return head.score(targets[known], predictions[known])
+
+
+# What is asked for
+
+
+def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[Config, Manifest, str]:
+    """The config, the table that it is about, and what runs are called after."""
+    if isinstance(table, pd.DataFrame):
+        manifest = read_table(table)
+        return _guess(manifest, target, overrides, None), manifest, "table"
+    path = Path(table) if table is not None else embedded_example()
+    if path.suffix in TABLE_ENDINGS:
+        manifest = read_table(path)
+        return _guess(manifest, target, overrides, str(path.resolve())), manifest, run_name(path)
+    if target is not None:
+        raise ValueError(f"--target: goes with a table (.csv, .parquet), got {path}; a config names its targets itself")
+    config = read_config(path, overrides)
+    return config, read_table(config.manifest), run_name(path)
+
+
+def _guess(manifest: Manifest, target: str | None, overrides: list[str], path: str | None) -> Config:
+    """A config whose columns are guessed from their cells; shows the guess."""
+    if target is None:
+        raise ValueError(f"{manifest.name}: which column to predict? Add --target with one of {', '.join(manifest.rows)}")
+    require_columns(manifest, [target])
+    split_column = guess_split_column(manifest)
+    modalities = {name: find("modality", name) for name in members("modality")}
+    exclude = [split_column] if split_column else []
+    guesses = guess_columns(manifest, target, modalities, exclude)
+    _show_guess(guesses, target, split_column)
+    columns = {guess.column: {"type": guess.type} for guess in guesses if guess.type}
+    if not columns:
+        raise ValueError(f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them")
+    raw = {
+        "manifest": path,
+        "columns": columns,
+        "targets": {target: {"type": "classification"}},
+        "split": {"column": split_column} if split_column else {},
+    }
+    return parse_config(override(raw, overrides), "overrides")
+
+
+def _show_guess(guesses: list[Guess], target: str, split_column: str | None) -> None:
+    rows = [
+        (guess.column, guess.type or "ignored", guess.reason, f"columns.{guess.column}.type={guess.type or 'text'}")
+        for guess in guesses
+    ]
+    rows.append((target, "target", "asked for", f"targets.{target}.type=classification"))
+    if split_column:
+        rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
+    show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
+
+
+def _check(config: Config, manifest: Manifest) -> pd.Series:
+    """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
+    require_columns(manifest, [*config.columns, *config.targets])
+    require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
+    first_target = manifest.rows[next(iter(config.targets))]
+    split = split_rows(
+        manifest,
+        column=config.split.column,
+        fractions=(config.split.train, config.split.valid, config.split.test),
+        group=config.split.group,
+        target=first_target,
+        seed=config.split.seed,
+    )
+    for target in config.targets:
+        check_target(manifest, target, split)
+    media = [column for column, modality in walk(config.columns) if modality.from_file]
+    _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest.name)
+    for leak in leaks(manifest, split, group=config.split.group, media=media)[:SHOWN_ROWS]:
+        warn(str(leak))
+    return split
+
+
+def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, table: str) -> None:
+    if not cells or on_bad_file == "missing":
+        return
+    first = cells[0]
+    more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+    raise ValueError(
+        f'{table} row {first.row}, column "{first.column}": {first.path}: {first.reason}{more} '
+        "(policy: error; set on_bad_file=missing to train without them)"
+    )
+
+
+# Training
+
+
+def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> None:
+    started = time.perf_counter()
+    strategy, why = choose_strategy(config.train.devices)
+    say(f"run folder {run.folder}; {len(split)} rows: {_counts(split)}; {why}")
+    keras.utils.set_random_seed(config.train.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    write_splits(run.folder / "splits.csv", manifest, split)
+    schema = _fitted(run, config, manifest, split)
+    features = _features(run, schema, manifest)
+    with strategy.scope():
+        model = build_model(schema.columns, schema.fusion, schema.targets)
+        _compile(model, schema)
+    plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
+    say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
+    targets = encoded_targets(schema, manifest)
+    followed = _fit(run, model, schema, features, targets, split)
+    model.set_weights(followed.best_weights())
+    model.save_weights(run.folder / "model.weights.h5")
+    metrics = _judge(run, model, schema, features, targets, split)
+    _finish(run, metrics, followed.history, time.perf_counter() - started)
+
+
+def _counts(split: pd.Series) -> str:
+    return ", ".join(f"{count} {name}" for name, count in split.value_counts()[["train", "valid"]].items()) + (
+        f", {(split == 'test').sum()} test"
+    )
+
+
+def _fitted(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> Config:
+    """The config whose columns and heads know the training rows."""
+    if run.has_schema:
+        return run.schema
+    if run.config.manifest is None:
+        run.write_table(_with_absolute_paths(config, manifest))
+    is_train = (split == "train").to_numpy()
+    cells = table_cells(manifest, config.columns)
+    columns = {}
+    for column, modality in walk(config.columns):
+        with progress(f"learning from {column}", total=0):
+            columns[column] = adapt(modality, cells[column][is_train])
+    heads = {target: head.adapt(manifest.rows[target][is_train]) for target, head in config.targets.items()}
+    schema = config.model_copy(update={"columns": columns, "targets": heads})
+    run.write_schema(schema)
+    return schema
+
+
+def _with_absolute_paths(config: Config, manifest: Manifest) -> Manifest:
+    cells = table_cells(manifest, {name: column for name, column in config.columns.items() if column.from_file})
+    return Manifest(manifest.rows.assign(**cells), manifest.folder, manifest.name)
+
+
+def _features(run: Run, schema: Config, manifest: Manifest) -> Features:
+    """All rows' features; writes bad_rows.csv."""
+    cells = table_cells(manifest, schema.columns)
+    features = prepare_columns(schema, cells)
+    bad = features.bad_cells(cells)
+    pd.DataFrame(bad, columns=["row", "column", "path", "reason"]).to_csv(run.folder / "bad_rows.csv", index=False)
+    _refuse_bad_cells(bad, schema.on_bad_file, manifest.name)
+    if bad:
+        warn(f"{len(bad)} cells could not be read and count as missing; {run.folder / 'bad_rows.csv'} lists them")
+    return features
+
+
+def prepare_columns(schema: Config, cells: Mapping[str, pd.Series]) -> Features:
+    """Every column's features, with a progress bar each."""
+    columns = {}
+    for column, modality in walk(schema.columns):
+        with progress(f"preparing {column}", cells[column].nunique()) as advance:
+            columns[column] = prepare(modality, cells[column], schema.train.cache, advance)
+    return Features(columns)
+
+
+def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{target: (encoded, how much each row counts)} of the whole table."""
+    encoded = {target: head.encode_target(manifest.rows[target]) for target, head in walk(schema.targets)}
+    return {target: (values, schema.targets[target].sample_weights(values)) for target, values in encoded.items()}
+
+
+def _compile(model: keras_types.Model, schema: Config) -> None:
+    settings = schema.train
+    if settings.weight_decay:
+        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(settings.learning_rate)
+    model.compile(
+        optimizer,
+        loss={target: head.loss() for target, head in walk(schema.targets)},
+        metrics={target: head.metrics() for target, head in walk(schema.targets)},
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def _fit(
+    run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series
+) -> Any:
+    """Trains from the last checkpoint on; returns the callback that holds the history and the best weights."""
+    settings = schema.train
+    rows = np.flatnonzero(split == "train")
+    batch_size = min(settings.batch_size, len(rows))
+    stop = keras.callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)
+    plateau = keras.callbacks.ReduceLROnPlateau(factor=settings.plateau_factor, patience=settings.plateau_patience)
+    checkpoints = callbacks.Checkpoints(run.folder / "checkpoints", stop, plateau)
+    checkpoints.restore(model)
+    if checkpoints.next_epoch:
+        say(f"going on after epoch {checkpoints.next_epoch} of {settings.epochs}")
+    epochs = range(checkpoints.next_epoch, settings.epochs)
+    if epochs and not checkpoints.has_stopped:
+        model.fit(
+            training_batches(
+                features,
+                rows,
+                targets,
+                schema.columns,
+                batch_size=batch_size,
+                epochs=epochs,
+                seed=settings.seed,
+                modality_dropout=settings.modality_dropout,
+            ),
+            validation_data=batches(features, np.flatnonzero(split == "valid"), settings.batch_size, targets),
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            steps_per_epoch=len(rows) // batch_size,
+            verbose=0,
+            callbacks=[
+                stop,
+                plateau,
+                callbacks.StopAtNaN(),
+                keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
+                callbacks.Progress(settings.epochs, len(rows) // batch_size),
+                checkpoints,
+            ],
+        )
+    return checkpoints
+
+
+# Results
+
+
+def _judge(run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series) -> Any:
+    """{"test": {target: {metric: value}}, "valid": ...}; draws the test rows' answers."""
+    metrics: dict[str, Any] = {}
+    for name in ("test", "valid"):
+        rows = np.flatnonzero(split == name)
+        if not len(rows):
+            continue
+        predictions = model.predict(batches(features, rows, PREDICT_BATCH), verbose=0)
+        for target, head in walk(schema.targets):
+            truth = targets[target][0][rows]
+            metrics.setdefault(name, {})[target] = score(head, truth, predictions[target])
+            plots.draw_answers(head, truth, predictions[target], f"{target}, {name} rows", run.folder / f"{target}_{name}.png")
+    return metrics
+
+
+def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], seconds: float) -> None:
+    """Writes what was found, shows it, and says what to do next."""
+    best = int(np.argmin(history["val_loss"])) + 1
+    run.write_json("history.json", history)
+    plots.draw_history(history, run.folder / "history.png")
+    run.write_json("metrics.json", metrics)
+    shutil.rmtree(run.folder / "checkpoints")
+    rows = [
+        (target, metric, *(metrics[name][target].get(metric, "") for name in metrics))
+        for target in metrics["valid"]
+        for metric in metrics["valid"][target]
+    ]
+    show_table(f"Results after {seconds:.0f} s; best epoch: {best}", ("target", "metric", *metrics), rows)
+    say(
+        f"Next:\n"
+        f"  mmkeras evaluate {run.folder}                    in detail, with --baselines beside others\n"
+        f"  mmkeras predict {run.folder} table.csv           answers for new rows\n"
+        f"  mmkeras export {run.folder} my_model             a SavedModel that takes raw rows"
+    )
+
+
+if __name__ == "__main__":
+    run_command(train)

@@ -1,0 +1,537 @@
+"""Tables as people write them: what is read, what is guessed, how rows are dealt, and each refusal with its words."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmkeras.manifest import (
+    SPLITS,
+    BadCell,
+    Guess,
+    Leak,
+    Manifest,
+    check_target,
+    guess_columns,
+    guess_split_column,
+    leaks,
+    media_paths,
+    missing_files,
+    read_table,
+    require_columns,
+    split_rows,
+    write_splits,
+)
+
+STAMPS_MINI = Path(__file__).parents[2] / "shared/data/stamps-mini/manifest.csv"
+FRACTIONS = (0.7, 0.15, 0.15)
+
+
+class Words:
+    @classmethod
+    def claims(cls, values):
+        share = values.str.contains(r"\s|[\u3040-\u9fff]").mean()
+        return f"{share:.0%} of the cells are words" if share > 0.5 else None
+
+
+class Jpegs:
+    @classmethod
+    def claims(cls, values):
+        return f"{len(values)} cells end in .jpg" if values.str.endswith(".jpg").all() else None
+
+
+class Oggs:
+    @classmethod
+    def claims(cls, values):
+        return f"{len(values)} cells end in .ogg" if values.str.endswith(".ogg").all() else None
+
+
+MODALITIES = {"text": Words, "image": Jpegs, "audio": Oggs}
+
+
+def table(folder=None, **columns) -> Manifest:
+    return read_table(pd.DataFrame(columns), folder)
+
+
+def csv_file(folder: Path, content: str | bytes) -> Path:
+    path = folder / "manifest.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refuses(message: str, error=ValueError):
+    return pytest.raises(error, match=re.escape(message))
+
+
+def deal(manifest, column=None, fractions=FRACTIONS, group=None, target=None, seed=0):
+    classes = None if target is None else manifest.rows[target]
+    return split_rows(manifest, column=column, fractions=fractions, group=group, target=classes, seed=seed)
+
+
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_csv_is_read_as_written(tmp_path):
+    manifest = read_table(csv_file(tmp_path, 'id,word,7\n01,NA,1.50\n02,null,\n\n03,"a ""b"",\nc",nan\n'))
+    assert manifest.rows.columns.tolist() == ["id", "word", "7"]
+    assert manifest.rows.values.tolist() == [["01", "NA", "1.50"], ["02", "null", ""], ["03", 'a "b",\nc', "nan"]]
+    assert set(map(str, manifest.rows.dtypes)) == {"object"}
+    assert manifest.rows.index.equals(pd.RangeIndex(3))
+    assert (manifest.folder, manifest.name) == (tmp_path, "manifest.csv")
+
+
+def test_a_csv_of_excel_with_bom_and_crlf(tmp_path):
+    manifest = read_table(csv_file(tmp_path, b"\xef\xbb\xbf\"id\",text\r\n1,\xe5\x85\xac\xe9\xb8\xad\r\n"))
+    assert manifest.rows.to_dict("list") == {"id": ["1"], "text": ["公鸭"]}
+
+
+def test_a_cell_may_hold_megabytes(tmp_path):
+    long = "word " * 600_000
+    assert read_table(csv_file(tmp_path, f"text,label\n{long},a\n")).rows["text"][0] == long
+
+
+def test_parquet_equals_its_dataframe(tmp_path):
+    frame = pd.DataFrame({"text": ["a", None], "count": [1, 2]}, index=[7, 5])
+    frame.to_parquet(tmp_path / "t.parquet")
+    manifest = read_table(str(tmp_path / "t.parquet"))
+    pd.testing.assert_frame_equal(manifest.rows, read_table(frame).rows)
+    assert manifest.rows.values.tolist() == [["a", "1"], ["", "2"]]
+    assert manifest.folder == tmp_path
+
+
+def test_a_dataframe_becomes_strings_cell_by_cell():
+    frame = pd.DataFrame(
+        {
+            "class": [1.0, np.nan, 3.0],
+            "price": [0.5, 2.0, np.nan],
+            "narrow": np.array([0.1, 1, 2], "float32"),
+            "nullable": pd.array([4, None, 5], "Int64"),
+            "day": pd.to_datetime(["2024-01-05", None, "2024-01-06"]),
+            "mixed": ["x.0", 6.0, pd.NA],
+            "file": [Path("a.jpg"), None, Path("b.jpg")],
+            "kind": pd.Categorical(["u", None, "v"]),
+            9: [True, False, True],
+        },
+        index=[3, 3, 1],
+    )
+    manifest = read_table(frame)
+    assert manifest.rows.to_dict("list") == {
+        "class": ["1", "", "3"],
+        "price": ["0.5", "2", ""],
+        "narrow": ["0.1", "1", "2"],
+        "nullable": ["4", "", "5"],
+        "day": ["2024-01-05 00:00:00", "", "2024-01-06 00:00:00"],
+        "mixed": ["x.0", "6", ""],
+        "file": ["a.jpg", "", "b.jpg"],
+        "kind": ["u", "", "v"],
+        "9": ["True", "False", "True"],
+    }
+    assert set(map(str, manifest.rows.dtypes)) == {"object"}
+    assert (manifest.folder, manifest.name) == (Path.cwd(), "DataFrame")
+
+
+def test_a_subset_of_a_dataframe_spells_its_classes_as_the_whole():
+    frame = pd.DataFrame({"class": [1.0, 2.0, np.nan]})
+    assert read_table(frame[:2]).rows["class"].tolist() == read_table(frame).rows["class"].tolist()[:2]
+
+
+def test_the_folder_can_be_given(tmp_path):
+    assert read_table(csv_file(tmp_path, "a,b\n1,2\n"), tmp_path / "media").folder == tmp_path / "media"
+
+
+def test_a_missing_table_is_refused(tmp_path):
+    with refuses("no such file; expected a .csv or .parquet table", FileNotFoundError):
+        read_table(tmp_path / "none.csv")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with refuses("is a folder; expected a .csv or .parquet table"):
+        read_table(tmp_path)
+
+
+def test_an_unknown_ending_is_refused(tmp_path):
+    (tmp_path / "t.xlsx").write_text("a")
+    with refuses('t.xlsx: unknown ending ".xlsx"; expected a .csv or .parquet table'):
+        read_table(tmp_path / "t.xlsx")
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path):
+    (tmp_path / "t.parquet").write_text("a,b\n1,2\n")
+    with refuses("t.parquet: is not a readable Parquet file: "):
+        read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "manifest.csv: Empty CSV file; expected a CSV table"),
+        ("a,b\n", "manifest.csv: the table has no rows; expected a header and at least one row below it"),
+        ("a,b,a\n1,2,3\n", 'manifest.csv: the column name "a" stands twice; give each column its own name'),
+        ("a;b\n1;2\n", "manifest.csv: got the header 'a;b', expected commas between columns"),
+        ("a,b\n1,2\n\n3\n", "manifest.csv row 2: got 1 cells, expected 2 as in the header; put a cell that holds a"),
+        ("a,b\n1,2\n3,4,5\n", "manifest.csv row 2: got 3 cells, expected 2 as in the header; put a cell that holds a"),
+        (b"a,b\n1,2\n3,caf\xe9\n", "manifest.csv line 3: got byte 0xe9 at position 6, expected UTF-8 text; save the"),
+        (b"a,caf\xe9\n1,2\n", "manifest.csv line 1: got byte 0xe9 at position 6, expected UTF-8 text; save the"),
+        ('a,b\n1,2\n3,"x\n4,y\n', 'manifest.csv: the cell that begins with "x is never closed; add its closing quote'),
+    ],
+)
+def test_a_faulty_csv_is_refused_in_one_line(tmp_path, content, message):
+    with refuses(message) as caught:
+        read_table(csv_file(tmp_path, content))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_empty_dataframe_is_refused():
+    with refuses("DataFrame: the table has no rows"):
+        table(a=[])
+
+
+def test_twin_column_names_of_a_dataframe_are_refused():
+    with refuses('DataFrame: the column name "1" stands twice'):
+        read_table(pd.DataFrame([[1, 2]], columns=[1, "1"]))
+
+
+def test_bytes_in_a_cell_are_refused():
+    with refuses('DataFrame row 2, column "photo": got bytes, expected text, a number or a path; write the data to a'):
+        table(photo=["a.jpg", b"\xff\xd8"])
+
+
+# ── Columns and their types ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_missing_column_names_the_nearest():
+    manifest = table(id=["1"], question=["q"], photo=["p"])
+    require_columns(manifest, ["photo", "id"])
+    with refuses('DataFrame: no column "foto"; did you mean "photo"? (id, question, photo)'):
+        require_columns(manifest, ["id", "foto"])
+
+
+def test_a_wide_table_shows_its_first_columns():
+    with refuses('no column "xyz" (c0, c1, c2, c3, c4, c5, c6, c7, …)'):
+        require_columns(table(**{f"c{i}": ["v"] for i in range(9)}), ["xyz"])
+
+
+def test_the_guess_over_stamps_mini():
+    if not STAMPS_MINI.exists():
+        pytest.skip(f"no stamps-mini: {STAMPS_MINI} is absent, so the guess is not checked on real input")
+    guesses = guess_columns(read_table(STAMPS_MINI), "category", MODALITIES)
+    path_like = "path-like strings that name no file: would spell the label?"
+    numbers = "numbers are not yet supported as an input"
+    assert {guess.column: (guess.type, guess.reason) for guess in guesses} == {
+        "id": (None, "unique in every row: an identifier"),
+        "stamp": (None, path_like),
+        "group": (None, path_like),
+        "language": (None, "4 different values: a category (not yet supported as an input)"),
+        "text": ("text", "92% of the cells are words"),
+        "image": ("image", "384 cells end in .jpg"),
+        "audio": ("audio", "194 cells end in .ogg"),
+        "effect": ("audio", "60 cells end in .ogg"),
+        "width": (None, numbers),
+        "height": (None, numbers),
+        "split": (None, "train, valid or test: the split of each row"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "type_", "reason"),
+    [
+        (["", " ", "", "", "", ""], None, "no cell is filled"),
+        (["1", "2", "3", "4", "5", "6"], None, "unique in every row: an identifier"),
+        (["0.1", "0.2", "0.3", "4", "5", "6"], None, "numbers are not yet supported as an input"),
+        (["12", "12", "7", "7", "1e3", ""], None, "numbers are not yet supported as an input"),
+        (["a/b", "a/b", "c/d", "c/d", "x\\y", "x/y"] * 3, None, "path-like strings that name no file"),
+        (["en", "fr", "en", "fr", "en", "fr"], None, "2 different values: a category (not yet supported"),
+        (["en"] * 6, None, "1 different value: a category (not yet supported"),
+        (["lamp", "lamp", "sofa", "sofa", "rug", "rugs"], None, "4 different values that no modality claims (text, im"),
+        (["公鸭。", "雄鹅。", "红花。", "大河。", "小山。", "石头。"], "text", "100% of the cells are words"),
+        (["where is my red lamp"] * 6, "text", "100% of the cells are words"),
+        (["a.jpg"] * 5 + [""], "image", "5 cells end in .jpg"),
+        (["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg"], "image", "6 cells end in .jpg"),
+    ],
+)
+def test_the_guess_of_one_column(cells, type_, reason):
+    (guess,) = guess_columns(table(cell=cells, label=["x"] * len(cells)), "label", MODALITIES)
+    assert guess == Guess("cell", type_, guess.reason)
+    assert guess.reason.startswith(reason)
+
+
+def test_files_without_an_ending_are_offered_to_the_modalities(tmp_path):
+    class Anything:
+        claims = classmethod(lambda cls, values: "all cells")
+
+    (tmp_path / "clip").write_bytes(b"RIFF")
+    manifest = table(tmp_path, sound=["clip", "clip"], label=["x", "y"])
+    assert guess_columns(manifest, "label", {"audio": Anything}) == [Guess("sound", "audio", "all cells")]
+
+
+def test_modalities_see_a_sample_of_the_filled_cells():
+    seen = []
+
+    class Counter:
+        claims = classmethod(lambda cls, values: seen.extend(values))
+
+    cells = [f"some words {i}" for i in range(25_001)]
+    guess_columns(table(text=[*cells, "", " "], label="x"), "label", {"text": Counter})
+    assert seen == cells[::3]
+
+
+def test_target_and_excluded_columns_get_no_guess():
+    assert guess_columns(table(a=["u"], b=["v"], label=["x"]), "label", MODALITIES, exclude=["a", "b"]) == []
+
+
+def test_the_split_column_is_found_by_name_and_values():
+    assert guess_split_column(table(text=["train"], Subset=["Train "])) == "Subset"
+    assert guess_split_column(table(split=["train", "dev", "", "TEST"])) == "split"
+    assert guess_split_column(table(fold=["0", "1"], split=["a lot", "train"])) is None
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_media_paths_join_relative_cells_to_the_folder(tmp_path):
+    manifest = table(tmp_path, photo=["a/b.jpg", " ", "", "/x/c.jpg", " d.jpg "])
+    expected = [f"{tmp_path}/a/b.jpg", "", "", "/x/c.jpg", f"{tmp_path}/d.jpg"]
+    assert media_paths(manifest, "photo").tolist() == expected
+
+
+def test_missing_files_names_each_cell_and_its_fault(tmp_path):
+    (tmp_path / "good.jpg").write_bytes(b"x")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "one.jpg").symlink_to("two.jpg")
+    (tmp_path / "two.jpg").symlink_to("one.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    manifest = table(
+        tmp_path,
+        photo=["good.jpg", "", "none.jpg", "folder", "empty.jpg", "one.jpg", "good.jpg/x"],
+        voice=["none.jpg", "good.jpg", "", "", "pipe", "a\0b", "x" * 300],
+    )
+    bad = missing_files(manifest, ["photo", "voice"])
+    assert bad[0] == BadCell(1, "voice", f"{tmp_path}/none.jpg", "no such file")
+    assert [(cell.row, cell.column, cell.reason) for cell in bad[1:]] == [
+        (3, "photo", "no such file"),
+        (4, "photo", "is a folder"),
+        (5, "photo", "is empty (0 bytes)"),
+        (5, "voice", "is not a regular file"),
+        (6, "photo", "is a loop of symbolic links"),
+        (6, "voice", "is not a path: embedded null byte"),
+        (7, "photo", "no such file"),
+        (7, "voice", "file name too long"),
+    ]
+
+
+def test_a_file_is_looked_at_once(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    manifest = table(tmp_path, photo=["a.jpg"] * 5, other=["a.jpg"] * 5)
+    looked, stat = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **options: looked.append(path) or stat(path, **options))
+    assert missing_files(manifest, ["photo", "other"]) == []
+    assert looked == [f"{tmp_path}/a.jpg"]
+
+
+# ── Splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_split_column_may_use_synonyms():
+    manifest = table(part=["Train", "validation", "VAL", " dev", "test", "valid"])
+    assert deal(manifest, "part").tolist() == ["train", "valid", "valid", "valid", "test", "valid"]
+
+
+def test_an_unknown_split_is_refused():
+    with refuses('DataFrame row 3, column "part": got "trian", expected train, valid or test; did you mean "train"?'):
+        deal(table(part=["train", "valid", "trian"]), "part")
+
+
+def test_an_empty_split_cell_is_refused():
+    with refuses('DataFrame row 2, column "part": got "", expected train, valid or test; fill it in'):
+        deal(table(part=["train", None, "valid"]), "part")
+
+
+def test_valid_rows_are_cut_from_train_by_whole_groups_when_the_column_has_none():
+    part, who = ["train", "train", "test", "train"] * 10, np.repeat([f"g{i}" for i in range(20)], 2)
+    manifest = table(part=part, who=who, label=["x", "y"] * 20)
+    split = deal(manifest, "part", (0.5, 0.25, 0.25), "who", "label")
+    assert split.value_counts().to_dict() == {"train": 20, "valid": 10, "test": 10}
+    assert (split[manifest.rows["part"] == "test"] == "test").all()
+    assert split[split != "test"].groupby(manifest.rows["who"]).nunique().max() == 1
+
+
+def test_a_column_without_valid_rows_is_kept_when_no_valid_rows_are_wanted():
+    assert deal(table(part=["train", "test", "train"]), "part", (1.0, 0.0, 0.0)).tolist() == ["train", "test", "train"]
+
+
+def test_fractions_are_met_in_each_class():
+    manifest = table(label=["x"] * 100 + ["y"] * 40)
+    split = deal(manifest, fractions=(0.5, 0.3, 0.2), target="label")
+    assert split.iloc[:100].value_counts().to_dict() == {"train": 50, "valid": 30, "test": 20}
+    assert split.iloc[100:].value_counts().to_dict() == {"train": 20, "valid": 12, "test": 8}
+    assert set(split) == set(SPLITS)
+    assert split.dtype == object
+
+
+def test_rare_classes_go_to_train_first_and_still_fill_the_other_splits():
+    manifest = table(label=[*map(str, np.repeat(np.arange(100), 3)), "single"])
+    split = deal(manifest, target="label")
+    assert set(manifest.rows["label"][split == "train"]) == set(manifest.rows["label"])
+    counts = split.value_counts()
+    assert (counts["train"], counts["valid"] + counts["test"]) == (pytest.approx(211, abs=8), pytest.approx(90, abs=8))
+
+
+def test_many_single_rows_do_not_drive_the_next_class_out_of_train():
+    labels = [f"single {i}" for i in range(300)] + ["common"] * 100
+    split = deal(table(label=labels), target="label")
+    assert (split.iloc[:300] == "train").all()
+    assert (split.iloc[300:] == "train").sum() == pytest.approx(70, abs=2)
+
+
+def test_no_group_falls_in_two_splits():
+    rng = np.random.default_rng(5)
+    who = rng.integers(0, 60, 1000)
+    manifest = table(who=[f"g{i}" for i in who], label=np.where(who % 3, "x", "y"))
+    split = deal(manifest, group="who", target="label")
+    assert split.groupby(who).nunique().max() == 1
+    for label in ("x", "y"):
+        share = split[manifest.rows["label"] == label].value_counts(normalize=True)
+        assert [share[name] for name in SPLITS] == pytest.approx(FRACTIONS, abs=0.06)
+
+
+def test_groups_of_mixed_classes_keep_the_fractions():
+    rng = np.random.default_rng(5)
+    manifest = table(who=rng.integers(0, 100, 800), label=rng.choice(["a", "b", "c"], 800))
+    split = deal(manifest, group="who", target="label")
+    assert split.groupby(manifest.rows["who"]).nunique().max() == 1
+    assert [(split == name).mean() for name in SPLITS] == pytest.approx(FRACTIONS, abs=0.02)
+
+
+def test_a_huge_group_goes_to_train():
+    manifest = table(who=["huge"] * 100 + [f"g{i}" for i in range(100)])
+    split = deal(manifest, group="who")
+    assert (split.iloc[:100] == "train").all()
+    assert split.value_counts().to_dict() == {"train": 140, "valid": 30, "test": 30}
+
+
+def test_a_missing_group_is_a_group_of_its_own():
+    split = deal(table(who=["", " "] * 10), group="who")
+    assert split.value_counts().to_dict() == {"train": 14, "valid": 3, "test": 3}
+
+
+def test_the_seed_decides():
+    manifest = table(label=["x", "y"] * 50)
+    first, same, other = (deal(manifest, target="label", seed=seed) for seed in (3, 3, 4))
+    assert first.equals(same)
+    assert not first.equals(other)
+
+
+def test_a_split_of_fraction_zero_stays_empty():
+    assert set(deal(table(label=["x"] * 50), fractions=(0.8, 0.2, 0.0))) == {"train", "valid"}
+
+
+def test_too_few_groups_for_three_splits_are_refused():
+    with refuses('the split "test" has no rows: raise its fraction in split.fractions, or add rows or groups'):
+        deal(table(who=["a", "b"] * 20), fractions=(0.6, 0.4 - 1e-3, 1e-3), group="who")
+
+
+def test_a_column_without_train_rows_is_refused():
+    with refuses('the split "train" has no rows: write train into column "part" of the rows to learn from'):
+        deal(table(part=["test", "valid"]), "part")
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.2, 0.0), (0.8, 0.2)])
+def test_wrong_fractions_are_refused(fractions):
+    with refuses("split.fractions: expected the fractions of train, valid and test: train above 0, none negative"):
+        deal(table(label=["x"] * 50), fractions=fractions)
+
+
+def test_a_group_column_that_is_not_there_is_refused():
+    with refuses('no column "customr"; did you mean "customer"?'):
+        deal(table(customer=["a"] * 9), group="customr")
+
+
+def test_splits_are_written_by_row(tmp_path):
+    manifest = table(who=["a", "", "a"])
+    split = pd.Series(["train", "test", "train"])
+    write_splits(tmp_path / "plain.csv", manifest, split)
+    write_splits(tmp_path / "grouped.csv", manifest, split, "who")
+    assert (tmp_path / "plain.csv").read_text() == "row,split\n1,train\n2,test\n3,train\n"
+    assert (tmp_path / "grouped.csv").read_text() == "row,split,group\n1,train,a\n2,test,\n3,train,a\n"
+
+
+# ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sound_target_passes():
+    split = pd.Series(["train", "train", "valid", "test"])
+    check_target(table(label=["x", "y", "x", "y"]), "label", split)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ["x", "", "y", " ", "x", "", "", "", ""],
+            'DataFrame column "label": got 6 empty cells (rows 2, 4, 6, 7, 8, …), expected a class in each row',
+        ),
+        (["x"] * 9, 'DataFrame column "label": every row has the class "x", expected two classes or more'),
+        (["x"] * 6 + ["z"] + ["y"] * 2, 'DataFrame column "label": the class "z" has one row only (row 7); add rows'),
+        (["x"] * 7 + ["y"] * 2, 'DataFrame column "label": the class "y" stands in test (rows 8, 9) but not in train'),
+        (["x"] * 5 + ["y"] * 4, 'DataFrame column "label": the class "y" stands in valid (rows 6, 7) but not in train'),
+    ],
+)
+def test_a_faulty_target_is_refused(labels, message):
+    split = pd.Series(["train"] * 5 + ["valid"] * 2 + ["test"] * 2)
+    with refuses(message):
+        check_target(table(label=labels), "label", split)
+
+
+def test_a_missing_target_column_is_refused():
+    with refuses('no column "lable"; did you mean "label"?'):
+        check_target(table(label=["x"]), "lable", pd.Series(["train"]))
+
+
+def test_a_group_in_two_splits_is_a_leak():
+    manifest = table(who=["A17", "", "B2", "A17 ", "", "A17", "B2"])
+    split = pd.Series(["train", "train", "test", "train", "test", "test", "test"])
+    assert leaks(manifest, split, group="who", media=[]) == [Leak('group "A17"', ("train", "test"), (1, 6), 3)]
+    assert str(leaks(manifest, split, group="who", media=[])[0]) == (
+        'group "A17" stands in train and test (rows 1, 6, …)'
+    )
+
+
+def test_a_file_in_two_splits_is_a_leak_by_path_and_by_bytes(tmp_path):
+    for name, content in {"a": b"same", "b": b"same", "c": b"else", "d": b"longer", "e": b"", "f": b""}.items():
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    manifest = table(
+        tmp_path,
+        photo=["a.jpg", "c.jpg", "b.jpg", "d.jpg", "", "e.jpg", "none.jpg"],
+        other=["", "e.jpg", "", "d.jpg", "d.jpg", "f.jpg", "none.jpg"],
+    )
+    split = pd.Series(["train", "train", "valid", "train", "test", "test", "test"])
+    assert [leak.message for leak in leaks(manifest, split, group=None, media=["photo", "other"])] == [
+        "identical files a.jpg and b.jpg stand in train and valid (rows 1, 3)",
+        "file e.jpg stands in train and test (rows 2, 6)",
+        "file d.jpg stands in train and test (rows 4, 5)",
+    ]
+
+
+def test_only_files_whose_size_stands_in_two_splits_are_read(tmp_path, monkeypatch):
+    for name, content in {"a": b"1", "b": b"2", "c": b"333"}.items():
+        (tmp_path / name).write_bytes(content)
+    manifest = table(tmp_path, photo=["a", "b", "c", "c"])
+    monkeypatch.setattr("mmkeras.manifest._digest", lambda path: pytest.fail(f"read {path}"))
+    found = leaks(manifest, pd.Series(["train", "train", "test", "valid"]), group=None, media=["photo"])
+    assert [leak.message for leak in found] == ["file c stands in valid and test (rows 3, 4)"]
+
+
+def test_groups_that_stay_together_do_not_leak():
+    manifest = table(who=[f"g{i % 30}" for i in range(300)])
+    assert leaks(manifest, deal(manifest, group="who"), group="who", media=[]) == []
+
+
+def test_the_module_imports_neither_tensorflow_nor_keras():
+    code = "import sys, mmkeras.manifest; print({'tensorflow', 'keras'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
