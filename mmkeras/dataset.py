@@ -129,6 +129,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MMKERAS_CACHE") or platformdirs.user_cache_dir("mmkeras"))
 
 
+def read_cells(modality: Modality, values: pd.Series) -> list[str | bytes | None]:
+    """Each row's canonical cell, None where it is missing or unreadable; distinct cells are read once."""
+    index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
+    contents = [
+        _native(modality, cell.numpy()) if cell.numpy() and not error.numpy() else None
+        for cell, error in _cells(modality, distinct).prefetch(CHUNK_CELLS)
+    ]
+    return [contents[i] for i in index]
+
+
 def batches(features: Features, rows: np.ndarray, batch_size: int, targets: Mapping[str, Any] | None = None):
     """Rows in their order, for validation and prediction: a dataset of features, or of (features, targets, weights).
 
@@ -262,7 +272,12 @@ def _cells(modality: Modality, values: Sequence[str]) -> tf_types.data.Dataset:
 def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[str | bytes]:
     for cell, error in _cells(modality, values).prefetch(CHUNK_CELLS):
         if not error.numpy():
-            yield cell.numpy() if modality.from_file else cell.numpy().decode("utf-8")
+            yield _native(modality, cell.numpy())
+
+
+def _native(modality: Modality, cell: bytes) -> str | bytes:
+    """A cell as `Modality.read` gave it: TensorFlow knows strings as bytes only."""
+    return cell if modality.from_file else cell.decode("utf-8")
 
 
 def _compute(

@@ -69,7 +69,7 @@ def _statuses(cells: dict[str, Any], features: dict[str, Any]) -> Any:
         is_missing = tf.strings.length(tf.strings.strip(cells[column])) == 0
         word = tf.where(is_missing, f"; missing: {column}", f"; bad: {column}")
         found += tf.where(features[column]["present"] > 0, "", word)
-    return tf.where(found == "", "ok", tf.strings.substr(found, 2, 1_000_000))
+    return tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
 
 
 def _write_assets(folder: Path, schema: Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import pandas as pd
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
 from mmkeras.dataset import Features, batches, prepare, table_cells
+from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
 from mmkeras.terminal import progress
 
 if TYPE_CHECKING:
     import keras
+
+tf = lazy("tensorflow")
 
 CHUNK_ROWS = 1024
 BATCH_ROWS = 64
@@ -30,6 +33,7 @@ def predict_rows(
     is bounded: rows go through in chunks.
     """
     cells = table_cells(manifest, schema.columns)
+    step = forward_step(model)
     parts: list[dict[str, np.ndarray]] = []
     statuses: list[pd.Series] = []
     with progress("predicting", len(manifest.rows)) as advance:
@@ -39,11 +43,23 @@ def predict_rows(
             features = Features({
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
-            parts.append(model.predict(batches(features, np.arange(count), BATCH_ROWS), verbose=0))
+            parts.append(forward(step, features, np.arange(count)))
             statuses.append(_statuses(features, chunk))
             advance(count)
     predictions = {target: np.concatenate([part[target] for part in parts]) for target in schema.targets}
     return predictions, pd.concat(statuses, ignore_index=True)
+
+
+def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
+    """The model without training's randomness, as one function that is traced once whatever the number of rows."""
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
+    return tf.function(lambda features: model(features, training=False), input_signature=[signature])
+
+
+def forward(step: Callable[[Any], dict[str, Any]], features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """{target: (R, …)} of (R,) row numbers."""
+    parts = [step(batch) for batch in batches(features, rows, BATCH_ROWS)]
+    return {target: np.concatenate([part[target] for part in parts]) for target in parts[0]}
 
 
 def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def _parse_csv(path: Path, ragged: list[pa.csv.InvalidRow]) -> pa.Table:
     names = [str(i) for i in range(width)]
     return pa.csv.read_csv(
         path,
-        # One thread: only then does pyarrow number the rows. Ten columns of a million rows take half a second.
+        # One thread: only then does pyarrow number the rows. Nine columns of a million rows take a second.
         pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK_BYTES, use_threads=False),
         pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "error"),
         pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
@@ -453,16 +453,14 @@ def split_rows(
     _check_fractions(fractions)
     classes = pd.factorize(target)[0] if target is not None else np.zeros(len(manifest.rows), int)
     units = _units(manifest, group)
+    wanted = [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
     if column is None:
         split = _deal(units, classes, fractions, seed)
-        wanted = [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
     else:
+        wanted = [name for name in wanted if name != "test"]
         split = _column_split(manifest, column)
-        wanted = ["train", "valid"] if fractions[1] > 0 else ["train"]
-        train = split == "train"
-        if fractions[1] > 0 and train.any() and not (split == "valid").any():
-            kept = fractions[0] / (fractions[0] + fractions[1])
-            split[train] = _deal(units[train], classes[train], (kept, 1 - kept, 0.0), seed)
+        if "valid" in wanted and "valid" not in split:
+            _cut_valid(split, units, classes, fractions, seed)
     _check_no_split_empty(manifest, split, wanted, column)
     return pd.Series(split, manifest.rows.index, dtype=object, name="split")
 
@@ -493,9 +491,18 @@ def _column_split(manifest: Manifest, column: str) -> np.ndarray:
     return split.to_numpy(dtype=object, copy=True)
 
 
+def _cut_valid(
+    split: np.ndarray, units: np.ndarray, classes: np.ndarray, fractions: tuple[float, float, float], seed: int
+) -> None:
+    """Turns train rows into valid rows, in place."""
+    train = split == "train"
+    kept = fractions[0] / (fractions[0] + fractions[1])
+    split[train] = _deal(units[train], classes[train], (kept, 1 - kept, 0.0), seed)
+
+
 def _check_no_split_empty(manifest: Manifest, split: np.ndarray, wanted: list[str], column: str | None) -> None:
     for name in wanted:
-        if not (split == name).any():
+        if name not in split:
             remedy = "raise its fraction in split.fractions, or add rows or groups"
             if column is not None and name == "train":
                 remedy = f'write train into column "{column}" of the rows to learn from'
@@ -516,7 +523,7 @@ def _deal(units: np.ndarray, classes: np.ndarray, fractions: Iterable[float], se
     """
     units = pd.factorize(units)[0]
     sizes = np.bincount(units)
-    counts = pd.DataFrame({"unit": units, "class": classes}).value_counts(sort=False).reset_index(name="rows")
+    counts = pd.DataFrame({"unit": units, "class": classes}).groupby(["unit", "class"]).size().reset_index(name="rows")
     main = counts.sort_values("rows", kind="stable").drop_duplicates("unit", keep="last").sort_values("unit")["class"]
     order = np.lexsort((np.random.default_rng(seed).permutation(len(sizes)), -sizes, main))
     place = np.argsort(order)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 
@@ -33,7 +34,7 @@ def predict(
     schema, manifest = run.schema, read_table(table)
     require_columns(manifest, schema.columns)
     predictions, statuses = predict_rows(run.model(), schema, manifest)
-    answers = {name: tensor.numpy() for name, tensor in named_answers(schema.targets, predictions).items()}
+    answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}
     columns = {name: _as_text(values) for name, values in answers.items() if values.ndim == 1}
     found = pd.DataFrame({"row": range(1, len(statuses) + 1), **columns, "status": statuses})
     if output is None:

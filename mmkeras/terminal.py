@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -15,7 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True)
+FILE_COLUMNS = 120  # what a file or a pipe gets; a terminal has its own width
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 log = logging.getLogger("mmkeras")
 log.setLevel(logging.INFO)
 log.propagate = False
@@ -61,7 +64,8 @@ def run_command(function: Callable[..., Any]) -> None:
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
     try:
-        app(prog_name=f"mmkeras {function.__name__}", standalone_mode=True)
+        with _native_messages_hidden():
+            app(prog_name=f"mmkeras {function.__name__}", standalone_mode=True)
     except (ValueError, OSError) as error:
         if not _is_users_mistake(error):
             raise
@@ -69,6 +73,25 @@ def run_command(function: Callable[..., Any]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _native_messages_hidden() -> Iterator[None]:
+    """Keeps what TensorFlow's C++ code writes to file descriptor 2 off the terminal; Python's messages still get there.
+
+    No setting hides its dozen lines about CPU features and GPUs that are not there. MMKERAS_NATIVE_MESSAGES=1 shows them.
+    """
+    if os.environ.get("MMKERAS_NATIVE_MESSAGES"):
+        yield
+        return
+    with tempfile.TemporaryFile() as sink, os.fdopen(os.dup(2), "w", buffering=1) as terminal:
+        python_stderr, sys.stderr = sys.stderr, terminal
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal.fileno(), 2)
+            sys.stderr = python_stderr
 
 
 def _is_users_mistake(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from mmkeras.component import find, members, walk
 from mmkeras.config import Config, override, parse_config, read_config
 from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
 from mmkeras.distribution import choose_strategy
+from mmkeras.inference import forward, forward_step
 from mmkeras.lazy import lazy
 from mmkeras.manifest import (
     BadCell,
@@ -46,7 +47,6 @@ callbacks = lazy("mmkeras.callbacks")
 
 TABLE_ENDINGS = (".csv", ".parquet")
 SHOWN_ROWS = 5
-PREDICT_BATCH = 256
 
 
 def train(
@@ -78,14 +78,28 @@ def train(
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
     config, manifest, name = _understand(table, overrides, target)
-    split = _check(config, manifest)
-    found = resumable(config, manifest, run, name) or Run.create(run or default_folder(name), config, manifest)
-    with found.locked(), found.logged():
-        if found.is_done:
-            say(f"{found.folder} is finished already; choose another --run to train again")
-        else:
-            _train(found, config, manifest, split)
+    found = train_config(config, manifest, run, name)
+    _show_results(found)
     return found
+
+
+def train_config(config: Config, manifest: Manifest, folder: Path | None, name: str = "run") -> Run:
+    """What `train` does once it knows what is asked for.
+
+    Args:
+        config: Checked, not fitted.
+        manifest: The table that it is about.
+        folder: The run folder; None takes runs/<name>-<date and time>.
+        name: What default run folders are called after.
+    """
+    split = _check(config, manifest)
+    run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
+    with run.locked(), run.logged():
+        if run.is_done:
+            say(f"{run.folder} is finished already; choose another --run to train again")
+        else:
+            _train(run, config, manifest, split)
+    return run
 
 
 def embedded_example() -> Path:
@@ -208,7 +222,8 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     model.set_weights(followed.best_weights())
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
-    _finish(run, metrics, followed.history, time.perf_counter() - started)
+    _finish(run, metrics, followed.history)
+    say(f"done after {time.perf_counter() - started:.0f} s")
 
 
 def _counts(split: pd.Series) -> str:
@@ -311,6 +326,7 @@ def _fit(
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             steps_per_epoch=len(rows) // batch_size,
+            shuffle=False,  # the batches are shuffled already
             verbose=0,
             callbacks=[
                 stop,
@@ -330,37 +346,45 @@ def _fit(
 def _judge(run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; draws the test rows' answers."""
     metrics: dict[str, Any] = {}
+    step = forward_step(model)
     for name in ("test", "valid"):
         rows = np.flatnonzero(split == name)
         if not len(rows):
             continue
-        predictions = model.predict(batches(features, rows, PREDICT_BATCH), verbose=0)
+        predictions = forward(step, features, rows)
         for target, head in walk(schema.targets):
             truth = targets[target][0][rows]
             metrics.setdefault(name, {})[target] = score(head, truth, predictions[target])
-            plots.draw_answers(head, truth, predictions[target], f"{target}, {name} rows", run.folder / f"{target}_{name}.png")
+            picture = run.folder / f"confusion_{target}_{name}.png"
+            plots.draw_answers(head, truth, predictions[target], f"{target}, {len(rows)} {name} rows", picture)
     return metrics
 
 
-def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], seconds: float) -> None:
-    """Writes what was found, shows it, and says what to do next."""
-    best = int(np.argmin(history["val_loss"])) + 1
+def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]]) -> None:
+    """Writes what was found; `metrics.json` comes last, since it says that the run is done."""
     run.write_json("history.json", history)
     plots.draw_history(history, run.folder / "history.png")
     run.write_json("metrics.json", metrics)
-    shutil.rmtree(run.folder / "checkpoints")
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+
+
+def _show_results(run: Run) -> None:
+    """The figures, and what to do next."""
+    metrics, losses = run.metrics, run.history["val_loss"]
     rows = [
         (target, metric, *(metrics[name][target].get(metric, "") for name in metrics))
         for target in metrics["valid"]
         for metric in metrics["valid"][target]
     ]
-    show_table(f"Results after {seconds:.0f} s; best epoch: {best}", ("target", "metric", *metrics), rows)
-    say(
-        f"Next:\n"
-        f"  mmkeras evaluate {run.folder}                    in detail, with --baselines beside others\n"
-        f"  mmkeras predict {run.folder} table.csv           answers for new rows\n"
-        f"  mmkeras export {run.folder} my_model             a SavedModel that takes raw rows"
-    )
+    title = f"Results of epoch {int(np.argmin(losses)) + 1}, the best of {len(losses)}"
+    show_table(title, ("target", "metric", *(f"{name} rows" for name in metrics)), rows)
+    commands = {
+        f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
+        f"mmkeras predict {run.folder} TABLE -o answers.csv": "answers for the rows of a table",
+        f"mmkeras export {run.folder} my_model": "a SavedModel that takes raw rows",
+    }
+    width = max(map(len, commands))
+    say("Next:\n" + "\n".join(f"  {command:<{width}}  {purpose}" for command, purpose in commands.items()))
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ def test_a_cell_may_hold_megabytes(tmp_path):
     assert read_table(csv_file(tmp_path, f"text,label\n{long},a\n")).rows["text"][0] == long
 
 
+def test_a_line_break_in_a_cell_may_fall_on_a_block_of_the_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmkeras.manifest.CSV_BLOCK_BYTES", 24)
+    rows = "".join(f'{i},"up\ndown"\n' for i in range(9))
+    assert read_table(csv_file(tmp_path, "id,text\n" + rows)).rows["text"].tolist() == ["up\ndown"] * 9
+
+
 def test_parquet_equals_its_dataframe(tmp_path):
     frame = pd.DataFrame({"text": ["a", None], "count": [1, 2]}, index=[7, 5])
     frame.to_parquet(tmp_path / "t.parquet")
@@ -436,9 +442,10 @@ def test_too_few_groups_for_three_splits_are_refused():
         deal(table(who=["a", "b"] * 20), fractions=(0.6, 0.4 - 1e-3, 1e-3), group="who")
 
 
-def test_a_column_without_train_rows_is_refused():
+@pytest.mark.parametrize("cells", [["test", "valid"], ["test", "test"]])
+def test_a_column_without_train_rows_is_refused(cells):
     with refuses('the split "train" has no rows: write train into column "part" of the rows to learn from'):
-        deal(table(part=["test", "valid"]), "part")
+        deal(table(part=cells), "part")
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.2, 0.0), (0.8, 0.2)])
