@@ -14,24 +14,29 @@ if TYPE_CHECKING:
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
+BOX_WIDTH, LINE_HEIGHT, GAP = 4.4, 0.155, 0.8  # inches
+PLUMBING = ("Cast", "NotEqual", "GetItem", "OnesLike", "Dropout", "SpatialDropout1D", "Activation", "Reshape", "InputLayer")
 
 
 def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
     """Each column's layers from its features to its vector, what joins them, and the targets."""
-    branches = {column: _upstream(model.get_layer(f"{column}_or_absent")) for column in columns}
+    branches = {column: _branch(model, column) for column in columns}
     heads = [layer for layer in model.layers if layer.name in model.output_names]
     seen = {layer for branch in branches.values() for layer in branch} | set(heads)
-    joined = [layer for layer in model.layers if layer not in seen]
-    tallest = max(len(layers) for layers in branches.values())
-    figure, axes = _canvas(width=4.2 * len(columns) + 0.4, height=0.30 * (tallest + len(joined) + len(heads)) + 2.8)
-    top, middle, bottom = 0.98, 0.16 + 0.02 * len(joined), 0.04
-    for i, (column, layers) in enumerate(branches.items()):
-        x = (i + 0.5) / len(columns)
-        axes.text(x, top, f"{column}\n\n{_listed(layers)}", ha="center", va="top", bbox=BOX, family="monospace", size=8)
-        axes.annotate("", (0.5 + 0.15 * (x - 0.5), middle + 0.03), (x, middle + 0.12), arrowprops=ARROW)
-    axes.text(0.5, middle, _listed(joined) or "join", ha="center", va="center", bbox=BOX, family="monospace", size=8)
-    axes.annotate("", (0.5, bottom + 0.01), (0.5, middle - 0.03), arrowprops=ARROW)
-    axes.text(0.5, bottom, _listed(heads), ha="center", va="center", bbox=BOX, family="monospace", size=8)
+    trunk = _lines([layer for layer in model.layers if layer not in seen])
+    stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
+    tallest, bottom = max(map(len, stacks)), _lines(heads)
+    width, height = BOX_WIDTH * len(stacks), LINE_HEIGHT * (tallest + len(trunk) + len(bottom)) + 2 * GAP + 1.0
+    figure, axes = _canvas(width, height)
+    below = height - LINE_HEIGHT * tallest - 0.5
+    for i, stack in enumerate(stacks):
+        x = (i + 0.5) * BOX_WIDTH
+        _box(axes, x, height - 0.2, stack)
+        axes.annotate("", (width / 2, below - GAP + 0.1), (x, height - LINE_HEIGHT * len(stack) - 0.4), arrowprops=ARROW)
+    _box(axes, width / 2, below - GAP, trunk)
+    below -= GAP + LINE_HEIGHT * len(trunk) + 0.2
+    axes.annotate("", (width / 2, below - GAP + 0.3), (width / 2, below), arrowprops=ARROW)
+    _box(axes, width / 2, below - GAP + 0.2, bottom)
     _save(figure, path)
 
 
@@ -57,28 +62,28 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
     _save(figure, path)
 
 
-def _upstream(layer: Any) -> list[Any]:
-    """The layers that a layer's output depends on, in the order of computation, itself last."""
-    found: dict[Any, None] = {}
-    waiting = [layer]
+def _branch(model: keras.Model, column: str) -> list[Any]:
+    """The layers from a column's features to its vector, in the order of computation."""
+    found: set[Any] = set()
+    waiting = [model.get_layer(f"{column}_or_absent")]
     while waiting:
         layer = waiting.pop()
         if layer not in found:
-            found[layer] = None
+            found.add(layer)
             tensors = [tensor for node in layer._inbound_nodes[:1] for tensor in node.input_tensors]
             waiting += [tensor._keras_history.operation for tensor in tensors]
-    return list(reversed(found))
+    return [layer for layer in model.layers if layer in found]
 
 
-def _listed(layers: list[Any]) -> str:
-    """A line a layer that holds weights or changes a shape: what it is, its output's shape, its weights."""
-    shown = [layer for layer in layers if type(layer).__name__ not in ("Cast", "NotEqual", "GetItem", "OnesLike", "Dropout")]
-    return "\n".join(f"{_title(layer):<24}{_shape(layer):>16}{_weights(layer):>10}" for layer in shown)
+def _lines(layers: list[Any]) -> list[str]:
+    """What each layer is, its output's shape, how many weights it has; layers that only rearrange are left out."""
+    shown = [layer for layer in layers if type(layer).__name__ not in PLUMBING]
+    return [f"{_title(layer):<26}{_shape(layer):>14}{_weights(layer):>11}" for layer in shown]
 
 
 def _title(layer: Any) -> str:
     kind = type(layer).__name__
-    return layer.name if kind == "InputLayer" else f"{kind}({layer.layer.__class__.__name__})" if hasattr(layer, "layer") else kind
+    return f"{kind}({type(layer.forward_layer).__name__})" if hasattr(layer, "forward_layer") else kind
 
 
 def _shape(layer: Any) -> str:
@@ -101,10 +106,16 @@ def _subplots(count: int, width: float, height: float) -> tuple[Any, Any]:
 
 
 def _canvas(width: float, height: float) -> tuple[Any, Any]:
+    """Axes without lines whose unit is the inch."""
     figure, (axes,) = _subplots(1, width, height)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlim=(0, width), ylim=(0, height))
     axes.axis("off")
     return figure, axes
+
+
+def _box(axes: Any, x: float, top: float, lines: list[str]) -> None:
+    text = "\n".join(lines) or "join"
+    axes.text(x, top, text, ha="center", va="top", bbox=BOX, family="monospace", size=8, linespacing=1.25)
 
 
 def _save(figure: Any, path: Path) -> None:

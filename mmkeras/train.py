@@ -24,18 +24,15 @@ from mmkeras.manifest import (
     BadCell,
     Guess,
     Manifest,
-    check_target,
     guess_columns,
     guess_split_column,
-    leaks,
     missing_files,
     read_table,
     require_columns,
-    split_rows,
-    write_splits,
 )
 from mmkeras.model import build_model
 from mmkeras.run import Run, default_folder, resumable, run_name
+from mmkeras.splits import check_target, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
