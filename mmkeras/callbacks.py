@@ -98,11 +98,17 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar while an epoch runs, a line when it has ended."""
+    """A bar while an epoch runs, a line when it has ended.
 
-    def __init__(self, epochs: int, steps_per_epoch: int):
+    Args:
+        epochs: At most.
+        steps_per_epoch: Batches.
+        shown: {name in Keras' logs: what to call it} of the figures in the line.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, shown: dict[str, str]):
         super().__init__()
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.epochs, self.steps_per_epoch, self.shown = epochs, steps_per_epoch, shown
         self.lowest = math.inf
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -118,7 +124,8 @@ class Progress(keras.callbacks.Callback):
         logs = dict(logs or {})
         is_best = logs["val_loss"] < self.lowest
         self.lowest = min(self.lowest, logs["val_loss"])
-        figures = "  ".join(f"{name.replace('val_', 'valid ')} {logs[name]:.3f}" for name in _shown(logs))
+        titles = self.shown | {f"val_{name}": f"valid {title}" for name, title in self.shown.items()}
+        figures = "  ".join(f"{title} {logs[name]:.3f}" for name, title in titles.items())
         seconds = time.perf_counter() - self.started
         say(f"epoch {epoch + 1:3d}/{self.epochs}  {figures}  {seconds:.1f} s{'  best' if is_best else ''}")
 
@@ -137,7 +144,3 @@ class StopAtNaN(keras.callbacks.Callback):
 def _state(callback: keras.callbacks.Callback) -> dict[str, Any]:
     values = {key: getattr(callback, key) for key in FOLLOWED if hasattr(callback, key)}
     return {key: value if isinstance(value, int) or value is None else float(value) for key, value in values.items()}
-
-
-def _shown(logs: dict[str, Any]) -> list[str]:
-    return [name for name in sorted(logs, key=lambda name: name.startswith("val_")) if name != "learning_rate"]

@@ -176,14 +176,38 @@ class Fusion(Component):
 
     kind: ClassVar[Kind] = "fusion"
 
+    column_loss: float = tunable(
+        0.0,
+        ge=0,
+        description="weight of the loss of each column's own prediction, which is then added to the joint one",
+    )
+
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:
         """The columns' encodings to one vector."""
         raise NotImplementedError
 
     def predict(self, encodings: dict[str, Encoding], heads: dict[str, Head]) -> dict[str, keras.KerasTensor]:
-        """Every head on the fused vector; a fusion that joins decisions overrides this."""
-        fused = self.fuse(encodings)
-        return {target: head.output(fused.vector, target) for target, head in heads.items()}
+        """Every head on the fused vector; a fusion that joins decisions overrides this.
+
+        With `column_loss` each column predicts alone too, as `own_prediction(target, column)`. What it says before the
+        activation is added to what the fused vector says: a sum of evidence, in which no column has to relearn what
+        another one knows, and a loss for each column keeps the strongest from silencing the others.
+
+        References:
+            Wang et al., What Makes Training Multi-Modal Classification Networks Hard?, 2020, arXiv:1905.12681.
+        """
+        vector = self.fuse(encodings).vector
+        outputs = {}
+        for target, head in heads.items():
+            joint = head.raw(vector, f"{target}_joint")
+            if self.column_loss and len(encodings) > 1:
+                for column in sorted(encodings):
+                    name = own_prediction(target, column)
+                    own = head.raw(encodings[column].vector, f"{name}_raw")
+                    outputs[name] = head.output(own, name)
+                    joint = joint + own
+            outputs[target] = head.output(joint, target)
+        return outputs
 
 
 class Head(Component):
@@ -208,8 +232,12 @@ class Head(Component):
         """(N,) float32: how much each row counts in the loss."""
         raise NotImplementedError
 
-    def output(self, vector: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """(B, D) -> the prediction, by a layer called `name`."""
+    def raw(self, vector: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """(B, D) -> the prediction before its activation, by a layer called `name`."""
+        raise NotImplementedError
+
+    def output(self, raw: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """`raw` -> the prediction, by a layer called `name`."""
         raise NotImplementedError
 
     def loss(self) -> keras.losses.Loss:
@@ -240,6 +268,11 @@ class Head(Component):
     def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
         """A picture of what is confused with what."""
         raise NotImplementedError
+
+
+def own_prediction(target: str, column: str) -> str:
+    """The model's output that says what one column alone predicts."""
+    return f"{target}_by_{column}"
 
 
 def find(kind: Kind, name: str) -> type[Component]:

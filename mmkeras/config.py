@@ -49,7 +49,9 @@ class Train(Settings):
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="what the learning rate is then multiplied by")
     modality_dropout: float = Field(0.1, ge=0, lt=1, description="chance that training hides a cell")
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and dropout")
-    deterministic: bool = Field(True, description="two runs on one machine give the same bits; false is faster on a GPU")
+    deterministic: bool = Field(
+        True, description="two runs on one machine give the same bits; false is faster on a GPU"
+    )
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="auto: every GPU; a number: that many GPUs or, where there is none, logical CPU devices"
     )

@@ -145,6 +145,7 @@ def batches(features: Features, rows: np.ndarray, batch_size: int, targets: Mapp
     Args:
         features: Of the whole table.
         rows: (R,) row numbers.
+        batch_size: Rows per batch; the last one may have fewer.
         targets: {target: (encoded (N, …), weights (N,))} of the whole table.
     """
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)

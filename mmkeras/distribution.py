@@ -31,7 +31,9 @@ def choose_strategy(devices: int | Literal["auto"]) -> tuple[tf.distribute.Strat
         return tf.distribute.MirroredStrategy(names), f"MirroredStrategy: {wanted} GPUs, each batch split among them"
     _split_cpu(wanted)
     names = [f"CPU:{i}" for i in range(wanted)]
-    return tf.distribute.MirroredStrategy(names), f"MirroredStrategy: {wanted} logical CPU devices, as train.devices asks"
+    return tf.distribute.MirroredStrategy(
+        names
+    ), f"MirroredStrategy: {wanted} logical CPU devices, as train.devices asks"
 
 
 def _split_cpu(devices: int) -> None:

@@ -80,9 +80,7 @@ def _warn_of_unknown(truth: np.ndarray, target: str, table: str) -> None:
         warn(f'{table}: {unknown} rows have no "{target}" that training knew; they are left out of the figures')
 
 
-def _write_report(
-    run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str
-) -> None:
+def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str) -> None:
     known = truth >= 0
     report = head.report(truth[known], predictions[known])
     (run.folder / f"evaluation_{target}.txt").write_text(report, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A SavedModel that takes raw rows: `python -m mmkeras.export`, `mmkeras export` or `from mmkeras.export import export`."""
+"""A SavedModel of raw rows: `python -m mmkeras.export`, `mmkeras export`, `from mmkeras.export import export`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export(
 
     `python -m mmkeras.export runs/customer_service-20260101-120000 my_model`
 
-    It needs `import tensorflow` and, where a column is text, `import tensorflow_text`. Its `assets.extra/signature.json`
+    It needs `import tensorflow` and, where a column is text, `import tensorflow_text`; `assets.extra/signature.json`
     says what to send and what comes back.
     """
     run, folder = Run(run), Path(folder)
@@ -74,7 +74,9 @@ def _statuses(cells: dict[str, Any], features: dict[str, Any]) -> Any:
 def _write_assets(folder: Path, schema: Config) -> None:
     folder.mkdir()
     (folder / "schema.json").write_text(schema.model_dump_json(indent=1), encoding="utf-8")
-    (folder / "signature.json").write_text(json.dumps(_signature(schema), indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / "signature.json").write_text(
+        json.dumps(_signature(schema), indent=2, ensure_ascii=False), encoding="utf-8"
+    )
     for target, head in walk(schema.targets):
         if classes := getattr(head, "classes", None):
             (folder / f"{target}_labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
@@ -91,7 +93,10 @@ def _signature(schema: Config) -> dict[str, Any]:
     return {
         "signature": "serving_default",
         "inputs": {column: f"(B,) {modality.cell_description}" for column, modality in walk(schema.columns)},
-        "outputs": {**outputs, "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`"},
+        "outputs": {
+            **outputs,
+            "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`",
+        },
     }
 
 

@@ -24,13 +24,11 @@ CHUNK_ROWS = 1024
 BATCH_ROWS = 64
 
 
-def predict_rows(
-    model: keras.Model, schema: Config, manifest: Manifest
-) -> tuple[dict[str, np.ndarray], pd.Series]:
+def predict_rows(model: keras.Model, schema: Config, manifest: Manifest) -> tuple[dict[str, np.ndarray], pd.Series]:
     """{target: (N, …)} predictions and (N,) statuses, in the table's order.
 
-    A status is `ok`, or what is missing or bad, column by column: `missing: photo; bad: voice: holds no samples`. Memory
-    is bounded: rows go through in chunks.
+    A status is `ok`, or what is missing or bad, column by column: `missing: photo; bad: voice: holds no samples`.
+    Memory is bounded: rows go through in chunks.
     """
     cells = table_cells(manifest, schema.columns)
     step = forward_step(model)
@@ -75,7 +73,9 @@ def _statuses(features: Features, cells: Mapping[str, pd.Series]) -> pd.Series:
     found = pd.Series("", index=range(len(next(iter(cells.values())))))
     for column, values in sorted(cells.items()):
         held = features.columns[column]
-        reasons = np.array([f"bad: {column}: {held.bad.get(i, '')}" for i in range(int(held.index.max()) + 1)], dtype=object)
+        reasons = np.array(
+            [f"bad: {column}: {held.bad.get(i, '')}" for i in range(int(held.index.max()) + 1)], dtype=object
+        )
         is_missing, is_bad = (values == "").to_numpy(), np.isin(held.index, list(held.bad))
         found[is_missing] += f"; missing: {column}"
         found[is_bad] += "; " + pd.Series(reasons[held.index])[is_bad]

@@ -54,6 +54,50 @@ class MaskedMax(_OverTime):
         return ops.where(ops.max(mask, axis=1) > 0.0, highest, ops.zeros_like(highest))
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class NgramBag(keras.layers.Layer):
+    """The mean of the learned vectors of a text's word-piece n-grams, hashed: (B, T) integers, 0 = padding -> (B, D).
+
+    Args:
+        up_to: n-grams of 1 to so many pieces.
+        buckets: How many vectors there are; n-grams that hash alike share one.
+        width: D.
+
+    References:
+        Joulin et al., Bag of Tricks for Efficient Text Classification, 2017, arXiv:1607.01759.
+    """
+
+    def __init__(self, up_to: int, buckets: int, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.up_to, self.buckets, self.width = up_to, buckets, width
+        self.embedding = keras.layers.Embedding(buckets, width)
+        self.mean = MaskedMean()
+
+    def build(self, tokens_shape):
+        self.embedding.build(tokens_shape)
+
+    def call(self, tokens):
+        ids = ops.concatenate(self._hashed(tokens), axis=1)
+        return self.mean(self.embedding(ids), ops.cast(ids > 0, "float32"))
+
+    def _hashed(self, tokens):
+        """For each n, (B, T) numbers of buckets, 0 where the n-gram would run into the padding."""
+        hashed, found = ops.zeros_like(tokens), []
+        for n in range(self.up_to):
+            following = ops.pad(tokens[:, n:], ((0, 0), (0, n)))
+            # Multiplication wraps at 32 bits, the same on every device.
+            hashed = ops.bitwise_and(hashed * 31337 + following * 7919 + (n + 1) * 104729, 0x7FFFFFFF)
+            mixed = ops.bitwise_xor(hashed, ops.right_shift(hashed, 15))
+            found.append(ops.where(following > 0, 1 + ops.mod(mixed, self.buckets - 1), 0))
+        return found
+
+    def compute_output_shape(self, tokens_shape):
+        return (tokens_shape[0], self.width)
+
+    def get_config(self):
+        return {**super().get_config(), "up_to": self.up_to, "buckets": self.buckets, "width": self.width}
+
+
 def recur(
     values: keras.KerasTensor, mask: keras.KerasTensor, units: int, bidirectional: bool, pooling: bool
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:

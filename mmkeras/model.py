@@ -16,9 +16,7 @@ keras = lazy("keras")
 layers = lazy("mmkeras.layers")
 
 
-def build_model(
-    columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head]
-) -> keras_types.Model:
+def build_model(columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head]) -> keras_types.Model:
     """The model {column: {feature: (B, …)}} -> {target: (B, …)}.
 
     Args:
@@ -36,9 +34,7 @@ def build_model(
     }
 
     # Encode
-    encodings = {
-        column: _replace_absent(modality.encode(inputs[column]), column) for column, modality in walk(columns)
-    }
+    encodings = {column: _replace_absent(modality.encode(inputs[column]), column) for column, modality in walk(columns)}
 
     # Fuse, Predict
     predictions = fusion.predict(encodings, dict(walk(heads)))

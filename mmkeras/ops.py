@@ -46,7 +46,7 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
 
 
 def resize_image(image: tf.Tensor, height_px: int, width_px: int, aspect: Literal["keep", "stretch"]) -> tf.Tensor:
-    """(H, W, 3) -> at most (height_px, width_px, 3), bilinear with antialiasing; `keep` leaves the proportions alone."""
+    """(H, W, 3) -> at most (height_px, width_px, 3), bilinear, antialiased; `keep` leaves the proportions alone."""
     if aspect == "stretch":
         return tf.image.resize(image, (height_px, width_px), antialias=True)
     size_px = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -59,7 +59,9 @@ def pad_image(image: tf.Tensor, height_px: int, width_px: int) -> tf.Tensor:
     """(h, w, 3) -> (height_px, width_px, 3): zeros around a centred picture."""
     shape = tf.shape(image)
     top, left = (height_px - shape[0]) // 2, (width_px - shape[1]) // 2
-    return tf.ensure_shape(tf.image.pad_to_bounding_box(image, top, left, height_px, width_px), (height_px, width_px, 3))
+    return tf.ensure_shape(
+        tf.image.pad_to_bounding_box(image, top, left, height_px, width_px), (height_px, width_px, 3)
+    )
 
 
 def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
@@ -171,9 +173,7 @@ def resample(samples: tf.Tensor, from_hz: tf.Tensor, to_hz: int, zero_crossings:
     return tf.reduce_sum(tf.gather(padded, nearest[:, tf.newaxis] + taps + reach) * kernel, axis=-1)
 
 
-def log_mel(
-    samples: tf.Tensor, sample_rate_hz: int, fft_samples: int, hop_samples: int, mel_bins: int
-) -> tf.Tensor:
+def log_mel(samples: tf.Tensor, sample_rate_hz: int, fft_samples: int, hop_samples: int, mel_bins: int) -> tf.Tensor:
     """(T,) mono sound -> (1 + T // hop_samples, mel_bins) in decibels of power, at least -100 dB.
 
     Equal to librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None): frames are centred on multiples of
@@ -223,7 +223,7 @@ def _quiet_import():
 
 
 def standardize(values: tf.Tensor, mean: tuple[float, ...], deviation: tuple[float, ...]) -> tf.Tensor:
-    """x' = (x - mean) / deviation along the last axis."""
+    """Z-scores along the last axis: (x - mean) / deviation."""
     return (values - tf.constant(mean, tf.float32)) / tf.constant(deviation, tf.float32)
 
 

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
 BOX_WIDTH, LINE_HEIGHT, GAP = 4.4, 0.155, 0.8  # inches
-PLUMBING = ("Cast", "NotEqual", "GetItem", "OnesLike", "Dropout", "SpatialDropout1D", "Activation", "Reshape", "InputLayer")
+PLUMBING = (
+    "Cast",
+    "NotEqual",
+    "GetItem",
+    "OnesLike",
+    "Dropout",
+    "SpatialDropout1D",
+    "Activation",
+    "Reshape",
+    "InputLayer",
+)
 
 
 def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
@@ -32,7 +42,9 @@ def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
     for i, stack in enumerate(stacks):
         x = (i + 0.5) * BOX_WIDTH
         _box(axes, x, height - 0.2, stack)
-        axes.annotate("", (width / 2, below - GAP + 0.1), (x, height - LINE_HEIGHT * len(stack) - 0.4), arrowprops=ARROW)
+        axes.annotate(
+            "", (width / 2, below - GAP + 0.1), (x, height - LINE_HEIGHT * len(stack) - 0.4), arrowprops=ARROW
+        )
     _box(axes, width / 2, below - GAP, trunk)
     below -= GAP + LINE_HEIGHT * len(trunk) + 0.2
     axes.annotate("", (width / 2, below - GAP + 0.3), (width / 2, below), arrowprops=ARROW)
@@ -40,15 +52,14 @@ def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_history(history: Mapping[str, list[float]], path: Path) -> None:
-    """The loss and each metric, epoch by epoch, on training and validation rows."""
-    names = [name for name in history if f"val_{name}" in history]
-    figure, all_axes = _subplots(len(names), width=5.0, height=3.5)
-    for axes, name in zip(all_axes, names, strict=True):
+def draw_history(history: Mapping[str, list[float]], shown: Mapping[str, str], path: Path) -> None:
+    """The figures of {name: title} on training and validation rows, epoch by epoch."""
+    figure, all_axes = _subplots(len(shown), width=5.0, height=3.5)
+    for axes, (name, title) in zip(all_axes, shown.items(), strict=True):
         epochs = range(1, len(history[name]) + 1)
         axes.plot(epochs, history[name], label="training (augmented)")
         axes.plot(epochs, history[f"val_{name}"], label="validation")
-        axes.set(xlabel="epoch", title=name)
+        axes.set(xlabel="epoch", title=title)
         axes.legend()
         axes.grid(alpha=0.3)
     _save(figure, path)
@@ -119,4 +130,4 @@ def _box(axes: Any, x: float, top: float, lines: list[str]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")

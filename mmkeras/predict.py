@@ -1,4 +1,4 @@
-"""Answers for the rows of a table: `python -m mmkeras.predict`, `mmkeras predict` or `from mmkeras.predict import predict`."""
+"""Answers for a table: `python -m mmkeras.predict`, `mmkeras predict`, `from mmkeras.predict import predict`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from mmkeras.terminal import run_command, say
 
 def predict(
     run: Annotated[Any, typer.Argument(parser=str, help="A run folder.")],
-    table: Annotated[Any, typer.Argument(parser=str, help="A .csv or .parquet table with the columns of the training.")],
+    table: Annotated[
+        Any, typer.Argument(parser=str, help="A .csv or .parquet table with the columns of the training.")
+    ],
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the answers (.csv).")] = None,
 ) -> pd.DataFrame:

@@ -1,17 +1,17 @@
 """A run folder: what is in it, written and read in one place.
 
-    config.yaml          the resolved configuration, every default visible
-    schema.json          the same with the fitted state: vocabulary, means, classes
-    table.json           which table it was trained on: path and content hash
-    splits.csv           the split of each row
-    bad_rows.csv         cells that could not be used: row, column, path, reason
-    model.weights.h5     the best epoch's weights
-    checkpoints/         the last finished epoch, until training is done
-    history.json         losses and metrics of each epoch
-    metrics.json         {"test": {target: {metric: value}}, "valid": ...}
-    run.log              what was printed, with times
-    tensorboard/         event files
-    *.png                pictures of the model, the curves, the confusion matrix
+config.yaml          the resolved configuration, every default visible
+schema.json          the same with the fitted state: vocabulary, means, classes
+table.json           which table it was trained on: path and content hash
+splits.csv           the split of each row
+bad_rows.csv         cells that could not be used: row, column, path, reason
+model.weights.h5     the best epoch's weights
+checkpoints/         the last finished epoch, until training is done
+history.json         losses and metrics of each epoch
+metrics.json         {"test": {target: {metric: value}}, "valid": ...}
+run.log              what was printed, with times
+tensorboard/         event files
+*.png                pictures of the model, the curves, the confusion matrix
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Run:
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder}: no such run folder; expected one that `mmkeras train` wrote")
         if not (self.folder / "config.yaml").is_file():
-            raise ValueError(f"{self.folder}: not a run folder: it holds no config.yaml; expected one that `mmkeras train` wrote")
+            raise ValueError(
+                f"{self.folder}: not a run folder: it holds no config.yaml; expected one that `mmkeras train` wrote"
+            )
 
     @classmethod
     def create(cls, folder: Path, config: Config, manifest: Manifest) -> Run:
@@ -129,7 +131,9 @@ class Run:
         identity = json.loads((self.folder / "table.json").read_text())
         manifest = read_table(self.folder / "table.parquet" if identity["path"] is None else identity["path"])
         if table_hash(manifest) != identity["sha256"]:
-            raise ValueError(f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use")
+            raise ValueError(
+                f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
+            )
         return manifest
 
     def model(self) -> keras_types.Model:
@@ -201,6 +205,8 @@ def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str
     """The run that the same command began and did not finish.
 
     Args:
+        config: What is asked for now.
+        manifest: The table.
         folder: The run folder that was asked for; None looks at `runs/<name>-*`, the newest first.
         name: What default run folders are called after.
     """

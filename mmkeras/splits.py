@@ -53,6 +53,7 @@ class Leak:
     def __str__(self) -> str:
         return self.message
 
+
 # ── Splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -169,9 +170,7 @@ def _deal(units: np.ndarray, classes: np.ndarray, fractions: Iterable[float], se
     return np.array(SPLITS, dtype=object)[codes[place][units]]
 
 
-def _turns(
-    sizes: np.ndarray, is_kept: np.ndarray, is_first: np.ndarray, fractions: Iterable[float]
-) -> Iterator[int]:
+def _turns(sizes: np.ndarray, is_kept: np.ndarray, is_first: np.ndarray, fractions: Iterable[float]) -> Iterator[int]:
     """Yields the index of the split that gets each unit; debts pass to the next class, so rare classes add up.
 
     Args:

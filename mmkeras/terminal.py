@@ -40,7 +40,9 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
     """A table on the terminal; its lines go to the run's log too."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     for i, name in enumerate(header):
-        table.add_column(escape(name), justify="left" if i == 0 or not _all_numbers(rows, i) else "right", overflow="fold")
+        table.add_column(
+            escape(name), justify="left" if i == 0 or not _all_numbers(rows, i) else "right", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row))
     console.print(table, soft_wrap=False)
@@ -77,9 +79,9 @@ def run_command(function: Callable[..., Any]) -> None:
 
 @contextlib.contextmanager
 def _native_messages_hidden() -> Iterator[None]:
-    """Keeps what TensorFlow's C++ code writes to file descriptor 2 off the terminal; Python's messages still get there.
+    """Keeps what TensorFlow's C++ code writes to file descriptor 2 off the terminal; Python's messages get there.
 
-    No setting hides its dozen lines about CPU features and GPUs that are not there. MMKERAS_NATIVE_MESSAGES=1 shows them.
+    No setting hides its dozen lines about CPU features and absent GPUs. MMKERAS_NATIVE_MESSAGES=1 shows them.
     """
     if os.environ.get("MMKERAS_NATIVE_MESSAGES"):
         yield
@@ -95,7 +97,7 @@ def _native_messages_hidden() -> Iterator[None]:
 
 
 def _is_users_mistake(error: BaseException) -> bool:
-    """mmkeras checks what users give and raises the errors itself; what another package raises is a defect."""
+    """What users give is checked here, by raising; what another package raises is a defect."""
     trace: TracebackType | None = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

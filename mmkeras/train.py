@@ -14,7 +14,7 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import find, members, walk
+from mmkeras.component import find, members, own_prediction, walk
 from mmkeras.config import Config, override, parse_config, read_config
 from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
 from mmkeras.distribution import choose_strategy
@@ -133,7 +133,9 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
 def _guess(manifest: Manifest, target: str | None, overrides: list[str], path: str | None) -> Config:
     """A config whose columns are guessed from their cells; shows the guess."""
     if target is None:
-        raise ValueError(f"{manifest.name}: which column to predict? Add --target with one of {', '.join(manifest.rows)}")
+        raise ValueError(
+            f"{manifest.name}: which column to predict? Add --target with one of {', '.join(manifest.rows)}"
+        )
     require_columns(manifest, [target])
     split_column = guess_split_column(manifest)
     modalities = {name: find("modality", name) for name in members("modality")}
@@ -142,7 +144,9 @@ def _guess(manifest: Manifest, target: str | None, overrides: list[str], path: s
     _show_guess(guesses, target, split_column)
     columns = {guess.column: {"type": guess.type} for guess in guesses if guess.type}
     if not columns:
-        raise ValueError(f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them")
+        raise ValueError(
+            f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them"
+        )
     raw = {
         "manifest": path,
         "columns": columns,
@@ -211,15 +215,16 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     features = _features(run, schema, manifest)
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets)
-        _compile(model, schema)
+        outputs = _outputs(model, schema)
+        _compile(model, schema, outputs)
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    followed = _fit(run, model, schema, features, targets, split)
+    followed = _fit(run, model, schema, features, targets, outputs, split)
     model.set_weights(followed.best_weights())
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
-    _finish(run, metrics, followed.history)
+    _finish(run, metrics, followed.history, _shown(schema, outputs))
     say(f"done after {time.perf_counter() - started:.0f} s")
 
 
@@ -279,24 +284,41 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
     return {target: (values, schema.targets[target].sample_weights(values)) for target, values in encoded.items()}
 
 
-def _compile(model: keras_types.Model, schema: Config) -> None:
+def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
+    """{output: target} of all that the model predicts: the targets, and what columns alone say of them."""
+    owns = {own_prediction(target, column): target for target in schema.targets for column in schema.columns}
+    return {output: owns.get(output, output) for output in model.output_names}
+
+
+def _compile(model: keras_types.Model, schema: Config, outputs: Mapping[str, str]) -> None:
     settings = schema.train
     if settings.weight_decay:
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     else:
         optimizer = keras.optimizers.Adam(settings.learning_rate)
+    heads = {output: schema.targets[target] for output, target in outputs.items()}
     model.compile(
         optimizer,
-        loss={target: head.loss() for target, head in walk(schema.targets)},
+        loss={output: head.loss() for output, head in heads.items()},
+        loss_weights={output: 1.0 if output in schema.targets else schema.fusion.column_loss for output in heads},
         metrics={target: head.metrics() for target, head in walk(schema.targets)},
     )
     optimizer.build(model.trainable_variables)
 
 
 def _fit(
-    run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series
+    run: Run,
+    model: keras_types.Model,
+    schema: Config,
+    features: Features,
+    targets: Any,
+    outputs: Mapping[str, str],
+    split: pd.Series,
 ) -> Any:
     """Trains from the last checkpoint on; returns the callback that holds the history and the best weights."""
+    trained = {output: targets[target] for output, target in outputs.items()}
+    # What columns alone predict does not count on validation rows: the best epoch is that of what was asked for.
+    judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
     settings = schema.train
     rows = np.flatnonzero(split == "train")
     batch_size = min(settings.batch_size, len(rows))
@@ -312,14 +334,14 @@ def _fit(
             training_batches(
                 features,
                 rows,
-                targets,
+                trained,
                 schema.columns,
                 batch_size=batch_size,
                 epochs=epochs,
                 seed=settings.seed,
                 modality_dropout=settings.modality_dropout,
             ),
-            validation_data=batches(features, np.flatnonzero(split == "valid"), settings.batch_size, targets),
+            validation_data=batches(features, np.flatnonzero(split == "valid"), settings.batch_size, judged),
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             steps_per_epoch=len(rows) // batch_size,
@@ -330,17 +352,29 @@ def _fit(
                 plateau,
                 callbacks.StopAtNaN(),
                 keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
-                callbacks.Progress(settings.epochs, len(rows) // batch_size),
+                callbacks.Progress(settings.epochs, len(rows) // batch_size, _shown(schema, outputs)),
                 checkpoints,
             ],
         )
     return checkpoints
 
 
+def _shown(schema: Config, outputs: Mapping[str, str]) -> dict[str, str]:
+    """{name in Keras' logs: what to call it} of the figures worth showing."""
+    names = {}
+    for target, head in walk(schema.targets):
+        for figure in ("loss", *(metric.name for metric in head.metrics())):
+            logged = figure if len(outputs) == 1 else f"{target}_{figure}"
+            names[logged] = figure if len(schema.targets) == 1 else logged
+    return names
+
+
 # Results
 
 
-def _judge(run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series) -> Any:
+def _judge(
+    run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series
+) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; draws the test rows' answers."""
     metrics: dict[str, Any] = {}
     step = forward_step(model)
@@ -357,10 +391,10 @@ def _judge(run: Run, model: keras_types.Model, schema: Config, features: Feature
     return metrics
 
 
-def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]]) -> None:
+def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, str]) -> None:
     """Writes what was found; `metrics.json` comes last, since it says that the run is done."""
     run.write_json("history.json", history)
-    plots.draw_history(history, run.folder / "history.png")
+    plots.draw_history(history, shown, run.folder / "history.png")
     run.write_json("metrics.json", metrics)
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 

@@ -84,13 +84,17 @@ def write_table(folder: Path, seed: int = 0) -> Path:
     return folder / "table.csv"
 
 
-def python(code: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+# Fresh interpreters start here, where no mmkeras lies, so that they import the installed one.
+HERE = Path(__file__).parent
+
+
+def python(code: str, *arguments: object, cwd: Path = HERE) -> subprocess.CompletedProcess:
     """Runs code in a fresh interpreter."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-def command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def command(*arguments: object, cwd: Path = HERE) -> subprocess.CompletedProcess:
     """Runs `python -m …`."""
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300

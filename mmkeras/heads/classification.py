@@ -24,7 +24,9 @@ keras = lazy("keras")
 class Classification(Head):
     """Dense softmax and cross-entropy over two or more classes."""
 
-    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: each class counts the same in the loss")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: each class counts the same in the loss"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
@@ -51,9 +53,12 @@ class Classification(Head):
         known = np.where(targets >= 0, np.array(self.weights)[targets], 0.0)
         return known.astype(np.float32)
 
-    def output(self, vector: Any, name: str) -> Any:
+    def raw(self, vector: Any, name: str) -> Any:
+        return keras.layers.Dense(len(self.classes), name=name)(vector)
+
+    def output(self, raw: Any, name: str) -> Any:
         # float32 whatever the policy: a softmax over half precision does not add up to 1.
-        return keras.layers.Dense(len(self.classes), activation="softmax", dtype="float32", name=name)(vector)
+        return keras.layers.Softmax(dtype="float32", name=name)(raw)
 
     def loss(self) -> Any:
         def smoothed_crossentropy(target: Any, prediction: Any) -> Any:
@@ -130,7 +135,9 @@ class Classification(Head):
 
         if len(self.classes) == 2:
             return roc_auc_score(targets, predictions[:, 1])
-        return roc_auc_score(targets, _distribution(predictions), multi_class="ovr", labels=np.arange(len(self.classes)))
+        return roc_auc_score(
+            targets, _distribution(predictions), multi_class="ovr", labels=np.arange(len(self.classes))
+        )
 
 
 def _distribution(predictions: np.ndarray) -> np.ndarray:

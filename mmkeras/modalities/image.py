@@ -3,7 +3,7 @@
 Cell: PNG, JPEG, GIF (first frame) or BMP bytes; empty means missing.
 Features: `pixels` (H, W, 3) float32, z-scored by channel; `size` (2,) float32, the logarithm of the original height and
 width in pixels, z-scored; `present` ().
-Encoding: blocks of Conv2D + MaxPooling2D; the vector joins the mean and the maximum over the last picture, and the size.
+Encoding: blocks of Conv2D + MaxPooling2D; the vector joins the mean and the maximum over the last block, and the size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Image(Modality):
 
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
-    aspect: Literal["keep", "stretch"] = Field("keep", description="keep: fill up around the picture; stretch: distort it")
+    aspect: Literal["keep", "stretch"] = Field(
+        "keep", description="keep: fill up around the picture; stretch: distort it"
+    )
     filters: tuple[int, ...] = tunable((32, 64, 128), min_length=1, description="of each Conv2D + MaxPooling2D block")
     kernel_px: int = tunable(3, ge=1)
     batch_normalization: bool = tunable(True)
@@ -171,7 +173,9 @@ class Image(Modality):
         }
 
     def _convolve(self, picture: Any, filters: int) -> Any:
-        picture = keras.layers.Conv2D(filters, self.kernel_px, padding="same", use_bias=not self.batch_normalization)(picture)
+        picture = keras.layers.Conv2D(filters, self.kernel_px, padding="same", use_bias=not self.batch_normalization)(
+            picture
+        )
         if self.batch_normalization:
             picture = keras.layers.BatchNormalization()(picture)
         return keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))

@@ -2,7 +2,8 @@
 
 Cell: a UTF-8 string; blank means missing.
 Features: `tokens` (T,) int32 word pieces, 0 = padding at the end; `present` ().
-Encoding: Embedding, LSTM over the real tokens; the vector joins the last state, the mean and the maximum over time.
+Encoding: Embedding, LSTM over the real tokens; the vector joins the last state, the mean and the maximum over time, and
+the mean of the vectors of word-piece n-grams.
 """
 
 from __future__ import annotations
@@ -42,8 +43,13 @@ class Text(Modality):
     units: int = tunable(96, ge=1, description="of the LSTM, per direction")
     bidirectional: bool = tunable(True)
     pooling: bool = tunable(True, description="join the mean and maximum over time to the LSTM's last state")
+    ngrams: int = tunable(3, ge=0, le=8, description="beside the LSTM, a bag of n-grams up to this length; 0: none")
+    ngram_buckets: int = tunable(32768, ge=2, description="n-grams are hashed into so many vectors")
+    ngram_width: int = tunable(96, ge=1)
     dropout: float = tunable(0.4, ge=0, lt=1)
-    token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training replaces a token by the unknown one")
+    token_dropout: float = tunable(
+        0.1, ge=0, lt=1, description="chance that training replaces a token by the unknown one"
+    )
     vocabulary: tuple[str, ...] | None = fitted()
 
     def read(self, value: str) -> str:
@@ -101,7 +107,12 @@ class Text(Modality):
         embedded = keras.layers.SpatialDropout1D(self.dropout)(embedded)
         # tokens (B, T, D) -> vector (B, D')
         tokens, vector = layers.recur(embedded, mask, self.units, self.bidirectional, self.pooling)
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+        vector = keras.layers.Dropout(self.dropout)(vector)
+        if self.ngrams:
+            bag = layers.NgramBag(self.ngrams, self.ngram_buckets, self.ngram_width)(inputs["tokens"])
+            bag = keras.layers.Dropout(self.dropout)(keras.layers.LayerNormalization()(bag))
+            vector = keras.layers.Concatenate()([vector, bag])
+        return Encoding(vector, tokens, mask, inputs["present"])
 
     def example(self, seed: int) -> str:
         words = ["red", "car", "boat", "пример", "例子", "naïve", "Ελλάδα", "7"]

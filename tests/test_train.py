@@ -1,0 +1,487 @@
+"""A training from the table to the metrics: what it writes, that it repeats, that it survives being killed."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fixtures_tables import CONFIG, LABELS, command, python
+
+from mmkeras import run as run_module
+from mmkeras.config import parse_config
+from mmkeras.evaluate import evaluate
+from mmkeras.heads.classification import Classification
+from mmkeras.inference import predict_rows
+from mmkeras.manifest import Manifest, read_table
+from mmkeras.run import Run
+from mmkeras.train import train
+
+pytest_plugins = "fixtures_tables"
+
+# The validation loss turns within these epochs: the learning rate falls and training stops early.
+TURNING = ["train.epochs=12", "train.patience=3", "train.plateau_patience=1", "train.learning_rate=0.02"]
+WRITTEN_FILES = {
+    "config.yaml", "schema.json", "table.json", "splits.csv", "bad_rows.csv", "model.weights.h5", "history.json",
+    "metrics.json", "run.log", "model.png", "history.png", "confusion_intent_test.png", "confusion_intent_valid.png",
+}  # fmt: skip
+KILLED = """
+import os, signal, sys
+from mmkeras.callbacks import Checkpoints
+from mmkeras.train import train
+
+config, folder, epoch, when, *overrides = sys.argv[1:]
+save = Checkpoints._save
+
+def save_and_die(self):
+    if self.next_epoch == int(epoch) and when == "while writing":
+        os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+    save(self)
+    if self.next_epoch == int(epoch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints._save = save_and_die
+train(config, overrides, run=folder)
+"""
+
+
+@pytest.fixture(scope="module")
+def turning_run(config, tmp_path_factory):
+    return train(str(config), TURNING, run=tmp_path_factory.mktemp("turning") / "run")
+
+
+def killed_training(config, folder, epoch: int, when: str = "after writing") -> Run:
+    """Trains in another process, which is killed at the checkpoint of an epoch (counted from 1)."""
+    done = python(KILLED, config, folder, epoch, when, *TURNING)
+    assert done.returncode == -9, done.stderr
+    assert not (folder / "metrics.json").exists()
+    return Run(folder)
+
+
+def changed(config, **changes) -> str:
+    """A copy of the config beside it with top-level keys replaced; a None removes the key."""
+    raw = {key: value for key, value in {**yaml.safe_load(config.read_text()), **changes}.items() if value is not None}
+    path = config.with_name(f"changed_{len(list(config.parent.glob('changed_*')))}.yaml")
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return str(path)
+
+
+def weights(run: Run) -> list[np.ndarray]:
+    return run.model().get_weights()
+
+
+def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# What a training leaves behind
+
+
+def test_run_folder_holds_what_its_description_says(run):
+    found = {path.name for path in run.folder.iterdir()}
+    assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
+    assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
+    described = re.findall(r"^    ([\w.]+/?) ", run_module.__doc__, re.MULTILINE)
+    assert {name.rstrip("/") for name in described} - {"checkpoints"} <= found
+
+
+def test_metrics_have_the_documented_shape(run):
+    assert list(run.metrics) == ["test", "valid"]
+    for split in run.metrics.values():
+        assert list(split) == ["intent"]
+        assert split["intent"].keys() >= {"accuracy", "macro_f1", "macro_precision", "macro_recall", "log_loss"}
+        assert 0 <= split["intent"]["accuracy"] <= 1
+
+
+def test_history_has_a_figure_per_epoch(run):
+    assert run.history.keys() == {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"}
+    assert all(len(values) == 3 for values in run.history.values())
+
+
+def test_splits_follow_the_column(run, table):
+    assert run.splits.tolist() == pd.read_csv(table)["split"].tolist()
+
+
+def test_log_holds_what_was_printed(run):
+    log = (run.folder / "run.log").read_text()
+    assert "36 train, 12 valid, 12 test" in log
+    assert re.search(r"epoch +3/3 ", log)
+
+
+def test_config_in_the_folder_trains_the_same(run, config):
+    again = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert parse_config(again) == run.config
+    assert again["columns"]["voice"]["mel_bins"] == CONFIG["columns"]["voice"]["mel_bins"]
+    assert again["train"]["patience"] == 10  # a default, made visible
+
+
+def test_best_epochs_weights_are_kept(turning_run):
+    losses, stopped_after = turning_run.history["val_loss"], len(turning_run.history["val_loss"])
+    best = int(np.argmin(losses))
+    assert best < stopped_after - 1
+    valid = turning_run.metrics["valid"]["intent"]
+    assert valid["log_loss"] == pytest.approx(losses[best], abs=1e-5)
+    assert valid["accuracy"] == pytest.approx(turning_run.history["val_accuracy"][best], abs=1e-5)
+
+
+def test_patience_and_plateau_end_a_training(turning_run):
+    history = turning_run.history
+    best = int(np.argmin(history["val_loss"]))
+    assert len(history["loss"]) == best + 1 + 3  # train.patience=3
+    assert history["learning_rate"][0] == pytest.approx(0.02)
+    assert history["learning_rate"][-1] < 0.02
+
+
+def test_no_function_is_traced_again_and_again(config, table, tmp_path):
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("tensorflow").addHandler(handler)
+    try:
+        run = train(str(config), ["train.batch_size=7", "train.epochs=2"], run=tmp_path / "run")
+        predict_rows(run.model(), run.schema, read_table(table))
+    finally:
+        logging.getLogger("tensorflow").removeHandler(handler)
+    assert not [message for message in messages if "retracing" in message]
+
+
+# The same again
+
+
+def test_same_seed_gives_the_same_bits(turning_run, config, tmp_path):
+    again = train(str(config), TURNING, run=tmp_path / "again")
+    assert again.history == turning_run.history
+    assert same_bits(weights(again), weights(turning_run))
+
+
+def test_another_seed_gives_other_losses(run, config, tmp_path):
+    other = train(str(config), ["train.seed=1", "train.epochs=1"], run=tmp_path / "other")
+    assert other.history["loss"][0] != run.history["loss"][0]
+    assert not same_bits(weights(other), weights(run))
+
+
+@pytest.mark.slow
+def test_another_process_gives_the_same_bits(turning_run, config, tmp_path):
+    done = command("mmkeras.train", config, *TURNING, "--run", tmp_path / "other")
+    assert done.returncode == 0, done.stderr
+    other = Run(tmp_path / "other")
+    assert other.history == turning_run.history
+    assert same_bits(weights(other), weights(turning_run))
+
+
+def test_memory_cache_trains_the_same(turning_run, config, tmp_path):
+    again = train(str(config), [*TURNING, "train.cache=memory"], run=tmp_path / "memory")
+    assert again.history == turning_run.history
+
+
+# Killed and continued
+
+
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        pytest.param(6, id="one epoch after the best, before the learning rate falls"),
+        pytest.param(2, id="while it still gets better", marks=pytest.mark.slow),
+        pytest.param(8, id="after the last epoch, before the results", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_training_goes_on_as_if_nothing_had_happened(turning_run, config, tmp_path, epoch, capsys):
+    assert len(turning_run.history["loss"]) == 8
+    assert int(np.argmin(turning_run.history["val_loss"])) == 4
+    killed_training(config, tmp_path / "killed", epoch)
+    run = train(str(config), TURNING, run=tmp_path / "killed")
+    assert f"going on after epoch {epoch} of 12" in capsys.readouterr().out
+    assert run.history == turning_run.history
+    assert run.metrics == turning_run.metrics
+    assert same_bits(weights(run), weights(turning_run))
+    assert not (run.folder / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_training_killed_while_it_writes_a_checkpoint_uses_the_one_before(turning_run, config, tmp_path, capsys):
+    killed = killed_training(config, tmp_path / "killed", 6, "while writing")
+    assert (killed.folder / "checkpoints" / "epoch-00006.part").exists()
+    run = train(str(config), TURNING, run=tmp_path / "killed")
+    assert "going on after epoch 5 of 12" in capsys.readouterr().out
+    assert run.history == turning_run.history
+
+
+def test_default_folder_is_continued_until_it_is_finished(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = []
+
+    def stopped(run, *_):
+        trained.append(run.folder)
+        raise KeyboardInterrupt
+
+    def finished(run, *_):
+        trained.append(run.folder)
+        run.write_json("history.json", {"val_loss": [1.0]})
+        run.write_json("metrics.json", {"valid": {"intent": {"accuracy": 0.5}}})
+
+    monkeypatch.setattr("mmkeras.train._train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(str(config))
+    monkeypatch.setattr("mmkeras.train._train", finished)
+    train(str(config))
+    train(str(config))
+    assert trained[0] == trained[1] != trained[2]
+    assert trained[2].parent.name == "runs"
+    assert trained[2].name.startswith(config.parent.name)
+
+
+def test_other_settings_get_another_default_folder(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = []
+
+    def stopped(run, *_):
+        trained.append(run.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmkeras.train._train", stopped)
+    for seed in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(str(config), [f"train.seed={seed}"])
+    assert trained[0] != trained[1]
+
+
+def test_finished_run_is_left_as_it_is(run, config, capsys):
+    kept = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.name not in (".lock", "run.log")}
+    assert train(str(config), run=run.folder).folder == run.folder
+    assert "is finished already; choose another --run" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+
+
+@pytest.mark.parametrize("content", ["notes.txt", "config.yaml"])
+def test_folder_with_other_things_is_refused(config, tmp_path, content):
+    (tmp_path / content).write_text("mine")
+    with pytest.raises(ValueError, match="exists and is not this training's run; choose another --run"):
+        train(str(config), run=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [content]
+
+
+def test_run_of_another_config_is_refused(run, config):
+    with pytest.raises(ValueError, match="exists and is not this training's run"):
+        train(str(config), ["train.seed=5"], run=run.folder)
+
+
+def test_two_processes_cannot_train_in_one_folder(config, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmkeras.train._train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(str(config), run=tmp_path / "run")
+    hold = "import sys; from mmkeras.run import Run\nwith Run(sys.argv[1]).locked(): print('held', flush=True); input()"
+    arguments = [sys.executable, "-c", hold, tmp_path / "run"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="another process is training here; choose another --run"):
+            train(str(config), run=tmp_path / "run")
+        other.kill()
+    with pytest.raises(KeyboardInterrupt):  # the kernel released the dead process's lock
+        train(str(config), run=tmp_path / "run")
+
+
+# What is trained on
+
+
+def test_nan_stops_with_an_explanation(config, tmp_path, monkeypatch):
+    def loss(self):
+        import keras
+
+        return lambda target, prediction: keras.ops.sum(prediction, axis=-1) * float("nan")
+
+    monkeypatch.setattr(Classification, "loss", loss)
+    with pytest.raises(ValueError, match=r"the loss became nan at step 1 .* try a lower train.learning_rate"):
+        train(str(config), run=tmp_path / "run")
+
+
+def test_balanced_weights_reach_the_loss(own_table, tmp_path):
+    rows = pd.read_csv(own_table, keep_default_na=False)
+    rows = rows[(rows["intent"] != "return") | (rows.index % 4 == 0)]  # a third as many rows of one class
+    rows.to_csv(own_table, index=False)
+    raw = changed(own_table.with_name("config.yaml"), targets={"intent": {"type": "classification"}})
+    options = ["targets.intent.class_weights=balanced", "train.epochs=1", "train.batch_size=30"]
+    run = train(raw, options, run=tmp_path / "run")
+    head = run.schema.targets["intent"]
+    train_counts = rows["intent"][rows["split"] == "train"].value_counts()
+    assert head.weights == pytest.approx([train_counts.sum() / (3 * train_counts[label]) for label in LABELS])
+    valid = rows[rows["split"] == "valid"].reset_index(drop=True)
+    predictions, _ = predict_rows(run.model(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
+    truth = head.encode_target(valid["intent"])
+    losses = -np.log(predictions["intent"][np.arange(len(truth)), truth])
+    by_hand = np.mean(np.array(head.weights)[truth] * losses)
+    assert by_hand != pytest.approx(losses.mean(), rel=1e-3)
+    assert run.history["val_loss"][0] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(table.parent)  # relative paths of a DataFrame start in the current folder
+    frame = pd.read_csv(table)
+    settings = [f"columns.{name}={json.dumps(column)}" for name, column in CONFIG["columns"].items()]
+    overrides = [*settings, "train.epochs=1", "split.group=customer"]
+    run = train(frame, overrides, target="intent", run=tmp_path / "run")
+    assert list(run.config.columns) == ["question", "photo", "voice"]
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(run)["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
+
+
+def test_table_with_target_guesses_its_columns(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mmkeras.train.train_config", lambda config, *_: config)
+    monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
+    config = train(str(table), target="intent")
+    assert {name: column.type_name() for name, column in config.columns.items()} == {
+        "question": "text", "photo": "image", "voice": "audio",
+    }  # fmt: skip
+    assert config.split.column == "split"
+    shown = capsys.readouterr().out
+    assert "columns.photo.type=image" in shown
+    assert re.search(r"customer +│ ignored", shown)
+
+
+# Mistakes: one line each, before TensorFlow starts where that is possible
+
+
+def refused(config, match: str, *overrides: str, error: type = ValueError) -> None:
+    with pytest.raises(error, match=match) as caught:
+        train(str(config), list(overrides), run=os.devnull)  # nothing can be written there
+    assert "\n" not in str(caught.value)
+
+
+def edit(table, change) -> None:
+    rows = pd.read_csv(table, keep_default_na=False)
+    change(rows)
+    rows.to_csv(table, index=False)
+
+
+def test_missing_column_names_the_nearest(config):
+    refused(config, r'table\.csv: no column "fhoto"; did you mean "photo"\?', "columns.fhoto.type=image")
+
+
+def test_missing_target_column(own_table):
+    edit(own_table, lambda rows: rows.rename(columns={"intent": "label"}, inplace=True))
+    refused(own_table.with_name("config.yaml"), 'no column "intent"')
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("train.epoch=3", r'config\.yaml train\.epoch: unknown key "epoch"; did you mean "epochs"\?'),
+        ("columns.voice.second=3", r'columns\.voice\.second: unknown key "second"; did you mean "seconds"\?'),
+        ("fusion.type=concatt", r'fusion\.type: unknown fusion "concatt"; did you mean "concat"\?'),
+        ("columns.photo.type=imagge", r'columns\.photo\.type: unknown modality "imagge"; did you mean "image"\?'),
+        ("columns.voice.seconds=-1", r"columns\.voice\.seconds: expected greater than 0, got -1"),
+        ("splitt.seed=1", r'config\.yaml splitt: unknown key "splitt"; did you mean "split"\?'),
+        ("nonsense", 'override "nonsense": expected key=value'),
+    ],
+)
+def test_wrong_setting_names_the_nearest(config, override, match):
+    refused(config, match, override)
+
+
+def test_config_that_does_not_exist(tmp_path):
+    refused(tmp_path / "no.yaml", r"no\.yaml: no such config file", error=FileNotFoundError)
+
+
+def test_table_that_does_not_exist(config):
+    refused(config, r"gone\.csv: no such file", "manifest=gone.csv", error=FileNotFoundError)
+
+
+def test_path_that_does_not_exist(own_table):
+    own_table.with_name("5.png").unlink()
+    refused(own_table.with_name("config.yaml"), r'table\.csv row 6, column "photo": .*5\.png: no such file')
+
+
+def test_empty_split(config):
+    fractions = ["split.column=null", "split.group=null", "split.train=0.98", "split.valid=0.01", "split.test=0.01"]
+    refused(config, 'the split "valid" has no rows', *fractions)
+
+
+def test_class_with_one_row(own_table):
+    edit(own_table, lambda rows: rows.__setitem__("intent", ["rare", *rows["intent"][1:]]))
+    refused(own_table.with_name("config.yaml"), r'column "intent": the class "rare" has one row only \(row 1\)')
+
+
+def test_target_with_missing_values(own_table):
+    edit(own_table, lambda rows: rows.__setitem__("intent", [*rows["intent"][:-1], ""]))
+    refused(own_table.with_name("config.yaml"), r'column "intent": got 1 empty cells \(row 60\)')
+
+
+def test_single_class_target(own_table):
+    edit(own_table, lambda rows: rows.__setitem__("intent", "return"))
+    refused(own_table.with_name("config.yaml"), 'every row has the class "return", expected two classes or more')
+
+
+def test_target_with_a_config_is_refused(config):
+    with pytest.raises(ValueError, match="--target: goes with a table"):
+        train(str(config), target="intent")
+
+
+def test_table_without_target_says_which_are_there(table):
+    with pytest.raises(ValueError, match=r"which column to predict\? Add --target with one of question, photo"):
+        train(str(table))
+
+
+def test_mistakes_are_told_before_tensorflow_starts(own_table):
+    own_table.with_name("5.png").unlink()
+    code = (
+        "import sys; from mmkeras.train import train\n"
+        "try: train(sys.argv[1])\n"
+        "except ValueError as error: print('tensorflow' in sys.modules, error)"
+    )
+    assert python(code, own_table.with_name("config.yaml")).stdout.startswith("False table.csv row 6")
+
+
+def test_unreadable_file_is_an_error(own_table, tmp_path):
+    own_table.with_name("8.png").write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
+    own_table.with_name("2.wav").write_bytes(b"RIFF and no more")
+    match = r'table\.csv row 3, column "voice": .*2\.wav: not a readable sound.* \(and 1 more\).*set on_bad_file=missing'
+    with pytest.raises(ValueError, match=match) as caught:
+        train(str(own_table.with_name("config.yaml")), run=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    bad = pd.read_csv(tmp_path / "run" / "bad_rows.csv")
+    assert bad[["row", "column"]].to_numpy().tolist() == [[3, "voice"], [9, "photo"]]
+
+
+def test_unreadable_files_count_as_missing_when_asked(own_table, tmp_path, capsys):
+    own_table.with_name("8.png").write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
+    own_table.with_name("2.wav").unlink()
+    options = ["on_bad_file=missing", "train.epochs=1"]
+    run = train(str(own_table.with_name("config.yaml")), options, run=tmp_path / "run")
+    assert "2 cells could not be read and count as missing" in capsys.readouterr().out
+    bad = pd.read_csv(run.folder / "bad_rows.csv")
+    assert bad.columns.tolist() == ["row", "column", "path", "reason"]
+    assert bad[["row", "column"]].to_numpy().tolist() == [[3, "voice"], [9, "photo"]]
+    assert bad["path"].tolist() == [str(own_table.with_name(name)) for name in ("2.wav", "8.png")]
+    assert bad["reason"].str.len().min() > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["no.yaml"], "error: no.yaml: no such config file; expected a .yaml file (or a table with --target)"),
+        (["CONFIG", "train.epoch=3"], 'error: config.yaml train.epoch: unknown key "epoch"; did you mean "epochs"?'),
+        (["CONFIG", "columns.fhoto.type=image"], 'error: table.csv: no column "fhoto"; did you mean "photo"?'),
+    ],
+)
+def test_mistakes_end_the_command_with_one_line(config, tmp_path, arguments, line):
+    done = command("mmkeras.train", *[str(config) if word == "CONFIG" else word for word in arguments], cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_unreadable_file_ends_the_command_with_one_line(own_table, tmp_path):
+    own_table.with_name("2.wav").write_bytes(b"RIFF and no more")
+    done = command("mmkeras.train", own_table.with_name("config.yaml"), "--run", tmp_path / "run")
+    assert done.returncode == 1
+    assert 'row 3, column "voice"' in done.stderr
+    assert done.stderr.count("\n") == 1
