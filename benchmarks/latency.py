@@ -23,6 +23,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mmkeras.terminal import run_command
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 ARTICLE_MS = 550.0  # 000, section 5.4; the article does not say on what machine
@@ -137,4 +139,4 @@ def _show(
 
 
 if __name__ == "__main__":
-    typer.run(latency)
+    run_command(latency)

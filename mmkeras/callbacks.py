@@ -24,25 +24,18 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         folder: Where the newest checkpoint lies.
-        early_stopping: Its patience and best weights are saved too.
-        plateau: Its patience is saved too.
+        followed: Early stopping, then other callbacks whose patience is saved too.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        early_stopping: keras.callbacks.EarlyStopping,
-        plateau: keras.callbacks.ReduceLROnPlateau,
-    ):
+    def __init__(self, folder: Path, followed: list[keras.callbacks.Callback]):
         super().__init__()
-        self.folder = folder
-        self.early_stopping = early_stopping
-        self.followed = {"early_stopping": early_stopping, "plateau": plateau}
+        self.folder, self.followed = folder, followed
+        self.early_stopping = followed[0]
         self.history: dict[str, list[float]] = {}
         self.next_epoch = 0
         self.has_stopped = False
         self._best: list[np.ndarray] | None = None
-        self._states: dict[str, dict[str, Any]] = {}
+        self._states: list[dict[str, Any]] = []
 
     def restore(self, model: keras.Model) -> None:
         """Sets a compiled model to the newest checkpoint, if there is one."""
@@ -58,9 +51,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._states = state["callbacks"]
 
     def on_train_begin(self, logs: Any = None) -> None:
-        for name, state in self._states.items():
+        for callback, state in zip(self.followed, self._states, strict=False):
             for key, value in state.items():
-                setattr(self.followed[name], key, value)
+                setattr(callback, key, value)
         self.early_stopping.best_weights = self._best
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -70,15 +63,19 @@ class Checkpoints(keras.callbacks.Callback):
         self._save()
 
     def best_weights(self) -> list[np.ndarray]:
-        """Of the epoch with the lowest validation loss."""
+        """Of the best epoch."""
         return self.early_stopping.best_weights or self._best
+
+    def best_epoch(self) -> int:
+        """Counted from 0."""
+        return self.early_stopping.best_epoch or self._states[0]["best_epoch"]
 
     def _save(self) -> None:
         state = {
             "history": self.history,
             "next_epoch": self.next_epoch,
             "has_stopped": self.has_stopped,
-            "callbacks": {name: _state(callback) for name, callback in self.followed.items()},
+            "callbacks": [_state(callback) for callback in self.followed],
         }
         arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables(self.model))}
         arrays |= {f"best_{i}": weight for i, weight in enumerate(self.early_stopping.best_weights)}
@@ -104,12 +101,13 @@ class Progress(keras.callbacks.Callback):
         epochs: At most.
         steps_per_epoch: Batches.
         shown: {name in Keras' logs: what to call it} of the figures in the line.
+        early_stopping: Knows which epoch is the best; it comes before this one.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, shown: dict[str, str]):
+    def __init__(self, epochs: int, steps_per_epoch: int, shown: dict[str, str], early_stopping: Any):
         super().__init__()
         self.epochs, self.steps_per_epoch, self.shown = epochs, steps_per_epoch, shown
-        self.lowest = math.inf
+        self.early_stopping = early_stopping
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
@@ -122,8 +120,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.bar.__exit__(None, None, None)
         logs = dict(logs or {})
-        is_best = logs["val_loss"] < self.lowest
-        self.lowest = min(self.lowest, logs["val_loss"])
+        is_best = self.early_stopping.best_epoch == epoch
         titles = self.shown | {f"val_{name}": f"valid {title}" for name, title in self.shown.items()}
         figures = "  ".join(f"{title} {logs[name]:.3f}" for name, title in titles.items())
         seconds = time.perf_counter() - self.started

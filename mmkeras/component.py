@@ -176,10 +176,8 @@ class Fusion(Component):
 
     kind: ClassVar[Kind] = "fusion"
 
-    column_loss: float = tunable(
-        0.0,
-        ge=0,
-        description="weight of the loss of each column's own prediction, which is then added to the joint one",
+    column_loss: float = Field(
+        1.0, ge=0, description="weight of each column's own prediction's loss; it is added to the joint one; 0: none"
     )
 
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:
@@ -245,7 +243,7 @@ class Head(Component):
         raise NotImplementedError
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What is shown while training."""
+        """What is shown while training; the first, which is better the higher it is, can choose the best epoch."""
         raise NotImplementedError
 
     def answer(self, prediction: tf.Tensor) -> dict[str, tf.Tensor]:

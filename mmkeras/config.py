@@ -44,8 +44,19 @@ class Train(Settings):
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam, before it is reduced on a plateau")
     weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient (AdamW) where it is not 0")
-    patience: int = Field(10, ge=1, description="epochs without a lower validation loss before training stops")
-    plateau_patience: int = Field(4, ge=1, description="epochs without one before the learning rate is reduced")
+    clip_norm: float = Field(1.0, gt=0, description="longest gradient; longer ones are scaled down")
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="how the learning rate falls: when validation gets no better, or along a cosine to the end",
+    )
+    monitor: Literal["loss", "metric"] = Field(
+        "loss",
+        description="what of the validation rows chooses the best epoch; metric: the first target's, its accuracy",
+    )
+    patience: int = Field(10, ge=1, description="epochs without a better one before training stops")
+    plateau_patience: int = Field(
+        4, ge=1, description="schedule plateau: epochs without a better one before the learning rate falls"
+    )
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="what the learning rate is then multiplied by")
     modality_dropout: float = Field(0.1, ge=0, lt=1, description="chance that training hides a cell")
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and dropout")

@@ -98,18 +98,40 @@ class NgramBag(keras.layers.Layer):
         return {**super().get_config(), "up_to": self.up_to, "buckets": self.buckets, "width": self.width}
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class SoftBins(keras.layers.Layer):
+    """Z-scores as soft membership in bins between -2 and 2: (B, F) -> (B, F * bins).
+
+    A dense layer on the bins can single out a range, which on the number itself would take several.
+    """
+
+    def __init__(self, bins: int, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = bins
+
+    def call(self, values):
+        centres = ops.linspace(-2.0, 2.0, self.bins)
+        near = ops.exp(-ops.square((values[..., None] - centres) * self.bins / 4.0))
+        return ops.reshape(near, (-1, values.shape[-1] * self.bins))
+
+    def compute_output_shape(self, values_shape):
+        return (values_shape[0], values_shape[-1] * self.bins)
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
+
+
 def recur(
     values: keras.KerasTensor, mask: keras.KerasTensor, units: int, bidirectional: bool, pooling: bool
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """An LSTM over the real steps: (B, T, F), (B, T) -> its outputs (B, T, D) and a vector for the whole (B, D').
 
-    The vector is the last real state; `pooling` joins the mean and the maximum over time to it.
+    The vector is the last real state or, with `pooling`, the mean and the maximum over time.
     """
     layer = keras.layers.LSTM(units, return_sequences=True, return_state=True)
     if bidirectional:
         layer = keras.layers.Bidirectional(layer)
     tokens, *states = layer(values, mask=ops.cast(mask, "bool"))
-    parts = states[0::2]  # hidden states; the cell states lie between them
-    if pooling:
-        parts += [MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)]
+    # Hidden states; the cell states lie between them.
+    parts = [MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)] if pooling else states[0::2]
     return tokens, keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]

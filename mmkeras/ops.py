@@ -81,8 +81,10 @@ def _three_channels(image: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.shape(image)[-1] == 1, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
 
 
-def move_image(image: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom: float) -> tf.Tensor:
-    """(H, W, C) mirrored (one in two), moved and scaled at random; what comes in from outside is 0.
+def move_image(
+    image: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom: float, rotate_degrees: float
+) -> tf.Tensor:
+    """(H, W, C) mirrored (one in two), moved, scaled and turned at random; its edges go on outside.
 
     Args:
         image: float32, any range.
@@ -90,29 +92,56 @@ def move_image(image: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom
         flip: Whether to mirror left and right.
         shift: Largest move, as a fraction of the height and the width.
         zoom: Largest change of scale, as a fraction.
+        rotate_degrees: Largest turn, either way.
     """
     height_px, width_px = image.shape[0], image.shape[1]
-    seeds = split_seed(seed, 3)
-    mirrored = tf.random.stateless_uniform((), seeds[0]) < (0.5 if flip else 0.0)
+    seeds = split_seed(seed, 4)
+    mirror = tf.where(tf.random.stateless_uniform((), seeds[0]) < (0.5 if flip else 0.0), -1.0, 1.0)
     scale = 1.0 + tf.random.stateless_uniform((), seeds[1], -zoom, zoom)
     down, right = tf.unstack(tf.random.stateless_uniform((2,), seeds[2], -shift, shift))
-    across = tf.where(mirrored, -scale, scale)
-    # Output (x, y) shows input (a x + c, b y + d): scaled about the middle, then moved.
+    turn = tf.random.stateless_uniform((), seeds[3], -rotate_degrees, rotate_degrees) * math.pi / 180.0
+    a, b = mirror * scale * tf.cos(turn), -scale * tf.sin(turn)
+    d, e = mirror * scale * tf.sin(turn), scale * tf.cos(turn)
+    # Output (x, y) shows input (a x + b y + c, d x + e y + f): turned and scaled about the middle, then moved.
     middle_x, middle_y = (width_px - 1) / 2.0, (height_px - 1) / 2.0
+    c = middle_x - a * middle_x - b * middle_y + right * width_px
+    f = middle_y - d * middle_x - e * middle_y + down * height_px
     zero = tf.zeros(())
-    transform = tf.stack(
-        [across, zero, middle_x * (1.0 - across) + right * width_px]
-        + [zero, scale, middle_y * (1.0 - scale) + down * height_px, zero, zero]
-    )
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=image[tf.newaxis],
-        transforms=transform[tf.newaxis],
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[tf.newaxis],
         output_shape=(height_px, width_px),
         interpolation="BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="NEAREST",
         fill_value=0.0,
     )
     return tf.ensure_shape(moved[0], image.shape)
+
+
+def jitter_color(image: tf.Tensor, seed: tf.Tensor, amount: float) -> tf.Tensor:
+    """(H, W, 3), z-scored, with saturation, contrast of each channel and brightness changed by up to a fraction."""
+    seeds = split_seed(seed, 3)
+    grey = tf.reduce_mean(image, axis=-1, keepdims=True)
+    saturated = grey + (image - grey) * (1.0 + tf.random.stateless_uniform((), seeds[0], -2 * amount, 2 * amount))
+    contrast = 1.0 + tf.random.stateless_uniform((3,), seeds[1], -amount, amount)
+    return saturated * contrast + tf.random.stateless_uniform((), seeds[2], -amount, amount)
+
+
+def erase_rectangle(image: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tensor:
+    """(H, W, C), by chance with a rectangle of one tenth to two fifths of each side filled with one random colour.
+
+    References:
+        Zhong et al., Random Erasing Data Augmentation, 2017, arXiv:1708.04896.
+    """
+    height_px, width_px, channels = image.shape
+    seeds = split_seed(seed, 4)
+    middle = tf.random.stateless_uniform((2,), seeds[0])
+    half = tf.random.stateless_uniform((2,), seeds[1], 0.05, 0.2)
+    is_erased = tf.random.stateless_uniform((), seeds[2]) < chance
+    rows = tf.abs((tf.range(height_px, dtype=tf.float32) + 0.5) / height_px - middle[0]) < half[0]
+    across = tf.abs((tf.range(width_px, dtype=tf.float32) + 0.5) / width_px - middle[1]) < half[1]
+    inside = rows[:, tf.newaxis] & across[tf.newaxis, :] & is_erased
+    return tf.where(inside[..., tf.newaxis], tf.random.stateless_normal((channels,), seeds[3]), image)
 
 
 # Sound

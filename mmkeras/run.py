@@ -193,8 +193,8 @@ class Run:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{split}</td><td>{html.escape(target)}</td><td>{name}</td><td>{value:.3f}</td></tr>"
-            for split, targets in (self.metrics if self.is_done else {}).items()
-            for target, scores in targets.items()
+            for split in ("test", "valid")
+            for target, scores in (self.metrics if self.is_done else {}).get(split, {}).items()
             for name, value in scores.items()
         )
         state = "" if self.is_done else " (not finished)"

@@ -14,18 +14,15 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import find, members, own_prediction, walk
-from mmkeras.config import Config, override, parse_config, read_config
+from mmkeras.component import own_prediction, walk
+from mmkeras.config import Config, Train, read_config
 from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
 from mmkeras.distribution import choose_strategy
 from mmkeras.inference import forward, forward_step
 from mmkeras.lazy import lazy
 from mmkeras.manifest import (
     BadCell,
-    Guess,
     Manifest,
-    guess_columns,
-    guess_split_column,
     missing_files,
     read_table,
     require_columns,
@@ -119,52 +116,15 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
     """The config, the table that it is about, and what runs are called after."""
     if isinstance(table, pd.DataFrame):
         manifest = read_table(table)
-        return _guess(manifest, target, overrides, None), manifest, "table"
+        return guess_config(manifest, target, overrides, None), manifest, "table"
     path = Path(table) if table is not None else embedded_example()
     if path.suffix in TABLE_ENDINGS:
         manifest = read_table(path)
-        return _guess(manifest, target, overrides, str(path.resolve())), manifest, run_name(path)
+        return guess_config(manifest, target, overrides, str(path.resolve())), manifest, run_name(path)
     if target is not None:
         raise ValueError(f"--target: goes with a table (.csv, .parquet), got {path}; a config names its targets itself")
     config = read_config(path, overrides)
     return config, read_table(config.manifest), run_name(path)
-
-
-def _guess(manifest: Manifest, target: str | None, overrides: list[str], path: str | None) -> Config:
-    """A config whose columns are guessed from their cells; shows the guess."""
-    if target is None:
-        raise ValueError(
-            f"{manifest.name}: which column to predict? Add --target with one of {', '.join(manifest.rows)}"
-        )
-    require_columns(manifest, [target])
-    split_column = guess_split_column(manifest)
-    modalities = {name: find("modality", name) for name in members("modality")}
-    exclude = [split_column] if split_column else []
-    guesses = guess_columns(manifest, target, modalities, exclude)
-    _show_guess(guesses, target, split_column)
-    columns = {guess.column: {"type": guess.type} for guess in guesses if guess.type}
-    if not columns:
-        raise ValueError(
-            f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them"
-        )
-    raw = {
-        "manifest": path,
-        "columns": columns,
-        "targets": {target: {"type": "classification"}},
-        "split": {"column": split_column} if split_column else {},
-    }
-    return parse_config(override(raw, overrides), "overrides")
-
-
-def _show_guess(guesses: list[Guess], target: str, split_column: str | None) -> None:
-    rows = [
-        (guess.column, guess.type or "ignored", guess.reason, f"columns.{guess.column}.type={guess.type or 'text'}")
-        for guess in guesses
-    ]
-    rows.append((target, "target", "asked for", f"targets.{target}.type=classification"))
-    if split_column:
-        rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
-    show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
 
 
 def _check(config: Config, manifest: Manifest) -> pd.Series:
@@ -216,7 +176,7 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets)
         outputs = _outputs(model, schema)
-        _compile(model, schema, outputs)
+        _compile(model, schema, outputs, _steps_per_epoch(schema.train, split))
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
@@ -224,8 +184,13 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     model.set_weights(followed.best_weights())
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
+    metrics["training"] = {
+        "best_epoch": followed.best_epoch() + 1,
+        "epochs": followed.next_epoch,
+        "seconds": round(time.perf_counter() - started, 1),
+        "weights": model.count_params(),
+    }
     _finish(run, metrics, followed.history, _shown(schema, outputs))
-    say(f"done after {time.perf_counter() - started:.0f} s")
 
 
 def _counts(split: pd.Series) -> str:
@@ -290,12 +255,23 @@ def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
     return {output: owns.get(output, output) for output in model.output_names}
 
 
-def _compile(model: keras_types.Model, schema: Config, outputs: Mapping[str, str]) -> None:
-    settings = schema.train
-    if settings.weight_decay:
-        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(settings.learning_rate)
+def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.Optimizer:
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        steps = settings.epochs * steps_per_epoch
+        warmup = min(steps_per_epoch, steps // 10)
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 10, steps - warmup, 0.1, warmup_target=rate, warmup_steps=warmup
+        )
+    if not settings.weight_decay:
+        return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "absent"])
+    return optimizer
+
+
+def _compile(model: keras_types.Model, schema: Config, outputs: Mapping[str, str], steps_per_epoch: int) -> None:
+    optimizer = _optimizer(schema.train, steps_per_epoch)
     heads = {output: schema.targets[target] for output, target in outputs.items()}
     model.compile(
         optimizer,
@@ -321,10 +297,14 @@ def _fit(
     judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
     settings = schema.train
     rows = np.flatnonzero(split == "train")
-    batch_size = min(settings.batch_size, len(rows))
-    stop = keras.callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True)
-    plateau = keras.callbacks.ReduceLROnPlateau(factor=settings.plateau_factor, patience=settings.plateau_patience)
-    checkpoints = callbacks.Checkpoints(run.folder / "checkpoints", stop, plateau)
+    steps_per_epoch = _steps_per_epoch(settings, split)
+    monitor, mode = _monitored(schema, outputs)
+    stop = keras.callbacks.EarlyStopping(monitor, mode=mode, patience=settings.patience, restore_best_weights=True)
+    followed = [stop]
+    if settings.schedule == "plateau":
+        plateau = {"factor": settings.plateau_factor, "patience": settings.plateau_patience}
+        followed.append(keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, **plateau))
+    checkpoints = callbacks.Checkpoints(run.folder / "checkpoints", followed)
     checkpoints.restore(model)
     if checkpoints.next_epoch:
         say(f"going on after epoch {checkpoints.next_epoch} of {settings.epochs}")
@@ -336,7 +316,7 @@ def _fit(
                 rows,
                 trained,
                 schema.columns,
-                batch_size=batch_size,
+                batch_size=min(settings.batch_size, len(rows)),
                 epochs=epochs,
                 seed=settings.seed,
                 modality_dropout=settings.modality_dropout,
@@ -344,19 +324,32 @@ def _fit(
             validation_data=batches(features, np.flatnonzero(split == "valid"), settings.batch_size, judged),
             initial_epoch=epochs.start,
             epochs=epochs.stop,
-            steps_per_epoch=len(rows) // batch_size,
+            steps_per_epoch=steps_per_epoch,
             shuffle=False,  # the batches are shuffled already
             verbose=0,
             callbacks=[
-                stop,
-                plateau,
+                *followed,
                 callbacks.StopAtNaN(),
                 keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
-                callbacks.Progress(settings.epochs, len(rows) // batch_size, _shown(schema, outputs)),
+                callbacks.Progress(settings.epochs, steps_per_epoch, _shown(schema, outputs), stop),
                 checkpoints,
             ],
         )
     return checkpoints
+
+
+def _steps_per_epoch(settings: Train, split: pd.Series) -> int:
+    rows = int((split == "train").sum())
+    return rows // min(settings.batch_size, rows)
+
+
+def _monitored(schema: Config, outputs: Mapping[str, str]) -> tuple[str, str]:
+    """The figure that chooses the best epoch, as Keras logs it, and whether lower or higher is better."""
+    if schema.train.monitor == "loss":
+        return "val_loss", "min"
+    target, head = next(iter(schema.targets.items()))
+    metric = head.metrics()[0].name
+    return f"val_{metric}" if len(outputs) == 1 else f"val_{target}_{metric}", "max"
 
 
 def _shown(schema: Config, outputs: Mapping[str, str]) -> dict[str, str]:
@@ -401,14 +394,15 @@ def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], 
 
 def _show_results(run: Run) -> None:
     """The figures, and what to do next."""
-    metrics, losses = run.metrics, run.history["val_loss"]
+    metrics = run.metrics
+    training, splits = metrics["training"], [name for name in ("test", "valid") if name in metrics]
     rows = [
-        (target, metric, *(metrics[name][target].get(metric, "") for name in metrics))
+        (target, metric, *(metrics[split][target].get(metric, "") for split in splits))
         for target in metrics["valid"]
         for metric in metrics["valid"][target]
     ]
-    title = f"Results of epoch {int(np.argmin(losses)) + 1}, the best of {len(losses)}"
-    show_table(title, ("target", "metric", *(f"{name} rows" for name in metrics)), rows)
+    title = f"Results of epoch {training['best_epoch']}, the best of {training['epochs']}, after {training['seconds']:.0f} s"
+    show_table(title, ("target", "metric", *(f"{split} rows" for split in splits)), rows)
     commands = {
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
         f"mmkeras predict {run.folder} TABLE -o answers.csv": "answers for the rows of a table",

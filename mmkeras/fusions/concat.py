@@ -18,7 +18,7 @@ class Concat(Fusion):
     """
 
     units: tuple[int, ...] = Field((128,), description="of each Dense layer; () leaves the concatenation as it is")
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.4, ge=0, lt=1)
 
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:
         vectors = [encodings[column].vector for column in sorted(encodings)]

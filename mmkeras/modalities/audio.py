@@ -3,7 +3,7 @@
 Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing.
 Features: `mel` (T, F) float32, decibels z-scored by band, zeros after the clip's end; `mask` (T,), 1 where there is
 sound; `present` ().
-Encoding: an LSTM over the real frames; the vector joins the last state, the mean and the maximum over time.
+Encoding: strided convolutions, an LSTM over the real steps; the vector is its outputs' mean and maximum over time.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".
 class Audio(Modality):
     """A clip of sound, as decibels over mel bands and time."""
 
-    seconds: float = Field(4.0, gt=0, le=60, description="longer clips are cut at the end")
+    seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)
     fft_samples: int = Field(512, ge=64, le=8192)
     hop_samples: int = Field(320, ge=16, le=8192)
-    mel_bins: int = Field(64, ge=4, le=512)
-    stride: int = tunable(4, ge=1, description="frames that one step of the LSTM sees, joined by a strided convolution")
-    units: int = tunable(64, ge=1, description="of the LSTM, per direction")
-    bidirectional: bool = tunable(True)
-    pooling: bool = tunable(True, description="join the mean and maximum over time to the LSTM's last state")
-    dropout: float = tunable(0.4, ge=0, lt=1)
+    mel_bins: int = Field(48, ge=4, le=512)
+    convolutions: int = tunable(3, ge=0, le=8, description="before the LSTM; each halves the number of steps")
+    filters: int = tunable(64, ge=1, description="of each convolution")
+    units: int = tunable(48, ge=1, description="of the LSTM, per direction")
+    bidirectional: bool = tunable(False)
+    pooling: bool = tunable(True, description="the mean and maximum over time in place of the LSTM's last state")
+    dropout: float = tunable(0.5, ge=0, lt=1)
     mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring mel bands")
     mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
     mean: tuple[float, ...] | None = fitted()
@@ -106,12 +107,13 @@ class Audio(Modality):
         return {**features, "mel": ops.drop_band(mel, seeds[1], axis=0, most=self.mask_frames)}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs (B, T, F) -> steps (B, T / stride, D)
+        # Inputs (B, T, F) -> steps (B, T', D), each convolution over the real steps only
         steps, mask = inputs["mel"], inputs["mask"]
-        if self.stride > 1:
-            steps = keras.layers.Conv1D(self.units, self.stride, strides=self.stride, activation="relu")(steps)
-            mask = mask[:, self.stride - 1 :: self.stride]
-        # steps -> tokens (B, T / stride, D), vector (B, D')
+        for _ in range(self.convolutions):
+            steps = keras.layers.Conv1D(self.filters, 5, strides=2, padding="same", activation="relu")(steps)
+            mask = mask[:, ::2]
+            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
+        # steps -> tokens (B, T', D), vector (B, D')
         tokens, vector = layers.recur(steps, mask, self.units, self.bidirectional, self.pooling)
         return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
 

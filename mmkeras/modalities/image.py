@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
+layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -41,15 +42,21 @@ class Image(Modality):
     aspect: Literal["keep", "stretch"] = Field(
         "keep", description="keep: fill up around the picture; stretch: distort it"
     )
-    filters: tuple[int, ...] = tunable((32, 64, 128), min_length=1, description="of each Conv2D + MaxPooling2D block")
+    filters: tuple[int, ...] = tunable(
+        (24, 48, 96, 128), min_length=1, description="of each Conv2D + MaxPooling2D block"
+    )
     kernel_px: int = tunable(3, ge=1)
     batch_normalization: bool = tunable(True)
     flatten: bool = tunable(False, description="the last picture as it is, in place of its mean and maximum")
     dropout: float = tunable(0.4, ge=0, lt=1)
-    use_size: bool = tunable(True, description="show the encoder the picture's original height and width")
+    size_bins: int = tunable(32, ge=0, description="show the encoder the original height and width, in bins; 0: do not")
+    thumbnail_px: int = tunable(8, ge=0, description="show the encoder a small copy too: colours in place; 0: do not")
     flip: bool = tunable(True, description="training mirrors half of the pictures")
-    shift: float = tunable(0.1, ge=0, lt=1, description="training moves pictures by up to this fraction")
-    zoom: float = tunable(0.15, ge=0, lt=1, description="training scales pictures by up to this fraction")
+    shift: float = tunable(0.15, ge=0, lt=1, description="training moves pictures by up to this fraction")
+    zoom: float = tunable(0.2, ge=0, lt=1, description="training scales pictures by up to this fraction")
+    rotate_degrees: float = tunable(10.0, ge=0, le=180, description="training turns pictures by up to this angle")
+    color: float = tunable(0.2, ge=0, lt=1, description="training changes colours by up to this fraction")
+    erase: float = tunable(0.5, ge=0, le=1, description="chance that training hides a rectangle")
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
     size_mean: tuple[float, ...] | None = fitted()
@@ -110,7 +117,9 @@ class Image(Modality):
         return tf.cond(ops.is_image(cell), lambda: self._present(cell), lambda: ops.zeros(self.features))
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels = ops.move_image(features["pixels"], seed, self.flip, self.shift, self.zoom)
+        seeds = ops.split_seed(seed, 3)
+        pixels = ops.move_image(features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
+        pixels = ops.erase_rectangle(ops.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
         return {**features, "pixels": pixels * features["present"]}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
@@ -120,12 +129,11 @@ class Image(Modality):
             picture = self._convolve(picture, filters)
         # picture (B, h, w, D) -> tokens (B, h * w, D) -> vector (B, D')
         tokens = keras.layers.Reshape((-1, self.filters[-1]))(picture)
-        parts = [keras.layers.Flatten()(picture)] if self.flatten else _pool(picture)
-        if self.use_size:
-            parts.append(keras.layers.Dense(16, activation="relu")(inputs["size"]))
-        vector = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
         mask = keras.ops.ones_like(tokens[..., 0])
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+        parts = [keras.layers.Flatten()(picture)] if self.flatten else _pool(picture)
+        parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(inputs)
+        vector = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        return Encoding(vector, tokens, mask, inputs["present"])
 
     def example(self, seed: int) -> bytes:
         from PIL import Image as Pillow
@@ -173,12 +181,25 @@ class Image(Modality):
         }
 
     def _convolve(self, picture: Any, filters: int) -> Any:
-        picture = keras.layers.Conv2D(filters, self.kernel_px, padding="same", use_bias=not self.batch_normalization)(
-            picture
-        )
+        with_bias = not self.batch_normalization
+        picture = keras.layers.Conv2D(filters, self.kernel_px, padding="same", use_bias=with_bias)(picture)
         if self.batch_normalization:
-            picture = keras.layers.BatchNormalization()(picture)
+            # synchronized: the same statistics on one device and on several that share a batch
+            picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
         return keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
+
+    def _simple_parts(self, inputs: dict[str, Any]) -> list[Any]:
+        """What little data tells already: where which colour is, how large the picture was."""
+        parts = []
+        if self.thumbnail_px:
+            pool_px = (max(1, self.height_px // self.thumbnail_px), max(1, self.width_px // self.thumbnail_px))
+            thumbnail = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(inputs["pixels"]))
+            thumbnail = keras.layers.Dense(64, activation="relu")(thumbnail)
+            parts.append(keras.layers.Dropout(self.dropout)(thumbnail))
+        if self.size_bins:
+            size = keras.layers.Concatenate()([inputs["size"], layers.SoftBins(self.size_bins)(inputs["size"])])
+            parts.append(keras.layers.Dense(64, activation="relu")(size))
+        return parts
 
 
 def _pool(picture: Any) -> list[Any]:

@@ -2,8 +2,8 @@
 
 Cell: a UTF-8 string; blank means missing.
 Features: `tokens` (T,) int32 word pieces, 0 = padding at the end; `present` ().
-Encoding: Embedding, LSTM over the real tokens; the vector joins the last state, the mean and the maximum over time, and
-the mean of the vectors of word-piece n-grams.
+Encoding: Embedding, LSTM over the real tokens; the vector joins its outputs' mean and maximum over time
+and the mean of the vectors of word-piece n-grams.
 """
 
 from __future__ import annotations
@@ -37,19 +37,18 @@ class Text(Modality):
     from_file = False
 
     max_tokens: int = Field(48, ge=1, le=8192, description="longer texts are cut at the end")
-    vocabulary_size: int = Field(4000, ge=100, le=500_000, description="word pieces, learned from the training rows")
+    vocabulary_size: int = Field(2000, ge=100, le=500_000, description="word pieces, learned from the training rows")
     lowercase: bool = True
     embedding_width: int = tunable(128, ge=1)
-    units: int = tunable(96, ge=1, description="of the LSTM, per direction")
+    units: int = tunable(48, ge=1, description="of the LSTM, per direction")
     bidirectional: bool = tunable(True)
-    pooling: bool = tunable(True, description="join the mean and maximum over time to the LSTM's last state")
+    pooling: bool = tunable(True, description="the mean and maximum over time in place of the LSTM's last state")
     ngrams: int = tunable(3, ge=0, le=8, description="beside the LSTM, a bag of n-grams up to this length; 0: none")
     ngram_buckets: int = tunable(32768, ge=2, description="n-grams are hashed into so many vectors")
     ngram_width: int = tunable(96, ge=1)
     dropout: float = tunable(0.4, ge=0, lt=1)
-    token_dropout: float = tunable(
-        0.1, ge=0, lt=1, description="chance that training replaces a token by the unknown one"
-    )
+    part_dropout: float = tunable(0.3, ge=0, lt=1, description="chance that training hides the LSTM or the bag")
+    token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training makes a token unknown")
     vocabulary: tuple[str, ...] | None = fitted()
 
     def read(self, value: str) -> str:
@@ -107,12 +106,15 @@ class Text(Modality):
         embedded = keras.layers.SpatialDropout1D(self.dropout)(embedded)
         # tokens (B, T, D) -> vector (B, D')
         tokens, vector = layers.recur(embedded, mask, self.units, self.bidirectional, self.pooling)
-        vector = keras.layers.Dropout(self.dropout)(vector)
         if self.ngrams:
             bag = layers.NgramBag(self.ngrams, self.ngram_buckets, self.ngram_width)(inputs["tokens"])
             bag = keras.layers.Dropout(self.dropout)(keras.layers.LayerNormalization()(bag))
-            vector = keras.layers.Concatenate()([vector, bag])
-        return Encoding(vector, tokens, mask, inputs["present"])
+            vector = keras.layers.Concatenate()([self._hide(vector), self._hide(bag)])
+        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def _hide(self, part: Any) -> Any:
+        """Whole parts are hidden now and then, or the LSTM learns the rows by heart and the bag stays idle."""
+        return keras.layers.Dropout(self.part_dropout, noise_shape=(None, 1))(part)
 
     def example(self, seed: int) -> str:
         words = ["red", "car", "boat", "пример", "例子", "naïve", "Ελλάδα", "7"]
