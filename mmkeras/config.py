@@ -152,7 +152,7 @@ def build(kind: Kind, raw: Any, where: str) -> Component:
 
 
 def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Applies `a.b.c=value` (the value is YAML). A new `type` discards the old type's settings.
+    """Applies `a.b.c=value` (the value is YAML; null takes a key away). A new `type` discards the old one's settings.
 
     Raises:
         ValueError: Not of the form key=value.
@@ -172,6 +172,8 @@ def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
         if last == "type" and place.get("type") != value:
             place.clear()
         place[last] = yaml.safe_load(value)
+        if place[last] is None:
+            del place[last]
     return raw
 
 

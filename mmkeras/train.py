@@ -18,6 +18,7 @@ from mmkeras.component import own_prediction, walk
 from mmkeras.config import Config, Train, read_config
 from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
 from mmkeras.distribution import choose_strategy
+from mmkeras.guess import guess_config
 from mmkeras.inference import forward, forward_step
 from mmkeras.lazy import lazy
 from mmkeras.manifest import (
@@ -401,7 +402,8 @@ def _show_results(run: Run) -> None:
         for target in metrics["valid"]
         for metric in metrics["valid"][target]
     ]
-    title = f"Results of epoch {training['best_epoch']}, the best of {training['epochs']}, after {training['seconds']:.0f} s"
+    best, epochs, seconds = training["best_epoch"], training["epochs"], training["seconds"]
+    title = f"Results of epoch {best}, the best of {epochs}, after {seconds:.0f} s"
     show_table(title, ("target", "metric", *(f"{split} rows" for split in splits)), rows)
     commands = {
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
