@@ -3,8 +3,8 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --rows 20000
 
-All rows point at the same few generated files but no two texts are equal; the network is tiny, since not it is measured.
-Each training is a process of its own, and Linux says afterwards how much memory it held at most.
+All rows point at the same few generated files but no two texts are equal; the network is tiny, since it is not what is
+measured. Each training is a process of its own, and Linux says afterwards how much memory it held at most.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Measured:
 
 
 def memory(
-    rows: Annotated[int, typer.Option(min=100, help="Of the smaller table; the larger one has ten times as many.")] = 3000,
+    rows: Annotated[int, typer.Option(min=100, help="Of the smaller table; the larger one has ten times more.")] = 3000,
 ) -> None:
     """Trains one epoch on a small and on a large table and compares what both held at most."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -122,7 +122,7 @@ def _peak_bytes_of_training(folder: Path, run: Path) -> int:
 
 
 def _show(small: Measured, large: Measured) -> None:
-    table = Table(title="Training one epoch, each in a process of its own", title_justify="left")
+    table = Table(title="Training one epoch", title_justify="left")
     for name in ("rows", "table MiB", "peak MiB"):
         table.add_column(name, justify="right")
     for measured in (small, large):

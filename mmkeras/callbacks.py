@@ -20,7 +20,8 @@ FOLLOWED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 class Checkpoints(keras.callbacks.Callback):
     """Writes all that a training needs to go on after every epoch: variables, optimizer, best weights, patience.
 
-    It comes last in the list, after the callbacks that it follows.
+    It comes last in the list, after the callbacks that it follows, and knows the best epoch (counted from 0), its
+    weights, and the history so far.
 
     Args:
         folder: Where the newest checkpoint lies.
@@ -34,7 +35,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
         self.next_epoch = 0
         self.has_stopped = False
-        self._best: list[np.ndarray] | None = None
+        self.best_epoch = 0
+        self.best_weights: list[np.ndarray] | None = None
         self._states: list[dict[str, Any]] = []
 
     def restore(self, model: keras.Model) -> None:
@@ -46,39 +48,33 @@ class Checkpoints(keras.callbacks.Callback):
             state = json.loads(str(saved["state"]))
             for i, variable in enumerate(self._variables(model)):
                 variable.assign(saved[f"variable_{i}"])
-            self._best = [saved[f"best_{i}"] for i in range(len(model.weights))]
+            self.best_weights = [saved[f"best_{i}"] for i in range(len(model.weights))]
         self.history, self.next_epoch, self.has_stopped = state["history"], state["next_epoch"], state["has_stopped"]
-        self._states = state["callbacks"]
+        self.best_epoch, self._states = state["best_epoch"], state["callbacks"]
 
     def on_train_begin(self, logs: Any = None) -> None:
         for callback, state in zip(self.followed, self._states, strict=False):
             for key, value in state.items():
                 setattr(callback, key, value)
-        self.early_stopping.best_weights = self._best
+        self.early_stopping.best_weights = self.best_weights
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self.next_epoch, self.has_stopped = epoch + 1, bool(self.model.stop_training)
+        self.best_epoch, self.best_weights = self.early_stopping.best_epoch, self.early_stopping.best_weights
         self._save()
-
-    def best_weights(self) -> list[np.ndarray]:
-        """Of the best epoch."""
-        return self.early_stopping.best_weights or self._best
-
-    def best_epoch(self) -> int:
-        """Counted from 0."""
-        return self.early_stopping.best_epoch or self._states[0]["best_epoch"]
 
     def _save(self) -> None:
         state = {
             "history": self.history,
             "next_epoch": self.next_epoch,
             "has_stopped": self.has_stopped,
+            "best_epoch": self.best_epoch,
             "callbacks": [_state(callback) for callback in self.followed],
         }
         arrays = {f"variable_{i}": np.asarray(v) for i, v in enumerate(self._variables(self.model))}
-        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.early_stopping.best_weights)}
+        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
         self.folder.mkdir(exist_ok=True)
         older = list(self.folder.glob("epoch-*.npz"))
         path = self.folder / f"epoch-{self.next_epoch:05d}.npz"

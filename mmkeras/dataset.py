@@ -211,7 +211,8 @@ def _augment(features: Any, columns: Mapping[str, Modality], seed: Any, modality
     """One row's features, augmented column by column, some cells hidden but never all."""
     seeds = ops.split_seed(seed, len(columns) + 1)
     draws = tf.random.stateless_uniform((len(columns),), seeds[0])
-    # The cell with the highest draw stays, so that a row is never empty.
+    # Of the cells that are there, the one with the highest draw stays, so that a row is never empty.
+    draws *= tf.stack([features[column]["present"] for column, _ in walk(columns)])
     kept = tf.unstack(tf.cast((draws >= modality_dropout) | (draws >= tf.reduce_max(draws)), tf.float32))
     return {
         column: {
@@ -358,11 +359,27 @@ def _write(modality: Modality, distinct: Sequence[str], folder: Path, progress: 
 
 def _make_room(cache: Path) -> None:
     """Deletes the features that were not used for the longest time while there are more than 20 GiB."""
-    folders = sorted((entry for entry in cache.iterdir() if entry.is_dir()), key=lambda entry: entry.stat().st_mtime)
-    sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
-    total = sum(sizes.values())
-    for folder in folders:
+    used = sorted((_last_use(entry), _size(entry), entry) for entry in cache.iterdir() if entry.is_dir())
+    total = sum(size for _, size, _ in used)
+    for _, size, folder in used:
         if total <= CACHE_BYTES:
             return
         shutil.rmtree(folder, ignore_errors=True)
-        total -= sizes[folder]
+        total -= size
+
+
+# Another process may rename or delete a folder while this one looks: then it counts as old and empty.
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0

@@ -20,15 +20,29 @@ from mmkeras.lazy import lazy
 tf = lazy("tensorflow")
 
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
+PNG_END, JPEG_SCAN, JPEG_END, GIF_END = b"IEND\xaeB`\x82", b"\xff\xda", b"\xff\xd9", b"\x00;"
 WHITE = 255.0
+WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
+WAV_CHUNKS = 64  # more of them before the samples are an attack
+WAV_RATES_HZ = (1000, 384_000)  # outside, resampling costs more memory than a clip is worth
 
 
 # Pictures
 
 
 def is_image(content: tf.Tensor) -> tf.Tensor:
-    """() bool: whether bytes begin as a PNG, JPEG, GIF or BMP file does."""
-    return tf.reduce_any([_begins(content, magic) for magic in (PNG, JPEG, GIF, BMP)])
+    """() bool: whether bytes are a PNG, JPEG, GIF or 24/32-bit BMP file that is not cut off.
+
+    TensorFlow cannot catch a decoder's error, so a file that is damaged inside still fails the batch that it is in.
+    """
+    return tf.reduce_any(
+        [
+            _begins(content, PNG) & _holds(content, PNG_END),
+            _begins(content, JPEG) & _holds(content, JPEG_SCAN),
+            _begins(content, GIF) & _holds(content, GIF_END),
+            _begins(content, BMP) & (_bmp_octets(content) > 0),
+        ]
+    )
 
 
 def decode_image(content: tf.Tensor) -> tf.Tensor:
@@ -37,10 +51,12 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
         [
             (_begins(content, PNG), lambda: _over_white(tf.io.decode_png(content, channels=4))),
             (_begins(content, GIF), lambda: _three_channels(tf.io.decode_gif(content)[0])),
-            (_begins(content, BMP), lambda: _three_channels(tf.io.decode_bmp(content))),
+            (_begins(content, BMP), lambda: _three_channels(_decode_bmp(content))),
         ],
+        # An end of our own lets a cut file decode as far as it goes. `try_recover_truncated=True` would do so too, but
+        # never returns where a file ends between two of its segments (TensorFlow 2.21).
         default=lambda: _three_channels(
-            tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE", try_recover_truncated=True)
+            tf.io.decode_jpeg(content + JPEG_END, channels=3, dct_method="INTEGER_ACCURATE")
         ),
     )
 
@@ -67,6 +83,30 @@ def pad_image(image: tf.Tensor, height_px: int, width_px: int) -> tf.Tensor:
 def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
     # tf.strings.substr refuses a position past the end, so the length is looked at first by padding.
     return tf.equal(tf.strings.substr(content + b"\0" * len(magic), 0, len(magic)), magic)
+
+
+def _holds(content: tf.Tensor, part: bytes) -> tf.Tensor:
+    return tf.size(tf.strings.split(content, part)) > 1
+
+
+def _bmp_octets(content: tf.Tensor) -> tf.Tensor:
+    """How many bytes of a BMP file are the picture; 0 where it is not an uncompressed one of 24 or 32 bits, or is cut off."""
+    pixels_start, width_px, height_px, bits = (_number(content, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2)))
+    height_px = tf.minimum(height_px, 2**32 - height_px)  # negative where the rows go downwards
+    octets = pixels_start + (width_px * bits + 31) // 32 * 4 * height_px
+    usable = ((bits == 24) | (bits == 32)) & (width_px > 0) & (height_px > 0) & (width_px * height_px < 2**30)
+    return tf.where(usable & (octets <= tf.strings.length(content, out_type=tf.int64)), octets, 0)
+
+
+def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_bmp(tf.strings.substr(content, 0, tf.cast(_bmp_octets(content), tf.int32)))
+
+
+def _number(content: tf.Tensor, start: tf.Tensor | int, octets: int) -> tf.Tensor:
+    """() int64: the little-endian number without sign in so many bytes; what lies beyond the end counts as zeros."""
+    start = tf.minimum(tf.cast(start, tf.int64), tf.strings.length(content, out_type=tf.int64))
+    piece = tf.strings.substr(content + b"\0" * octets, start, tf.constant(octets, tf.int64))
+    return tf.io.decode_raw(piece + b"\0" * (8 - octets), tf.int64)[0]
 
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:
@@ -148,34 +188,64 @@ def erase_rectangle(image: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tens
 
 
 def is_wav(content: tf.Tensor) -> tf.Tensor:
-    """() bool: whether bytes are a WAV file of 16-bit PCM samples with at least one sample."""
-    header = tf.strings.substr(content + b"\0" * 44, 0, 44)
-
-    def part(start: int, stop: int) -> tf.Tensor:
-        return tf.strings.substr(header, start, stop - start)
-
-    return tf.reduce_all(
-        [
-            part(0, 4) == b"RIFF",
-            part(8, 16) == b"WAVEfmt ",
-            tf.reduce_any([part(20, 22) == b"\x01\x00", part(20, 22) == b"\xfe\xff"]),
-            part(34, 36) == b"\x10\x00",
-            tf.strings.length(content) > 45,
-        ]
-    )
+    """() bool: whether bytes are a WAV file of 16-bit PCM samples, 1 to 384 kHz, with at least one sample."""
+    return _wav_layout(content)[3] > 0
 
 
 def decode_wav(content: tf.Tensor, sample_rate_hz: int, seconds: float) -> tf.Tensor:
     """16-bit PCM WAV bytes of any rate and number of channels -> (T,) float32 mono in [-1, 1] at `sample_rate_hz`.
 
-    T is at most seconds * sample_rate_hz.
+    T is at most seconds * sample_rate_hz. (`tf.audio.decode_wav` refuses the extensible header, which stereo files
+    often have, and sizes that are not exact, and a refusal fails the whole batch.)
     """
-    samples, rate_hz = tf.audio.decode_wav(content)
-    kept = tf.cast(tf.math.ceil(tf.cast(rate_hz, tf.float32) * seconds), tf.int32)
-    mono = tf.reduce_mean(samples[:kept], axis=-1)
+    channels, rate_hz, start, frames = _wav_layout(content)
+    kept = tf.minimum(frames, tf.cast(tf.math.ceil(tf.cast(rate_hz, tf.float32) * seconds), tf.int64))
+    samples = tf.io.decode_raw(tf.strings.substr(content, start, 2 * channels * kept), tf.int16)
+    mono = tf.reduce_mean(tf.reshape(tf.cast(samples, tf.float32) / 32768.0, (-1, channels)), axis=-1)
     same = tf.equal(rate_hz, sample_rate_hz)
     mono = tf.cond(same, lambda: mono, lambda: resample(mono, rate_hz, sample_rate_hz))
     return mono[: round(seconds * sample_rate_hz)]
+
+
+def _wav_layout(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """() int64 each: channels, rate in Hz, where the samples start, frames (0 where the file cannot be used).
+
+    References:
+        IBM and Microsoft, Multimedia Programming Interface and Data Specifications 1.0, 1991, pages 56 to 60.
+    """
+    length = tf.strings.length(content, out_type=tf.int64)
+    names = {name: int.from_bytes(name, "little") for name in (b"RIFF", b"WAVE", b"fmt ", b"data")}
+    zero = tf.constant(0, tf.int64)
+
+    def look_at_chunk(position: tf.Tensor, form: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        name, octets, body = _number(content, position, 4), _number(content, position + 4, 4), position + 8
+        form = tf.where(name == names[b"fmt "], body, form)
+        data = tf.where(name == names[b"data"], body, data)
+        return body + octets + octets % 2, form, data
+
+    _, form, data = tf.while_loop(
+        lambda position, form, data: (position + 8 < length) & (data == 0),
+        look_at_chunk,
+        (tf.constant(12, tf.int64), zero, zero),
+        maximum_iterations=WAV_CHUNKS,
+    )
+    encoding, channels, rate_hz, bits, extended = (
+        _number(content, form + at, size) for at, size in ((0, 2), (2, 2), (4, 4), (14, 2), (24, 2))
+    )
+    usable = tf.reduce_all(
+        [
+            _number(content, 0, 4) == names[b"RIFF"],
+            _number(content, 8, 4) == names[b"WAVE"],
+            (form > 0) & (data > 0),
+            (encoding == WAV_PCM) | ((encoding == WAV_EXTENSIBLE) & (extended == WAV_PCM)),
+            (bits == 16) & (channels > 0),
+            (rate_hz >= WAV_RATES_HZ[0]) & (rate_hz <= WAV_RATES_HZ[1]),
+        ]
+    )
+    # A file that was written to a pipe claims 4 GB: what is there counts.
+    octets = tf.minimum(_number(content, data - 4, 4), length - data)
+    channels = tf.maximum(channels, 1)
+    return channels, rate_hz, data, tf.where(usable, octets // (2 * channels), 0)
 
 
 def resample(samples: tf.Tensor, from_hz: tf.Tensor, to_hz: int, zero_crossings: int = 24) -> tf.Tensor:

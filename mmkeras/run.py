@@ -129,7 +129,9 @@ class Run:
             FileNotFoundError, ValueError: It is gone, or its content is another one now.
         """
         identity = json.loads((self.folder / "table.json").read_text())
-        manifest = read_table(self.folder / "table.parquet" if identity["path"] is None else identity["path"])
+        if identity["path"] is None:
+            return read_table(self.folder / "table.parquet")
+        manifest = read_table(identity["path"])
         if table_hash(manifest) != identity["sha256"]:
             raise ValueError(
                 f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
@@ -217,7 +219,8 @@ def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str
         if all(file.is_file() for file in files):
             found = files[0].read_text(encoding="utf-8"), json.loads(files[1].read_text())
             run = Run(candidate)
-            if found == wanted and (folder or not run.is_done) and not _is_locked(candidate):
+            # Of a folder that was asked for, `locked` says that another process trains there.
+            if found == wanted and (folder or not run.is_done and not _is_locked(candidate)):
                 return run
     return None
 

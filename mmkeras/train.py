@@ -181,17 +181,17 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    followed = _fit(run, model, schema, features, targets, outputs, split)
-    model.set_weights(followed.best_weights())
+    trained = _fit(run, model, schema, features, targets, outputs, split)
+    model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
     metrics["training"] = {
-        "best_epoch": followed.best_epoch() + 1,
-        "epochs": followed.next_epoch,
+        "best_epoch": trained.best_epoch + 1,
+        "epochs": trained.next_epoch,
         "seconds": round(time.perf_counter() - started, 1),
         "weights": model.count_params(),
     }
-    _finish(run, metrics, followed.history, _shown(schema, outputs))
+    _finish(run, metrics, trained.history, _shown(schema, outputs))
 
 
 def _counts(split: pd.Series) -> str:

@@ -39,9 +39,7 @@ class Image(Modality):
 
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
-    aspect: Literal["keep", "stretch"] = Field(
-        "keep", description="keep: fill up around the picture; stretch: distort it"
-    )
+    aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
     filters: tuple[int, ...] = tunable(
         (24, 48, 96, 128), min_length=1, description="of each Conv2D + MaxPooling2D block"
     )

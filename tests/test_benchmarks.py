@@ -1,0 +1,116 @@
+"""Each benchmark in its short form: it runs, measures as much as it was asked for and prints plausible figures.
+
+And the articles' configuration builds the articles' network, whatever options the encoders gain.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmkeras.config import read_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def figures(line):
+    """The numbers in a table's row, its name left out."""
+    return [float(cell.replace(",", "")) for cell in re.findall(r"[│ ]\s*([\d,]+(?:\.\d+)?)\s*(?=│)", line)]
+
+
+def line_with(output, begin):
+    return next(line for line in output.splitlines() if line.lstrip("│ ").startswith(begin))
+
+
+def run_benchmark(name, *arguments):
+    command = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_pipeline():
+    output = run_benchmark("pipeline", "--rows", 48, "--rounds", 2)
+    assert "48 rows" in output and "median of 2 rounds" in output
+    cold, cached = (figures(line_with(output, name))[0] for name in ("mmkeras, cold", "mmkeras, cached"))
+    assert 0 < cold < cached
+    # The ratios are beside the speeds that they compare.
+    assert figures(line_with(output, "articles' loops "))[1] == 1.0
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    from mmkeras.train import embedded_example, train
+
+    return train(embedded_example(), ["train.epochs=1"], run=tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.mark.slow
+def test_latency(tiny_run):
+    output = run_benchmark("latency", tiny_run.folder, "--answers", 40)
+    assert "40 answers" in output
+    p50, p95, rows_per_second, speed_up = figures(line_with(output, "raw row to answer"))
+    assert 0 < p50 <= p95
+    assert rows_per_second == pytest.approx(1000 / p50, rel=0.1)
+    assert speed_up == pytest.approx(550 / p50, rel=0.1)
+
+
+@pytest.mark.slow
+def test_latency_of_an_exported_folder(tiny_run, tmp_path):
+    from mmkeras.export import export
+
+    folder = export(tiny_run, tmp_path / "exported")
+    assert "33 answers" in run_benchmark("latency", folder, "--answers", 33)
+
+
+@pytest.mark.slow
+def test_memory():
+    output = run_benchmark("memory", "--rows", 300)
+    (small, *_), (large, *_) = figures(line_with(output, "300")), figures(line_with(output, "3000"))
+    assert (small, large) == (300, 3000)
+    # 2700 rows take some 1.5 MB in the table; a training that held their features or batches would take far more.
+    assert figures(line_with(output, "growth"))[-1] < 150
+
+
+def test_a_benchmark_names_what_is_wrong():
+    command = [sys.executable, ROOT / "benchmarks" / "pipeline.py", "none.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "none.yaml: no such config file" in done.stderr
+
+
+# The articles' configuration
+
+
+@pytest.fixture(scope="module")
+def article_model():
+    """Built with the fitted state of three example cells a column."""
+    from mmkeras.component import walk
+    from mmkeras.manifest import read_table
+    from mmkeras.model import build_model
+
+    config = read_config(ROOT / "data" / "article.yaml")
+    columns = {
+        name: column.adapt([column.example(seed) for seed in range(3)]) for name, column in walk(config.columns)
+    }
+    intents = read_table(config.manifest).rows["intent"]
+    return build_model(columns, config.fusion, {"intent": config.targets["intent"].adapt(intents)})
+
+
+def test_article_has_the_articles_layers_and_no_others(article_model):
+    idle = {"InputLayer", "SpatialDropout1D", "Dropout", "ReplaceAbsent", "Concatenate", "Activation", "Softmax"}
+    names = sorted(type(layer).__name__ for layer in article_model.layers if type(layer).__name__ not in idle)
+    kept = [name for name in names if not name.startswith(("Cast", "NotEqual", "GetItem", "OnesLike", "Reshape"))]
+    assert kept == ["Conv2D", "Dense", "Embedding", "Flatten", "LSTM", "LSTM", "MaxPooling2D"]
+
+
+def test_article_drops_nothing(article_model):
+    assert [layer.rate for layer in article_model.layers if "Dropout" in type(layer).__name__ and layer.rate] == []
+
+
+def test_article_joins_what_the_articles_join(article_model):
+    # LSTM(128) of the text, 32 pictures of 112 x 112 (Conv2D pads here, or it were 111 x 111), LSTM(128) of the sound.
+    dense = next(layer for layer in article_model.layers if type(layer).__name__ == "Dense")
+    assert dense.kernel.shape == (128 + 112 * 112 * 32 + 128, 4)
