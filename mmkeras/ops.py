@@ -90,12 +90,14 @@ def _holds(content: tf.Tensor, part: bytes) -> tf.Tensor:
 
 
 def _bmp_octets(content: tf.Tensor) -> tf.Tensor:
-    """How many bytes of a BMP file are the picture; 0 where it is not an uncompressed one of 24 or 32 bits, or is cut off."""
-    pixels_start, width_px, height_px, bits = (_number(content, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2)))
+    """Where the picture in a BMP file ends; 0 where it has not 24 or 32 bits a pixel, or is cut off."""
+    pixels_start, width_px, height_px, bits = (
+        _number(content, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2))
+    )
     height_px = tf.minimum(height_px, 2**32 - height_px)  # negative where the rows go downwards
     octets = pixels_start + (width_px * bits + 31) // 32 * 4 * height_px
     usable = ((bits == 24) | (bits == 32)) & (width_px > 0) & (height_px > 0) & (width_px * height_px < 2**30)
-    return tf.where(usable & (octets <= tf.strings.length(content, out_type=tf.int64)), octets, 0)
+    return tf.where(usable & (octets <= tf.cast(tf.strings.length(content), tf.int64)), octets, 0)
 
 
 def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
@@ -104,7 +106,7 @@ def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
 
 def _number(content: tf.Tensor, start: tf.Tensor | int, octets: int) -> tf.Tensor:
     """() int64: the little-endian number without sign in so many bytes; what lies beyond the end counts as zeros."""
-    start = tf.minimum(tf.cast(start, tf.int64), tf.strings.length(content, out_type=tf.int64))
+    start = tf.minimum(tf.cast(start, tf.int64), tf.cast(tf.strings.length(content), tf.int64))
     piece = tf.strings.substr(content + b"\0" * octets, start, tf.constant(octets, tf.int64))
     return tf.io.decode_raw(piece + b"\0" * (8 - octets), tf.int64)[0]
 
@@ -213,7 +215,7 @@ def _wav_layout(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf
     References:
         IBM and Microsoft, Multimedia Programming Interface and Data Specifications 1.0, 1991, pages 56 to 60.
     """
-    length = tf.strings.length(content, out_type=tf.int64)
+    length = tf.cast(tf.strings.length(content), tf.int64)
     names = {name: int.from_bytes(name, "little") for name in (b"RIFF", b"WAVE", b"fmt ", b"data")}
     zero = tf.constant(0, tf.int64)
 

@@ -1,0 +1,410 @@
+"""What every modality, fusion and head promises, tried on all that are there: a new file is tested by being there."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from mmkeras.component import find, fitted, members
+from mmkeras.config import build
+from mmkeras.model import build_model
+from mmkeras.preprocessing import Preprocessor
+
+MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
+EVERY = [(kind, name) for kind in ("modality", "fusion", "head") for name in members(kind)]
+MISSING = ""
+SEED = tf.constant([3, 5])
+every_modality = pytest.mark.parametrize("name", MODALITIES)
+
+
+@pytest.fixture
+def modality(name, adapted):
+    return adapted(find("modality", name)())
+
+
+@pytest.fixture(scope="session")
+def fit(adapted, adapted_head):
+    """A function: (kind, name) -> the member with all that training rows teach it."""
+
+    def fit(kind, name):
+        found = find(kind, name)()
+        return {"modality": adapted, "head": adapted_head}.get(kind, lambda found: found)(found)
+
+    return fit
+
+
+def numbers(features):
+    return {name: np.asarray(tensor) for name, tensor in features.items()}
+
+
+def assert_same(got, wanted, tolerance=1e-6):
+    assert got.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def assert_spec(features, spec):
+    assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in features.items()} == {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in spec.items()
+    }
+
+
+def cells_and_neighbours(modality):
+    """Three ordinary cells among a missing one, one of another length, and bytes that mean nothing."""
+    examples = [modality.example(seed) for seed in (11, 12, 13)]
+    strange = random_bytes(1) if modality.from_file else "\0\ufffd" * 50
+    return [examples[0], MISSING, examples[1] * 40, examples[1], strange, examples[2]]
+
+
+def random_bytes(seed, count=999):
+    return np.random.default_rng(seed).bytes(count)
+
+
+# Every component
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_json_holds_everything(kind, name, is_fitted, fit):
+    member = fit(kind, name) if is_fitted else find(kind, name)()
+    assert build(kind, json.loads(member.model_dump_json()), "here") == member
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_settings_are_the_configuration_without_the_fitted_state(kind, name, fit):
+    member = fit(kind, name)
+    settings = member.settings()
+    assert settings["type"] == name
+    assert settings.keys() == {"type", *type(member).model_fields} - member.fitted_fields()
+    assert json.loads(json.dumps(settings)) == settings
+    assert build(kind, settings, "here") == find(kind, name)()
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_fitted_fields_are_empty_until_they_are_adapted(kind, name, fit):
+    blank, full = find(kind, name)(), fit(kind, name)
+    assert all(getattr(blank, field) is None for field in blank.fitted_fields())
+    assert all(getattr(full, field) is not None for field in full.fitted_fields())
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_every_public_field_can_be_set_from_outside(kind, name):
+    """No default is out of its own field's range: pydantic does not check defaults by itself."""
+    found = find(kind, name)
+    settings = found().settings()
+    for field, value in settings.items():
+        assert build(kind, {"type": name, field: value}, "here") == found()
+
+
+# Modalities: features
+
+
+@every_modality
+def test_features_are_what_the_spec_says(modality):
+    assert modality.features["present"].shape == ()
+    assert all(spec.shape.is_fully_defined() for spec in modality.features.values())
+    for cell in cells_and_neighbours(modality):
+        assert_spec(modality.preprocess(tf.constant(cell)), modality.features)
+
+
+@every_modality
+def test_examples_are_present_and_differ_by_seed(modality):
+    assert modality.example(1) == modality.example(1)
+    assert modality.example(1) != modality.example(2)
+    first, second = (numbers(modality.preprocess(tf.constant(modality.example(seed)))) for seed in (1, 2))
+    assert first["present"] == second["present"] == 1
+    assert any(not np.array_equal(first[feature], second[feature]) for feature in first)
+    assert all(np.isfinite(values).all() for values in first.values())
+
+
+@every_modality
+def test_a_missing_cell_gives_zeros(modality):
+    for values in numbers(modality.preprocess(tf.constant(MISSING))).values():
+        assert not values.any()
+
+
+@every_modality
+def test_bytes_that_mean_nothing_count_as_missing(modality):
+    if not modality.from_file:
+        pytest.skip("every string is a value")
+    for seed in range(20):
+        for values in numbers(modality.preprocess(tf.constant(random_bytes(seed, 10 * seed)))).values():
+            assert not values.any()
+
+
+@every_modality
+def test_a_cell_that_is_cut_off_anywhere_crashes_nothing(modality):
+    cell = modality.example(4)
+    preprocess = tf.function(modality.preprocess, input_signature=[modality.cell])
+    for stop in sorted({*range(0, min(len(cell), 70)), *np.linspace(0, len(cell) - 1, 40, dtype=int)}):
+        features = numbers(preprocess(tf.constant(cell[:stop])))
+        assert features["present"] in (0, 1)
+        assert all(np.isfinite(values).all() for values in features.values())
+
+
+@every_modality
+def test_direct_mapped_batched_and_exported_are_one(modality, tmp_path):
+    cells = cells_and_neighbours(modality)
+    direct = [numbers(modality.preprocess(tf.constant(cell))) for cell in cells]
+    wanted = {feature: np.stack([features[feature] for features in direct]) for feature in modality.features}
+
+    dataset = tf.data.Dataset.from_tensor_slices(tf.constant(cells)).map(modality.preprocess, num_parallel_calls=2)
+    assert dataset.element_spec == modality.features
+    assert_same(numbers(next(iter(dataset.batch(len(cells))))), wanted)
+
+    preprocessor = Preprocessor({"column": modality})
+    assert_same(numbers(preprocessor({"column": tf.constant(cells)})["column"]), wanted)
+
+    module = tf.Module()
+    module.features = tf.function(preprocessor.__call__, input_signature=[preprocessor.cells])
+    tf.saved_model.save(module, str(tmp_path))
+    reloaded = tf.saved_model.load(str(tmp_path))
+    assert_same(numbers(reloaded.features({"column": tf.constant(cells)})["column"]), wanted)
+
+
+@every_modality
+def test_a_neighbour_changes_nothing(modality):
+    preprocessor = Preprocessor({"column": modality})
+    cells = cells_and_neighbours(modality)
+    together = numbers(preprocessor({"column": tf.constant(cells)})["column"])
+    for i, cell in enumerate(cells):
+        alone = numbers(preprocessor({"column": tf.constant([cell])})["column"])
+        assert_same(alone, {feature: values[i : i + 1] for feature, values in together.items()}, tolerance=0)
+
+
+@every_modality
+def test_what_is_read_from_a_table_is_canonical(modality, tmp_path):
+    """Reading a canonical cell gives a cell with the same features, so that a client may send files as they are."""
+    cell = modality.example(6)
+    value = cell
+    if modality.from_file:
+        value = str(tmp_path / "cell")
+        (tmp_path / "cell").write_bytes(cell)
+    wanted = numbers(modality.preprocess(tf.constant(cell)))
+    got = numbers(modality.preprocess(tf.constant(modality.read(value))))
+    assert_same(got, wanted, tolerance=1e-2)
+
+
+@every_modality
+def test_a_file_that_means_nothing_is_a_value_error(modality, tmp_path):
+    if not modality.from_file:
+        pytest.skip("every string is a value")
+    (tmp_path / "noise").write_bytes(random_bytes(2))
+    (tmp_path / "nothing").write_bytes(b"")
+    for name in ("noise", "nothing"):
+        with pytest.raises(ValueError, match=r"\w+ \w+"):
+            modality.read(str(tmp_path / name))
+
+
+@every_modality
+def test_tunable_fields_leave_the_features_alone(modality):
+    """Features from the cache stay good when such a field changes."""
+    changes = {}
+    for field in modality.tunable_fields():
+        value = getattr(modality, field)
+        if isinstance(value, bool):
+            changes[field] = not value
+        elif isinstance(value, int | float):
+            changes[field] = value * 2 if value >= 1 else value / 2
+    cell = tf.constant(modality.example(7))
+    other = build("modality", json.loads(modality.model_dump_json()) | changes, "here")
+    assert other.features == modality.features
+    assert_same(numbers(other.preprocess(cell)), numbers(modality.preprocess(cell)), tolerance=0)
+
+
+# Modalities: augmentation
+
+
+@every_modality
+def test_augmentation_keeps_the_spec_and_follows_its_seed(modality):
+    features = modality.preprocess(tf.constant(modality.example(8)))
+    augmented = modality.augment(features, SEED)
+    assert_spec(augmented, modality.features)
+    assert_same(numbers(modality.augment(features, SEED)), numbers(augmented), tolerance=0)
+    others = [numbers(modality.augment(features, tf.constant([3, other]))) for other in range(6, 12)]
+    assert any(not np.array_equal(other[name], augmented[name]) for other in others for name in augmented)
+    assert all(other["present"] == 1 and all(np.isfinite(v).all() for v in other.values()) for other in others)
+
+
+@every_modality
+def test_augmentation_draws_the_same_inside_a_dataset(modality):
+    features = modality.preprocess(tf.constant(modality.example(8)))
+    dataset = tf.data.Dataset.from_tensors(features).map(lambda features: modality.augment(features, SEED))
+    assert dataset.element_spec == modality.features
+    assert_same(numbers(next(iter(dataset))), numbers(modality.augment(features, SEED)))
+
+
+@every_modality
+def test_augmentation_leaves_a_missing_cell_missing(modality):
+    missing = modality.preprocess(tf.constant(MISSING))
+    for seed in range(5):
+        for values in numbers(modality.augment(missing, tf.constant([seed, 1]))).values():
+            assert not values.any()
+
+
+# Modalities: encoding
+
+
+def batch_of(modality):
+    """Three rows, the last one missing."""
+    cells = [modality.example(21), modality.example(22), MISSING]
+    return Preprocessor({"column": modality})({"column": tf.constant(cells)})
+
+
+@every_modality
+def test_the_encoding_has_the_shapes_it_promises(modality):
+    inputs = {feature: keras.Input(spec.shape, dtype=spec.dtype.name) for feature, spec in modality.features.items()}
+    encoding = modality.encode(inputs)
+    model = keras.Model(inputs, [encoding.vector, encoding.tokens, encoding.mask, encoding.present])
+    vector, tokens, mask, present = (np.asarray(part) for part in model(batch_of(modality)["column"]))
+    assert vector.shape == (3, encoding.vector.shape[-1])
+    assert tokens.shape == (3, encoding.tokens.shape[1], encoding.tokens.shape[2])
+    assert mask.shape == tokens.shape[:2]
+    assert set(np.unique(mask)) <= {0.0, 1.0}
+    assert mask[:2].any(axis=1).all()
+    np.testing.assert_array_equal(present, [1, 1, 0])
+    assert {part.dtype for part in (vector, tokens, mask, present)} == {np.dtype(np.float32)}
+    assert not np.array_equal(vector[0], vector[1])
+
+
+@pytest.mark.parametrize("head_name", HEADS)
+@pytest.mark.parametrize("fusion_name", FUSIONS)
+@every_modality
+def test_gradients_reach_every_weight(modality, fusion_name, head_name, fit):
+    keras.utils.set_random_seed(1)
+    fusion, head = fit("fusion", fusion_name), fit("head", head_name)
+    model = build_model({"column": modality}, fusion, {"target": head})
+    targets = head.encode_target(pd.Series(["1", "2", "3"], dtype=object))
+    with tf.GradientTape() as tape:
+        prediction = model(batch_of(modality), training=False)["target"]
+        loss = tf.reduce_sum(head.loss()(targets, prediction))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    dead = [
+        variable.path
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.any(tf.convert_to_tensor(gradient))
+    ]
+    assert np.isfinite(loss)
+    assert not dead
+
+
+# Modalities: what people see
+
+
+@every_modality
+def test_a_cell_is_drawn_as_html_that_escapes(modality):
+    attack = '"><script>alert(1)</script>'
+    assert modality.draw(modality.example(1)) != modality.draw(modality.example(2))
+    drawn = modality.draw(attack.encode() if modality.from_file else attack)
+    assert "<script" not in drawn
+    assert re.match(r"<(\w+)", drawn)
+
+
+@every_modality
+def test_the_cell_is_described_for_a_client(modality):
+    assert modality.cell.shape == ()
+    assert "missing" in modality.cell_description
+
+
+@every_modality
+def test_columns_of_something_else_are_not_claimed(name):
+    found = find("modality", name)
+    for values in (["01", "02", "03"], ["a", "b", "a"], ["notes.pdf", "list.pdf", "plan.pdf"]):
+        assert found.claims(pd.Series(values, dtype=object)) is None
+
+
+@every_modality
+def test_a_classical_baseline_learns_its_cells(modality):
+    cells = [modality.example(seed) for seed in (1, 2, 1, 2, 1, 2)]
+    model = modality.baseline(seed=0)
+    if hasattr(model[-1], "n_estimators"):
+        model[-1].set_params(n_estimators=20, n_jobs=1)
+    model.fit(cells, ["a", "b"] * 3)
+    assert list(model.predict(cells[:2])) == ["a", "b"]
+
+
+# Fusions
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_a_fusion_does_not_see_the_order_of_a_dict(name, modality_pair, fit):
+    fusion, heads = fit("fusion", name), {"target": fit("head", HEADS[0])}
+    models = []
+    for columns in (modality_pair, dict(reversed(modality_pair.items()))):
+        keras.utils.set_random_seed(2)
+        models.append(build_model(columns, fusion, heads))
+    features = Preprocessor(modality_pair)(
+        {column: tf.constant([modality.example(1)]) for column, modality in modality_pair.items()}
+    )
+    first, second = (model(features)["target"] for model in models)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture
+def modality_pair(adapted):
+    """Two columns; of the first modality if there is only one."""
+    return {column: adapted(find("modality", name)()) for column, name in zip("ab", MODALITIES[-2:], strict=True)}
+
+
+# Heads
+
+
+@pytest.fixture
+def head(name, fit):
+    return fit("head", name)
+
+
+@pytest.fixture
+def prediction(head):
+    """(4, …) of an untrained output layer."""
+    vector = keras.Input((5,))
+    model = keras.Model(vector, head.output(vector, "answer"))
+    assert model.layers[-1].name == "answer"
+    return model(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_targets_are_encoded_as_the_spec_says(head):
+    targets = head.encode_target(pd.Series(["1", "3", "2", "1"], dtype=object))
+    assert targets.shape == (4, *head.target.shape)
+    assert targets.dtype == head.target.dtype.as_numpy_dtype
+    weights = head.sample_weights(targets)
+    assert weights.shape == (4,) and weights.dtype == np.float32 and (weights > 0).all()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_row_without_a_target_does_not_count(head):
+    targets = head.encode_target(pd.Series(["1", "", "2"], dtype=object))
+    weights = head.sample_weights(targets)
+    assert weights[1] == 0 and weights[0] > 0 and weights[2] > 0
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_loss_metrics_and_answers_take_what_the_head_puts_out(head, prediction):
+    targets = head.encode_target(pd.Series(["1", "3", "2", "1"], dtype=object))
+    assert np.isfinite(np.mean(head.loss()(targets, prediction)))
+    for metric in head.metrics():
+        metric.update_state(targets, prediction)
+        assert np.isfinite(metric.result())
+    answers = head.answer(prediction)
+    assert answers.keys() == head.answer_description.keys()
+    assert all(tensor.shape[0] == 4 for tensor in answers.values())
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_scores_are_plain_numbers_and_the_report_is_text(head, prediction):
+    targets = head.encode_target(pd.Series(["1", "3", "2", "1"], dtype=object))
+    scores = head.score(targets, prediction.numpy())
+    assert scores and all(type(value) is float and np.isfinite(value) for value in scores.values())
+    assert isinstance(head.report(targets, prediction.numpy()), str)
+
+
+def test_no_field_is_both_fitted_and_tunable():
+    for kind, name in EVERY:
+        found = find(kind, name)
+        assert not found.fitted_fields() & found.tunable_fields()
+    assert fitted().default is None
