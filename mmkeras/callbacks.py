@@ -95,19 +95,17 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         epochs: At most.
-        steps_per_epoch: Batches.
         shown: {name in Keras' logs: what to call it} of the figures in the line.
         early_stopping: Knows which epoch is the best; it comes before this one.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, shown: dict[str, str], early_stopping: Any):
+    def __init__(self, epochs: int, shown: dict[str, str], early_stopping: keras.callbacks.EarlyStopping):
         super().__init__()
-        self.epochs, self.steps_per_epoch, self.shown = epochs, steps_per_epoch, shown
-        self.early_stopping = early_stopping
+        self.epochs, self.shown, self.early_stopping = epochs, shown, early_stopping
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.started = time.perf_counter()
-        self.bar = progress(f"epoch {epoch + 1}/{self.epochs}", self.steps_per_epoch)
+        self.bar = progress(f"epoch {epoch + 1}/{self.epochs}", self.params["steps"])
         self.advance = self.bar.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -73,6 +73,9 @@ class Run:
             raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
+        if config.manifest is None:
+            manifest.rows.to_parquet(folder / "table.parquet")
+        # Last, since it makes the folder a run
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         return cls(folder)
 
@@ -96,13 +99,14 @@ class Run:
         Raises:
             ValueError: The training was stopped before it began.
         """
-        if not self.has_schema:
+        if not (self.folder / "schema.json").is_file():
             raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
         return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
 
     @property
-    def has_schema(self) -> bool:
-        return (self.folder / "schema.json").is_file()
+    def checkpoints(self) -> Path:
+        """Where the last finished epoch lies until training is done."""
+        return self.folder / "checkpoints"
 
     @property
     def is_done(self) -> bool:
@@ -155,10 +159,6 @@ class Run:
 
     def write_schema(self, schema: Config) -> None:
         write_atomically(self.folder / "schema.json", schema.model_dump_json())
-
-    def write_table(self, manifest: Manifest) -> None:
-        """A copy of a table that has no file of its own."""
-        manifest.rows.to_parquet(self.folder / "table.parquet")
 
     def write_json(self, name: str, content: Any) -> None:
         write_atomically(self.folder / name, json.dumps(content, indent=2))

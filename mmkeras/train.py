@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sysconfig
 import time
@@ -14,10 +15,11 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import own_prediction, walk
-from mmkeras.config import Config, Train, read_config
-from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
+from mmkeras.component import walk
+from mmkeras.config import Config, read_config
+from mmkeras.dataset import Features, adapt, prepare, table_cells
 from mmkeras.distribution import choose_strategy
+from mmkeras.fit import compile_model, fit_model, shown_figures
 from mmkeras.guess import guess_config
 from mmkeras.inference import forward, forward_step
 from mmkeras.lazy import lazy
@@ -30,7 +32,7 @@ from mmkeras.manifest import (
 )
 from mmkeras.model import build_model
 from mmkeras.run import Run, default_folder, resumable, run_name
-from mmkeras.splits import check_target, leaks, split_rows, write_splits
+from mmkeras.splits import Leak, check_target, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ keras = lazy("keras")
 callbacks = lazy("mmkeras.callbacks")
 
 TABLE_ENDINGS = (".csv", ".parquet")
-SHOWN_ROWS = 5
+SHOWN_LEAKS = 5
 
 
 def train(
@@ -117,7 +119,8 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
     """The config, the table that it is about, and what runs are called after."""
     if isinstance(table, pd.DataFrame):
         manifest = read_table(table)
-        return guess_config(manifest, target, overrides, None), manifest, "table"
+        config = guess_config(manifest, target, overrides, None)
+        return config, _with_absolute_paths(config, manifest), "table"
     path = Path(table) if table is not None else embedded_example()
     if path.suffix in TABLE_ENDINGS:
         manifest = read_table(path)
@@ -144,19 +147,26 @@ def _check(config: Config, manifest: Manifest) -> pd.Series:
     for target in config.targets:
         check_target(manifest, target, split)
     media = [column for column, modality in walk(config.columns) if modality.from_file]
-    _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest.name)
-    for leak in leaks(manifest, split, group=config.split.group, media=media)[:SHOWN_ROWS]:
-        warn(str(leak))
+    _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest)
+    _warn_of_leaks(leaks(manifest, split, group=config.split.group, media=media))
     return split
 
 
-def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, table: str) -> None:
+def _warn_of_leaks(found: list[Leak]) -> None:
+    for leak in found[:SHOWN_LEAKS]:
+        warn(str(leak))
+    if len(found) > SHOWN_LEAKS:
+        warn(f"{len(found) - SHOWN_LEAKS} more groups or files stand in two splits; the test rows are no fair judges")
+
+
+def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, manifest: Manifest) -> None:
     if not cells or on_bad_file == "missing":
         return
     first = cells[0]
     more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+    path = os.path.relpath(first.path, manifest.folder)
     raise ValueError(
-        f'{table} row {first.row}, column "{first.column}": {first.path}: {first.reason}{more} '
+        f'{manifest.name} row {first.row}, column "{first.column}": {path}: {first.reason}{more} '
         "(policy: error; set on_bad_file=missing to train without them)"
     )
 
@@ -176,12 +186,11 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
     features = _features(run, schema, manifest)
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets)
-        outputs = _outputs(model, schema)
-        _compile(model, schema, outputs, _steps_per_epoch(schema.train, split))
+        compile_model(model, schema, split)
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    trained = _fit(run, model, schema, features, targets, outputs, split)
+    trained = fit_model(run, model, schema, features, targets, split)
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
@@ -191,7 +200,7 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
         "seconds": round(time.perf_counter() - started, 1),
         "weights": model.count_params(),
     }
-    _finish(run, metrics, trained.history, _shown(schema, outputs))
+    _finish(run, metrics, trained.history, shown_figures(model, schema))
 
 
 def _counts(split: pd.Series) -> str:
@@ -202,10 +211,8 @@ def _counts(split: pd.Series) -> str:
 
 def _fitted(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> Config:
     """The config whose columns and heads know the training rows."""
-    if run.has_schema:
+    if run.checkpoints.is_dir():
         return run.schema
-    if run.config.manifest is None:
-        run.write_table(_with_absolute_paths(config, manifest))
     is_train = (split == "train").to_numpy()
     cells = table_cells(manifest, config.columns)
     columns = {}
@@ -229,7 +236,7 @@ def _features(run: Run, schema: Config, manifest: Manifest) -> Features:
     features = prepare_columns(schema, cells)
     bad = features.bad_cells(cells)
     pd.DataFrame(bad, columns=["row", "column", "path", "reason"]).to_csv(run.folder / "bad_rows.csv", index=False)
-    _refuse_bad_cells(bad, schema.on_bad_file, manifest.name)
+    _refuse_bad_cells(bad, schema.on_bad_file, manifest)
     if bad:
         warn(f"{len(bad)} cells could not be read and count as missing; {run.folder / 'bad_rows.csv'} lists them")
     return features
@@ -248,119 +255,6 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
     """{target: (encoded, how much each row counts)} of the whole table."""
     encoded = {target: head.encode_target(manifest.rows[target]) for target, head in walk(schema.targets)}
     return {target: (values, schema.targets[target].sample_weights(values)) for target, values in encoded.items()}
-
-
-def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
-    """{output: target} of all that the model predicts: the targets, and what columns alone say of them."""
-    owns = {own_prediction(target, column): target for target in schema.targets for column in schema.columns}
-    return {output: owns.get(output, output) for output in model.output_names}
-
-
-def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.Optimizer:
-    rate = settings.learning_rate
-    if settings.schedule == "cosine":
-        steps = settings.epochs * steps_per_epoch
-        warmup = min(steps_per_epoch, steps // 10)
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate / 10, steps - warmup, 0.1, warmup_target=rate, warmup_steps=warmup
-        )
-    if not settings.weight_decay:
-        return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "absent"])
-    return optimizer
-
-
-def _compile(model: keras_types.Model, schema: Config, outputs: Mapping[str, str], steps_per_epoch: int) -> None:
-    optimizer = _optimizer(schema.train, steps_per_epoch)
-    heads = {output: schema.targets[target] for output, target in outputs.items()}
-    model.compile(
-        optimizer,
-        loss={output: head.loss() for output, head in heads.items()},
-        loss_weights={output: 1.0 if output in schema.targets else schema.fusion.column_loss for output in heads},
-        metrics={target: head.metrics() for target, head in walk(schema.targets)},
-    )
-    optimizer.build(model.trainable_variables)
-
-
-def _fit(
-    run: Run,
-    model: keras_types.Model,
-    schema: Config,
-    features: Features,
-    targets: Any,
-    outputs: Mapping[str, str],
-    split: pd.Series,
-) -> Any:
-    """Trains from the last checkpoint on; returns the callback that holds the history and the best weights."""
-    trained = {output: targets[target] for output, target in outputs.items()}
-    # What columns alone predict does not count on validation rows: the best epoch is that of what was asked for.
-    judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
-    settings = schema.train
-    rows = np.flatnonzero(split == "train")
-    steps_per_epoch = _steps_per_epoch(settings, split)
-    monitor, mode = _monitored(schema, outputs)
-    stop = keras.callbacks.EarlyStopping(monitor, mode=mode, patience=settings.patience, restore_best_weights=True)
-    followed = [stop]
-    if settings.schedule == "plateau":
-        plateau = {"factor": settings.plateau_factor, "patience": settings.plateau_patience}
-        followed.append(keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, **plateau))
-    checkpoints = callbacks.Checkpoints(run.folder / "checkpoints", followed)
-    checkpoints.restore(model)
-    if checkpoints.next_epoch:
-        say(f"going on after epoch {checkpoints.next_epoch} of {settings.epochs}")
-    epochs = range(checkpoints.next_epoch, settings.epochs)
-    if epochs and not checkpoints.has_stopped:
-        model.fit(
-            training_batches(
-                features,
-                rows,
-                trained,
-                schema.columns,
-                batch_size=min(settings.batch_size, len(rows)),
-                epochs=epochs,
-                seed=settings.seed,
-                modality_dropout=settings.modality_dropout,
-            ),
-            validation_data=batches(features, np.flatnonzero(split == "valid"), settings.batch_size, judged),
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=False,  # the batches are shuffled already
-            verbose=0,
-            callbacks=[
-                *followed,
-                callbacks.StopAtNaN(),
-                keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
-                callbacks.Progress(settings.epochs, steps_per_epoch, _shown(schema, outputs), stop),
-                checkpoints,
-            ],
-        )
-    return checkpoints
-
-
-def _steps_per_epoch(settings: Train, split: pd.Series) -> int:
-    rows = int((split == "train").sum())
-    return rows // min(settings.batch_size, rows)
-
-
-def _monitored(schema: Config, outputs: Mapping[str, str]) -> tuple[str, str]:
-    """The figure that chooses the best epoch, as Keras logs it, and whether lower or higher is better."""
-    if schema.train.monitor == "loss":
-        return "val_loss", "min"
-    target, head = next(iter(schema.targets.items()))
-    metric = head.metrics()[0].name
-    return f"val_{metric}" if len(outputs) == 1 else f"val_{target}_{metric}", "max"
-
-
-def _shown(schema: Config, outputs: Mapping[str, str]) -> dict[str, str]:
-    """{name in Keras' logs: what to call it} of the figures worth showing."""
-    names = {}
-    for target, head in walk(schema.targets):
-        for figure in ("loss", *(metric.name for metric in head.metrics())):
-            logged = figure if len(outputs) == 1 else f"{target}_{figure}"
-            names[logged] = figure if len(schema.targets) == 1 else logged
-    return names
 
 
 # Results
@@ -390,7 +284,7 @@ def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], 
     run.write_json("history.json", history)
     plots.draw_history(history, shown, run.folder / "history.png")
     run.write_json("metrics.json", metrics)
-    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def _show_results(run: Run) -> None:

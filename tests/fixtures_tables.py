@@ -85,7 +85,7 @@ def write_table(folder: Path, seed: int = 0) -> Path:
         rows.append([sentence(label, rng), f"{i}.png", f"{i}.wav", f"C{i // 3}", label, split])
     table = pd.DataFrame(rows, columns=["question", "photo", "voice", "customer", "intent", "split"])
     table.loc[[4, 19, 25, 30], "question"] = ""
-    table.loc[[7, 18, 27, 41], "photo"] = ""
+    table.loc[[7, 18, 27, 28, 41], "photo"] = ""
     table.loc[[9, 18, 20, 28, 29, 54], "voice"] = ""
     table.to_csv(folder / "table.csv", index=False)
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False), encoding="utf-8")

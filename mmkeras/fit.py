@@ -1,0 +1,166 @@
+"""Compiles and fits a model: optimizer, losses, schedule, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmkeras.component import own_prediction, walk
+from mmkeras.config import Config, Train
+from mmkeras.dataset import Features, batches, training_batches
+from mmkeras.lazy import lazy
+from mmkeras.run import Run
+from mmkeras.terminal import say
+
+if TYPE_CHECKING:
+    import keras as keras_types
+
+    from mmkeras.callbacks import Checkpoints
+
+keras = lazy("keras")
+callbacks = lazy("mmkeras.callbacks")
+
+
+def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> None:
+    """Gives a model its optimizer, and each output the loss of its head."""
+    optimizer = _optimizer(schema.train, _steps_per_epoch(schema.train, split))
+    heads = {output: schema.targets[target] for output, target in _outputs(model, schema).items()}
+    model.compile(
+        optimizer,
+        loss={output: head.loss() for output, head in heads.items()},
+        loss_weights={output: 1.0 if output in schema.targets else schema.fusion.column_loss for output in heads},
+        metrics={target: head.metrics() for target, head in walk(schema.targets)},
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def fit_model(
+    run: Run,
+    model: keras_types.Model,
+    schema: Config,
+    features: Features,
+    targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    split: pd.Series,
+) -> Checkpoints:
+    """Trains from the run's last checkpoint on.
+
+    Args:
+        run: Keeps the checkpoints and TensorBoard's events.
+        model: Compiled.
+        schema: Of the run.
+        features: Of the whole table.
+        targets: {target: (encoded (N, …), how much each row counts (N,))} of the whole table.
+        split: Of each row.
+
+    Returns:
+        What knows the history and the best weights.
+
+    Raises:
+        ValueError: The loss became NaN or infinite.
+    """
+    settings, outputs = schema.train, _outputs(model, schema)
+    rows = {name: np.flatnonzero(split == name) for name in ("train", "valid")}
+    trained = {output: targets[target] for output, target in outputs.items()}
+    # What columns alone predict does not count on validation rows: the best epoch is that of what was asked for.
+    judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
+    followed = _stop_and_plateau(schema, outputs)
+    checkpoints = callbacks.Checkpoints(run.checkpoints, followed)
+    checkpoints.restore(model)
+    if checkpoints.next_epoch:
+        say(f"going on after epoch {checkpoints.next_epoch} of {settings.epochs}")
+    epochs = range(checkpoints.next_epoch, settings.epochs)
+    if not epochs or checkpoints.has_stopped:
+        return checkpoints
+    model.fit(
+        training_batches(
+            features,
+            rows["train"],
+            trained,
+            schema.columns,
+            batch_size=min(settings.batch_size, len(rows["train"])),
+            epochs=epochs,
+            seed=settings.seed,
+            modality_dropout=settings.modality_dropout,
+        ),
+        validation_data=batches(features, rows["valid"], settings.batch_size, judged),
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
+        steps_per_epoch=_steps_per_epoch(settings, split),
+        shuffle=False,  # the batches are shuffled already
+        verbose=0,
+        callbacks=[
+            *followed,
+            *_watchers(run.folder / "tensorboard", settings.epochs, shown_figures(model, schema), followed[0]),
+            checkpoints,
+        ],
+    )
+    return checkpoints
+
+
+def shown_figures(model: keras_types.Model, schema: Config) -> dict[str, str]:
+    """{name in Keras' logs: what to call it} of the figures worth showing."""
+    names = {}
+    for target, head in walk(schema.targets):
+        for figure in ("loss", *(metric.name for metric in head.metrics())):
+            logged = figure if len(model.output_names) == 1 else f"{target}_{figure}"
+            names[logged] = figure if len(schema.targets) == 1 else logged
+    return names
+
+
+def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
+    """{output: target} of all that the model predicts: the targets, and what columns alone say of them."""
+    owns = {own_prediction(target, column): target for target in schema.targets for column in schema.columns}
+    return {output: owns.get(output, output) for output in model.output_names}
+
+
+def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.Optimizer:
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        steps = settings.epochs * steps_per_epoch
+        warmup = min(steps_per_epoch, steps // 10)
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 10, steps - warmup, alpha=0.1, warmup_target=rate, warmup_steps=warmup
+        )
+    if not settings.weight_decay:
+        return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "absent"])
+    return optimizer
+
+
+def _steps_per_epoch(settings: Train, split: pd.Series) -> int:
+    rows = int((split == "train").sum())
+    return rows // min(settings.batch_size, rows)
+
+
+def _stop_and_plateau(schema: Config, outputs: Mapping[str, str]) -> list[Any]:
+    """Early stopping and, where the schedule is that, the reduction of the learning rate."""
+    settings = schema.train
+    monitor, mode = _monitored(schema, outputs)
+    stop = keras.callbacks.EarlyStopping(monitor, mode=mode, patience=settings.patience, restore_best_weights=True)
+    if settings.schedule != "plateau":
+        return [stop]
+    factor, patience = settings.plateau_factor, settings.plateau_patience
+    return [stop, keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=factor, patience=patience)]
+
+
+def _monitored(schema: Config, outputs: Mapping[str, str]) -> tuple[str, str]:
+    """The figure that chooses the best epoch, as Keras logs it, and whether lower or higher is better."""
+    if schema.train.monitor == "loss":
+        return "val_loss", "min"
+    target, head = next(iter(schema.targets.items()))
+    metric = head.metrics()[0].name
+    return f"val_{metric}" if len(outputs) == 1 else f"val_{target}_{metric}", "max"
+
+
+def _watchers(events: Path, epochs: int, shown: dict[str, str], stop: Any) -> list[Any]:
+    """What looks at a training without changing it."""
+    return [
+        callbacks.StopAtNaN(),
+        keras.callbacks.TensorBoard(events, write_graph=False),
+        callbacks.Progress(epochs, shown, stop),
+    ]
