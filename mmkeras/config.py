@@ -171,7 +171,10 @@ def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
                 raise ValueError(f'override "{text}": "{parent}" holds no settings')
         if last == "type" and place.get("type") != value:
             place.clear()
-        place[last] = yaml.safe_load(value)
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f'override "{text}": the value is not readable as YAML; quote it') from None
         if place[last] is None:
             del place[last]
     return raw
@@ -180,6 +183,7 @@ def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a config file, with every installed modality, fusion and head."""
     schema = Config.model_json_schema()
+    schema["required"] = ["manifest", "columns", "targets"]  # of a file; code may leave the table out, files the fusion
     definitions = schema.setdefault("$defs", {})
     for kind in FOLDERS:
         names = members(kind)

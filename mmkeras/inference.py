@@ -51,7 +51,9 @@ def predict_rows(model: keras.Model, schema: Config, manifest: Manifest) -> tupl
 def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
     """The model without training's randomness, as one function that is traced once whatever the number of rows."""
     signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), model.input)
-    return tf.function(lambda features: model(features, training=False), input_signature=[signature])
+    step = tf.function(lambda features: model(features, training=False), input_signature=[signature])
+    # TensorFlow counts the traces of a line of code and would warn of retracing after five models.
+    return step.get_concrete_function()
 
 
 def forward(step: Callable[[Any], dict[str, Any]], features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -80,7 +80,7 @@ def train(
     return found
 
 
-def train_config(config: Config, manifest: Manifest, folder: Path | None, name: str = "run") -> Run:
+def train_config(config: Config, manifest: Manifest, folder: str | Path | None, name: str = "run") -> Run:
     """What `train` does once it knows what is asked for.
 
     Args:
@@ -90,6 +90,7 @@ def train_config(config: Config, manifest: Manifest, folder: Path | None, name: 
         name: What default run folders are called after.
     """
     split = _check(config, manifest)
+    folder = Path(folder) if folder else None
     run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
     with run.locked(), run.logged():
         if run.is_done:

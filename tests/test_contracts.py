@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras.component import find, fitted, members
+from mmkeras.component import find, members
 from mmkeras.config import build
 from mmkeras.model import build_model
 from mmkeras.preprocessing import Preprocessor
@@ -250,14 +250,20 @@ def test_augmentation_leaves_a_missing_cell_missing(modality):
 
 
 def batch_of(modality):
-    """Three rows, the last one missing."""
-    cells = [modality.example(21), modality.example(22), MISSING]
-    return Preprocessor({"column": modality})({"column": tf.constant(cells)})
+    """Three rows of two columns; in the last row one of them is missing."""
+    cells = {
+        "column": tf.constant([modality.example(21), modality.example(22), MISSING]),
+        "other": tf.constant([modality.example(23), MISSING, modality.example(24)]),
+    }
+    return Preprocessor({"column": modality, "other": modality})(cells)
 
 
 @every_modality
 def test_the_encoding_has_the_shapes_it_promises(modality):
-    inputs = {feature: keras.Input(spec.shape, dtype=spec.dtype.name) for feature, spec in modality.features.items()}
+    inputs = {
+        feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=feature)
+        for feature, spec in modality.features.items()
+    }
     encoding = modality.encode(inputs)
     model = keras.Model(inputs, [encoding.vector, encoding.tokens, encoding.mask, encoding.present])
     vector, tokens, mask, present = (np.asarray(part) for part in model(batch_of(modality)["column"]))
@@ -277,7 +283,7 @@ def test_the_encoding_has_the_shapes_it_promises(modality):
 def test_gradients_reach_every_weight(modality, fusion_name, head_name, fit):
     keras.utils.set_random_seed(1)
     fusion, head = fit("fusion", fusion_name), fit("head", head_name)
-    model = build_model({"column": modality}, fusion, {"target": head})
+    model = build_model({"column": modality, "other": modality}, fusion, {"target": head})
     targets = head.encode_target(pd.Series(["1", "2", "3"], dtype=object))
     with tf.GradientTape() as tape:
         prediction = model(batch_of(modality), training=False)["target"]
@@ -346,7 +352,7 @@ def test_a_fusion_does_not_see_the_order_of_a_dict(name, modality_pair, fit):
 
 @pytest.fixture
 def modality_pair(adapted):
-    """Two columns; of the first modality if there is only one."""
+    """Two columns of different kinds."""
     return {column: adapted(find("modality", name)()) for column, name in zip("ab", MODALITIES[-2:], strict=True)}
 
 
@@ -362,8 +368,8 @@ def head(name, fit):
 def prediction(head):
     """(4, …) of an untrained output layer."""
     vector = keras.Input((5,))
-    model = keras.Model(vector, head.output(vector, "answer"))
-    assert model.layers[-1].name == "answer"
+    model = keras.Model(vector, head.output(head.raw(vector, "raw"), "answer"))
+    assert [layer.name for layer in model.layers[1:]] == ["raw", "answer"]
     return model(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32))
 
 
@@ -403,8 +409,7 @@ def test_scores_are_plain_numbers_and_the_report_is_text(head, prediction):
     assert isinstance(head.report(targets, prediction.numpy()), str)
 
 
-def test_no_field_is_both_fitted_and_tunable():
-    for kind, name in EVERY:
-        found = find(kind, name)
-        assert not found.fitted_fields() & found.tunable_fields()
-    assert fitted().default is None
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_no_field_is_both_fitted_and_tunable(kind, name):
+    found = find(kind, name)
+    assert not found.fitted_fields() & found.tunable_fields()

@@ -1,14 +1,13 @@
 """Rows to predictions: traced once whatever the number of rows, statuses column by column."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mmkeras.dataset import ColumnFeatures, Features
 from mmkeras.inference import _statuses, forward, forward_step, named_answers
-
-pytest_plugins = "fixtures_tables"
-
 
 class Doubling:
     """A model of one column and one feature."""
@@ -49,6 +48,20 @@ def test_one_trace_serves_every_number_of_rows():
     for rows in (1, 3, 65, 130):
         forward(step, features, np.zeros(rows, int))
     assert model.traces == 1
+
+
+def test_models_made_one_after_another_warn_of_nothing():
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("tensorflow").addHandler(handler)
+    features = Features({"a": ColumnFeatures({"x": np.zeros((5, 2), np.float32)}, np.arange(5), {})})
+    try:
+        for _ in range(8):
+            forward(forward_step(Doubling()), features, np.arange(5))
+    finally:
+        logging.getLogger("tensorflow").removeHandler(handler)
+    assert not [message for message in messages if "retracing" in message]
 
 
 def test_statuses_name_each_column_in_order():

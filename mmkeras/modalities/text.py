@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import functools
 import html
+import itertools
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -55,7 +57,7 @@ class Text(Modality):
         return value.strip()
 
     def adapt(self, cells: Iterable[str]) -> Text:
-        """Learns a WordPiece vocabulary.
+        """Learns a WordPiece vocabulary, the same one from the same cells.
 
         References:
             Schuster and Nakajima, Japanese and Korean voice search, 2012; Song et al., Fast WordPiece Tokenization,
@@ -66,10 +68,23 @@ class Text(Modality):
         tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        words: Counter[str] = Counter()
+        for texts in _chunks(cells):
+            for text in self._fold(tf.constant(texts)).numpy():
+                normal = tokenizer.normalizer.normalize_str(text.decode("utf-8"))
+                words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+        letters = _frequent_letters(words, self.vocabulary_size // 2)
+        inside = {letter for word in words for letter in word[1:]}
         trainer = trainers.WordPieceTrainer(
-            vocab_size=self.vocabulary_size, special_tokens=[PADDING, UNKNOWN], show_progress=False
+            vocab_size=self.vocabulary_size,
+            initial_alphabet=letters,
+            limit_alphabet=len(letters),
+            # The trainer numbers letters inside words as it meets them in a hash map, and breaks ties by number:
+            # two trainings would give two vocabularies, were they not numbered beforehand.
+            special_tokens=[PADDING, UNKNOWN, *(f"##{letter}" for letter in letters if letter in inside)],
+            show_progress=False,
         )
-        tokenizer.train_from_iterator((self._normalized(cell) for cell in cells), trainer)
+        tokenizer.train_from_iterator(words.elements(), trainer)
         ids = tokenizer.get_vocab()
         return self.model_copy(update={"vocabulary": tuple(sorted(ids, key=ids.__getitem__))})
 
@@ -158,6 +173,18 @@ class Text(Modality):
         normalized = tensorflow_text.normalize_utf8(text, "NFKC")
         return tensorflow_text.case_fold_utf8(normalized) if self.lowercase else normalized
 
-    def _normalized(self, cell: str) -> str:
-        """The cell as the graph's tokenizer sees it, so that the vocabulary is learned from the same characters."""
-        return self._fold(tf.constant(cell)).numpy().decode("utf-8")
+
+def _chunks(cells: Iterable[str], size: int = 1024) -> Iterator[list[str]]:
+    remaining = iter(cells)
+    while chunk := list(itertools.islice(remaining, size)):
+        yield chunk
+
+
+def _frequent_letters(words: Counter[str], most: int) -> list[str]:
+    """The most frequent characters, sorted."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            counts[letter] += count
+    frequent = sorted(counts, key=lambda letter: (-counts[letter], letter))[:most]
+    return sorted(frequent)

@@ -1,0 +1,134 @@
+"""Imports go one way, nothing heavy comes in unasked, and no kind of column is named outside its own file."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mmkeras
+from mmkeras.component import FOLDERS, members
+
+PACKAGE = Path(mmkeras.__file__).parent
+
+# A module imports modules of lower levels only; `lazy("mmkeras.x")` counts, and so do imports for type hints.
+LEVELS = [
+    {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
+    {"modalities", "fusions", "heads"},
+    {"config", "preprocessing"},
+    {"dataset", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"fit", "inference"},
+    {"train"},
+    {"evaluate", "predict", "export"},
+    {"__main__"},
+]
+LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
+MEMBERS_MAY_USE = {"component", "lazy", "layers", "ops"}
+# Within a level, each with its reason.
+EXCEPTIONS = {
+    ("ops", "lazy"): "TensorFlow is imported when it is first used",
+    ("splits", "manifest"): "deals the rows of a Manifest",
+    ("run", "model"): "a run rebuilds its model",
+}
+# What a table or config that says nothing gets; a new member does not touch these.
+DEFAULTS = {("config", "concat"), ("guess", "classification")}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {name for kind in FOLDERS for name in members(kind)}
+
+
+def place(file: Path) -> str:
+    """A module by its name in LEVELS: modalities/x.py is "modalities"."""
+    return (
+        ""
+        if file.parent == PACKAGE and file.stem == "__init__"
+        else file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    )
+
+
+def imported(tree: ast.AST):
+    """Every dotted name that a file imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            # `from mmkeras import plots` imports a module, `from mmkeras.run import Run` a name
+            yield from (
+                (f"{node.module}.{alias.name}" for alias in node.names) if node.module == "mmkeras" else (node.module,)
+            )
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("lazy", "import_module") and node.args:
+            yield from (node.args[0].value,) if isinstance(node.args[0], ast.Constant) else ()
+
+
+def own_imports(source: str) -> set[str]:
+    """The modules of mmkeras that a file imports, by their names in LEVELS."""
+    found = {name for name in imported(ast.parse(source)) if name.split(".")[0] == "mmkeras"}
+    return {name.split(".")[1] if "." in name else "" for name in found}
+
+
+def test_own_imports_sees_every_way_to_import():
+    source = """
+import mmkeras.a, os
+from mmkeras.b import x
+from mmkeras import c
+from other import d
+e = lazy("mmkeras.e")
+def f():
+    import mmkeras.f.g
+"""
+    assert own_imports(source) == {"a", "b", "c", "e", "f"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_one_way(file):
+    module = place(file)
+    assert module in LEVEL, f"give {module} a level, here and in the design"
+    for other in own_imports(file.read_text(encoding="utf-8")):
+        allowed = other in LEVEL and LEVEL[other] < LEVEL[module] or (module, other) in EXCEPTIONS
+        assert allowed, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_members_know_the_contracts_and_tools_only(kind):
+    for file in (PACKAGE / FOLDERS[kind]).glob("*.py"):
+        assert own_imports(file.read_text(encoding="utf-8")) <= MEMBERS_MAY_USE, file.name
+
+
+def test_the_table_is_about_what_is_there():
+    places = {place(file) for file in FILES}
+    assert set(LEVEL) == places
+    assert all(LEVEL[first] == LEVEL[second] for first, second in EXCEPTIONS)
+    used = {(place(file), other) for file in FILES for other in own_imports(file.read_text(encoding="utf-8"))}
+    assert set(EXCEPTIONS) <= used
+
+
+def test_no_member_is_named_outside_its_own_file():
+    found = {
+        (place(file), node.value)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in NAMES and file.stem != node.value
+    }
+    assert found == DEFAULTS
+
+
+def modules_after(statements: str) -> set[str]:
+    """The top-level packages that a new process holds after it ran the statements."""
+    code = f"import sys\n{statements}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_mmkeras_imports_next_to_nothing():
+    heavy = {"numpy", "pandas", "pydantic", "typer", "tensorflow", "keras"}
+    assert not modules_after("import mmkeras") & heavy
+
+
+def test_commands_configs_and_members_import_no_tensorflow():
+    commands = "import mmkeras.train, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.config"
+    schema = "mmkeras.config.json_schema()"  # loads every member
+    found = modules_after(f"{commands}\n{schema}")
+    assert "mmkeras" in found
+    assert not found & {"tensorflow", "keras", "tensorflow_text", "tensorflow_io", "librosa", "sklearn", "matplotlib"}
