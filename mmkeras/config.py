@@ -45,6 +45,9 @@ class Train(Settings):
     learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam, before it is reduced on a plateau")
     weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient (AdamW) where it is not 0")
     clip_norm: float = Field(1.0, gt=0, description="longest gradient; longer ones are scaled down")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="judge and keep a moving average of the weights with this momentum, as 0.99; 0: none"
+    )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="how the learning rate falls: when validation gets no better, or along a cosine to the end",

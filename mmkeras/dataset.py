@@ -328,7 +328,7 @@ def _key(modality: Modality, distinct: Sequence[str]) -> str:
 
 def _sources(modality: Modality) -> Iterator[str]:
     for module in (inspect.getmodule(type(modality)), ops):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, TypeError):  # a class from a notebook has no source
             yield inspect.getsource(module)
 
 

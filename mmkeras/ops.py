@@ -21,6 +21,7 @@ tf = lazy("tensorflow")
 
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
 PNG_END, JPEG_SCAN, JPEG_END, GIF_END = b"IEND\xaeB`\x82", b"\xff\xda", b"\xff\xd9", b"\x00;"
+PNG_DEPTH_AT = 24  # the byte that holds the bits per channel
 WHITE = 255.0
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
 WAV_CHUNKS = 64  # more of them before the samples are an attack
@@ -49,7 +50,7 @@ def decode_image(content: tf.Tensor) -> tf.Tensor:
     """Bytes of a PNG, JPEG, GIF (first frame) or BMP file -> (H, W, 3) float32 in [0, 255], transparency over white."""
     return tf.case(
         [
-            (_begins(content, PNG), lambda: _over_white(tf.io.decode_png(content, channels=4))),
+            (_begins(content, PNG), lambda: _over_white(_decode_png(content))),
             (_begins(content, GIF), lambda: _three_channels(tf.io.decode_gif(content)[0])),
             (_begins(content, BMP), lambda: _three_channels(_decode_bmp(content))),
         ],
@@ -109,6 +110,15 @@ def _number(content: tf.Tensor, start: tf.Tensor | int, octets: int) -> tf.Tenso
     start = tf.minimum(tf.cast(start, tf.int64), tf.cast(tf.strings.length(content), tf.int64))
     piece = tf.strings.substr(content + b"\0" * octets, start, tf.constant(octets, tf.int64))
     return tf.io.decode_raw(piece + b"\0" * (8 - octets), tf.int64)[0]
+
+
+def _decode_png(content: tf.Tensor) -> tf.Tensor:
+    """PNG bytes -> (H, W, 4) uint8."""
+    rgba = tf.io.decode_png(content, channels=4)
+    # A picture of 1, 2 or 4 bits and no alpha of its own gets one of 1, 3 or 15 in place of 255 (TensorFlow 2.21).
+    is_opaque = (_number(content, PNG_DEPTH_AT, 1) < 8) & tf.logical_not(_holds(content, b"tRNS"))
+    alpha = tf.where(is_opaque, tf.constant(255, tf.uint8), rgba[..., 3:])
+    return tf.concat([rgba[..., :3], alpha], axis=-1)
 
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:

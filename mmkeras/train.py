@@ -75,7 +75,7 @@ def train(
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
     config, manifest, name = _understand(table, overrides, target)
-    found = train_config(config, manifest, run, name)
+    found = train_config(config, manifest, None if run is None else Path(run), name)
     _show_results(found)
     return found
 

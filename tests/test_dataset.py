@@ -103,7 +103,7 @@ def entries(cache: Path) -> set[str]:
 def test_distinct_cells_are_read_once(cache, files, kept):
     values = pd.Series([files[2], files[0], files[2], "", files[0], files[2], ""])
     found = prepare(Size(), values, kept)
-    assert READS == {files[2]: 1, files[0]: 1}
+    assert {files[2]: 1, files[0]: 1} == READS
     assert found.rows(np.arange(7))["x"][:, 0].tolist() == [3, 1, 3, 0, 1, 3, 0]
     assert found.rows(np.arange(7))["present"].tolist() == [1, 1, 1, 0, 1, 1, 0]
     assert len(found.arrays["x"]) == 3
@@ -185,7 +185,7 @@ def test_adapt_looks_at_a_fixed_sample_of_many_files(cache, tmp_path, monkeypatc
     assert adapt(Size(), values) == first
 
 
-def test_media_cells_become_paths_and_texts_stay(table):
+def test_cells_of_files_become_absolute_paths():
     manifest = read_table(pd.DataFrame({"a": ["x.png", " ", "/y.png"]}), Path("/data"))
     assert table_cells(manifest, {"a": Size()})["a"].tolist() == ["/data/x.png", "", "/y.png"]
 

@@ -96,6 +96,8 @@ def test_log_mean_is_the_mean_of_log_probabilities(run, monkeypatch):
     monkeypatch.setattr(module, "_fit_classical", lambda *_: None)
     monkeypatch.setattr(module, "_ask_classical", lambda *_: np.array(next(given)))
     manifest = run.table()
-    found = module._classical(run.schema, manifest, type(manifest)(manifest.rows.head(1), manifest.folder, ""), np.array([0, 1, 2]), 3)
+    found = module._classical(
+        run.schema, manifest, type(manifest)(manifest.rows.head(1), manifest.folder, ""), np.array([0, 1, 2]), 3
+    )
     product = np.cbrt(np.array([0.8 * 0.2 * 0.5, 0.1 * 0.2 * 0.25, 0.1 * 0.6 * 0.25]))
     np.testing.assert_allclose(found["classical, log-mean"][0], product / product.sum(), rtol=1e-9)

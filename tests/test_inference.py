@@ -9,6 +9,7 @@ import pytest
 from mmkeras.dataset import ColumnFeatures, Features
 from mmkeras.inference import _statuses, forward, forward_step, named_answers
 
+
 class Doubling:
     """A model of one column and one feature."""
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras.component import Encoding, Fused, Fusion, Head, Modality
+from mmkeras.component import Encoding, Fused, Fusion, Head, Modality, find, members
 from mmkeras.model import build_model
 
 
@@ -131,10 +131,8 @@ def test_an_encoding_is_not_changed():
         Encoding(None, None, None, None).vector = 3
 
 
-def test_a_model_learns(adapted, adapted_head):
+def test_a_model_learns():
     """Two classes that one number separates are told apart after a few steps: the gradient points the right way."""
-    from mmkeras.component import find, members
-
     head = find("head", members("head")[0])().adapt(pd.Series(["1", "2"], dtype=object))
     model = build_model({"a": Vector()}, SideBySide(), {"y": head})
     rows = {"a": features([-3, 3])}

@@ -36,7 +36,9 @@ def test_order_of_the_table_is_the_order_of_the_answers(run, table, answers):
 def absolute(table) -> dict:
     """The media columns with paths that are good from any folder."""
     rows = pd.read_csv(table)
-    return {name: rows[name].map(lambda cell: str(table.parent / cell), na_action="ignore") for name in ("photo", "voice")}
+    return {
+        name: rows[name].map(lambda cell: str(table.parent / cell), na_action="ignore") for name in ("photo", "voice")
+    }
 
 
 def test_a_broken_cell_has_a_status_and_changes_no_other_row(run, own_table, answers):

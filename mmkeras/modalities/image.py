@@ -82,8 +82,9 @@ class Image(Modality):
         from sklearn.preprocessing import StandardScaler
 
         pixels, sizes = StandardScaler(), StandardScaler()
+        measure = tf.function(self._measure, input_signature=[self.cell])
         for cell in cells:
-            picture, size = self._measure(tf.constant(cell))
+            picture, size = measure(tf.constant(cell))
             pixels.partial_fit(picture.numpy().reshape(-1, 3))
             sizes.partial_fit(size.numpy()[np.newaxis])
         return self.model_copy(

@@ -1,0 +1,505 @@
+"""The TensorFlow functions on one example, against numbers worked out by hand, Pillow, librosa and soxr."""
+
+import io
+import struct
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import tensorflow as tf
+from PIL import Image
+
+from mmkeras import ops
+
+STAMPS_MINI = Path(__file__).parents[2] / "shared/data/stamps-mini"
+SEED = tf.constant([3, 5])
+
+
+# Pictures
+
+
+def picture(mode="RGB", height_px=23, width_px=31):
+    """Smooth enough for JPEG, different in every corner and channel."""
+    down, right = np.mgrid[0:height_px, 0:width_px]
+    pixels = np.stack([down * 10, right * 8, 250 - down * 4 - right * 4, 40 + down * 6], axis=-1).astype(np.uint8)
+    if mode == "I;16":
+        return Image.fromarray((down * 2000 + right * 300).astype(np.uint16))
+    return Image.fromarray(pixels) if mode == "RGBA" else Image.fromarray(pixels[..., :3]).convert(mode)
+
+
+def encoded(image, file_format, **options):
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def over_white(image):
+    """What Pillow shows, transparency over white, as (H, W, 3) floats."""
+    rgba = image.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), np.float32)
+
+
+def transparent_palette():
+    image = picture("P")
+    image.info["transparency"] = image.getpixel((3, 2))
+    return image
+
+
+def few_colours(colours, transparent=None):
+    image = picture().quantize(colours)
+    if transparent is not None:
+        image.info["transparency"] = transparent
+    return image
+
+
+PICTURES = {
+    "PNG RGB": (encoded(picture(), "PNG"), picture(), 0),
+    "PNG RGBA": (encoded(picture("RGBA"), "PNG"), picture("RGBA"), 1),
+    "PNG grey": (encoded(picture("L"), "PNG"), picture("L"), 0),
+    "PNG grey with alpha": (encoded(picture("LA"), "PNG"), picture("LA"), 1),
+    "PNG 1 bit": (encoded(picture("1"), "PNG"), picture("1"), 0),
+    "PNG palette": (encoded(picture("P"), "PNG"), picture("P"), 0),
+    "PNG palette with a transparent colour": (encoded(transparent_palette(), "PNG"), transparent_palette(), 1),
+    "PNG palette of 1 bit": (encoded(few_colours(2), "PNG", bits=1), few_colours(2), 0),
+    "PNG palette of 4 bits": (encoded(few_colours(11), "PNG", bits=4), few_colours(11), 0),
+    "PNG palette of 4 bits with a transparent colour": (
+        encoded(few_colours(11, transparent=2), "PNG", bits=4),
+        few_colours(11, transparent=2),
+        1,
+    ),
+    "PNG with bytes behind its end": (encoded(picture(), "PNG") + b"more", picture(), 0),
+    "JPEG": (encoded(picture(), "JPEG"), Image.open(io.BytesIO(encoded(picture(), "JPEG"))), 3),
+    "JPEG progressive": (
+        encoded(picture(), "JPEG", progressive=True),
+        Image.open(io.BytesIO(encoded(picture(), "JPEG", progressive=True))),
+        3,
+    ),
+    "JPEG grey": (encoded(picture("L"), "JPEG"), Image.open(io.BytesIO(encoded(picture("L"), "JPEG"))), 1),
+    "JPEG without its last two bytes": (
+        encoded(picture(), "JPEG")[:-2],
+        Image.open(io.BytesIO(encoded(picture(), "JPEG"))),
+        3,
+    ),
+    "GIF": (encoded(picture("P"), "GIF"), picture("P"), 0),
+    "GIF animated": (
+        encoded(picture("P"), "GIF", save_all=True, append_images=[picture("P").rotate(180)] * 2),
+        picture("P"),
+        0,
+    ),
+    "BMP 24 bit": (encoded(picture(), "BMP"), picture(), 0),
+    "BMP 32 bit": (encoded(picture("RGBA"), "BMP"), picture("RGBA").convert("RGB"), 0),
+}
+
+
+@pytest.mark.parametrize(("content", "shown", "tolerance"), PICTURES.values(), ids=PICTURES)
+def test_pictures_are_what_pillow_shows(content, shown, tolerance):
+    assert ops.is_image(tf.constant(content))
+    got = ops.decode_image(tf.constant(content))
+    assert got.dtype == tf.float32
+    np.testing.assert_allclose(got, over_white(shown), atol=tolerance)
+
+
+def test_a_picture_with_16_bits_keeps_its_upper_8():
+    content = encoded(picture("I;16"), "PNG")
+    wanted = np.asarray(picture("I;16"), np.float32) / 257.0
+    np.testing.assert_allclose(ops.decode_image(tf.constant(content))[..., 0], wanted, atol=1)
+
+
+def test_transparency_shows_white():
+    clear = Image.new("RGBA", (5, 3), (255, 0, 0, 0))
+    half = Image.new("RGBA", (5, 3), (255, 0, 0, 51))  # a fifth
+    assert ops.decode_image(tf.constant(encoded(clear, "PNG")))[0, 0].numpy().tolist() == [255, 255, 255]
+    np.testing.assert_allclose(ops.decode_image(tf.constant(encoded(half, "PNG")))[0, 0], [255, 204, 204])
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"%PDF-1.4", b"\x89PNG", b"RIFF....WEBP", b"II*\0", b"BM", b"GIF89a"])
+def test_other_bytes_are_no_picture(content):
+    assert not ops.is_image(tf.constant(content))
+
+
+@pytest.mark.parametrize("name", ["PNG RGB", "GIF", "BMP 24 bit"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
+def test_a_picture_that_is_cut_off_is_none(name, kept):
+    content = PICTURES[name][0]
+    assert not ops.is_image(tf.constant(content[: int(kept * len(content))]))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_a_bmp_with_a_palette_is_none(mode):
+    """TensorFlow would show its indices as greys."""
+    assert not ops.is_image(tf.constant(encoded(picture(mode), "BMP")))
+
+
+def segment_ends(jpeg):
+    """Where each segment of a JPEG file before the picture itself ends."""
+    position = 2
+    while jpeg[position + 1] != 0xDA:
+        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        yield position
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_cut_between_two_segments_comes_to_an_end(progressive):
+    """decode_jpeg(try_recover_truncated=True) never returns from these."""
+    jpeg = encoded(picture(), "JPEG", progressive=progressive)
+    for stop in (2, 3, *segment_ends(jpeg)):
+        cut = tf.constant(jpeg[:stop])
+        assert not ops.is_image(cut)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            ops.decode_image(cut)
+
+
+def test_a_jpeg_that_is_cut_later_shows_what_is_there():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8))
+    jpeg = encoded(image, "JPEG", quality=95)
+    whole = ops.decode_image(tf.constant(jpeg)).numpy()
+    part = ops.decode_image(tf.constant(jpeg[: len(jpeg) // 2])).numpy()
+    np.testing.assert_array_equal(part[:8], whole[:8])
+    assert not np.array_equal(part[-8:], whole[-8:])
+
+
+def test_resizing_keeps_the_proportions_if_asked():
+    image = tf.random.stateless_uniform((20, 10, 3), SEED, 0, 255)
+    assert ops.resize_image(image, 8, 6, "keep").shape == (8, 4, 3)
+    assert ops.resize_image(image, 8, 6, "stretch").shape == (8, 6, 3)
+    assert ops.resize_image(tf.ones((10, 20, 3)), 8, 6, "keep").shape == (3, 6, 3)
+    assert ops.resize_image(tf.ones((2, 3, 3)), 8, 6, "keep").shape == (4, 6, 3)  # small pictures grow
+
+
+@pytest.mark.parametrize("shape", [(1, 5000, 3), (5000, 1, 3), (1, 1, 3)])
+def test_extreme_proportions_keep_a_pixel(shape):
+    resized = ops.resize_image(tf.fill(shape, 7.0), 8, 6, "keep")
+    assert min(resized.shape) >= 1
+    np.testing.assert_allclose(resized, np.full(resized.shape, 7.0), rtol=1e-6)
+
+
+def test_shrinking_averages():
+    """Without antialiasing every second column of a fine grid would vanish."""
+    grid = np.tile(np.array([0.0, 200.0], np.float32)[None, :, None], (16, 32, 3))
+    inner = ops.resize_image(tf.constant(grid), 4, 16, "stretch")[:, 2:-2]
+    np.testing.assert_allclose(inner, np.full((4, 12, 3), 100.0), atol=1e-3)
+
+
+def test_padding_centres_a_picture():
+    padded = ops.pad_image(tf.ones((2, 3, 3)), 5, 7).numpy()[..., 0]
+    assert padded.shape == (5, 7)
+    assert padded.sum() == 2 * 3
+    assert padded[1:3, 2:5].all()
+
+
+def test_a_picture_that_is_not_to_move_stays_as_it_is():
+    image = tf.random.stateless_normal((7, 5, 3), SEED)
+    for seed in range(5):
+        moved = ops.move_image(image, tf.constant([seed, 1]), flip=False, shift=0.0, zoom=0.0, rotate_degrees=0.0)
+        np.testing.assert_allclose(moved, image, atol=1e-6)
+
+
+def test_half_of_the_pictures_are_mirrored():
+    image = tf.random.stateless_normal((7, 5, 3), SEED)
+    mirrored = 0
+    for seed in range(40):
+        moved = ops.move_image(image, tf.constant([seed, 1]), flip=True, shift=0.0, zoom=0.0, rotate_degrees=0.0).numpy()
+        is_mirrored = np.allclose(moved, image[:, ::-1], atol=1e-5)
+        assert is_mirrored or np.allclose(moved, image, atol=1e-5)
+        mirrored += is_mirrored
+    assert 10 <= mirrored <= 30
+
+
+def test_a_moved_picture_brings_zeros_in_and_stays_within_the_limit():
+    image = tf.ones((40, 30, 3))
+    lost = []
+    for seed in range(20):
+        moved = ops.move_image(image, tf.constant([seed, 1]), flip=False, shift=0.1, zoom=0.0, rotate_degrees=0.0).numpy()[..., 0]
+        assert moved[6:-6, 6:-6].min() > 0.999  # 0.1 of 40 and of 30 pixels, and one for interpolation
+        assert moved[:, 12].sum() >= 36 - 1e-3 and moved[17].sum() >= 27 - 1e-3
+        lost.append(moved.size - moved.sum())
+    assert min(lost) >= 0 and max(lost) > 40
+
+
+def test_a_turned_picture_turns_about_its_middle_by_at_most_so_much():
+    """A bar to the right of the middle: its far end lies where the angle says, at most 4 sin(30 degrees) = 2 rows away."""
+    bar = np.zeros((9, 9, 1), np.float32)
+    bar[4, 4:] = 1
+    far_rows = set()
+    for seed in range(40):
+        moved = ops.move_image(
+            tf.constant(bar), tf.constant([seed, 1]), flip=False, shift=0.0, zoom=0.0, rotate_degrees=30.0
+        ).numpy()[..., 0]
+        assert moved[4, 4] == pytest.approx(1, abs=1e-4)
+        far_rows.add(int(moved[:, 7].argmax()) - 4)
+    assert {-1, 0, 1} <= far_rows <= {-2, -1, 0, 1, 2}
+
+
+def test_zoom_scales_about_the_middle():
+    spot = np.zeros((9, 9, 1), np.float32)
+    spot[4, 4] = 1
+    for seed in range(10):
+        moved = ops.move_image(tf.constant(spot), tf.constant([seed, 1]), flip=True, shift=0.0, zoom=0.3, rotate_degrees=0.0).numpy()
+        assert moved[4, 4, 0] == pytest.approx(1, abs=1e-5)
+
+
+# Sound
+
+
+def chunk(name, content):
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+
+def form(encoding=1, channels=1, rate_hz=16000, bits=16, more=b""):
+    frame = channels * bits // 8
+    return chunk(b"fmt ", struct.pack("<HHIIHH", encoding, channels, rate_hz, rate_hz * frame, frame, bits) + more)
+
+
+def riff(*chunks):
+    return chunk(b"RIFF", b"WAVE" + b"".join(chunks))
+
+
+SAMPLES = np.array([[0], [8192], [-16384], [32767], [-32768], [3], [5]], "<i2")
+HEARD = SAMPLES[:, 0] / 32768.0
+DATA = chunk(b"data", SAMPLES.tobytes())
+PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
+FLOAT_GUID = bytes.fromhex("0300000000001000800000aa00389b71")
+
+
+def extensible(guid):
+    return form(0xFFFE, more=struct.pack("<HHI", 22, 16, 4) + guid)
+
+
+WAVS = {
+    "plain": riff(form(), DATA),
+    "a longer format chunk": riff(form(more=b"\0\0"), DATA),
+    "extensible": riff(extensible(PCM_GUID), DATA),
+    "a list before the samples": riff(form(), chunk(b"LIST", b"INFOsomething"), DATA),
+    "a list before the format": riff(chunk(b"LIST", b"INFO"), form(), DATA),
+    "a list behind the samples": riff(form(), DATA, chunk(b"LIST", b"INFO")),
+    "bytes behind the end": riff(form(), DATA) + b"garbage",
+    "a claim of 4 GB": b"RIFF\xff\xff\xff\xffWAVE" + form() + b"data\xff\xff\xff\xff" + SAMPLES.tobytes(),
+    "half a sample at the end": riff(form(), chunk(b"data", SAMPLES.tobytes() + b"\1")),
+    "wrong bytes a second": riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 1, 1, 16)), DATA),
+}
+NO_WAVS = {
+    "nothing": b"",
+    "no samples": riff(form(), chunk(b"data", b"")),
+    "half a sample": riff(form(), chunk(b"data", b"\1")),
+    "no data": riff(form(), chunk(b"LIST", b"x" * 100)),
+    "no format": riff(DATA),
+    "format behind the samples": riff(DATA, form()),
+    "8 bits": riff(form(bits=8), DATA),
+    "24 bits": riff(form(bits=24), DATA),
+    "float": riff(form(encoding=3, bits=32), DATA),
+    "extensible float": riff(extensible(FLOAT_GUID), DATA),
+    "mu-law": riff(form(encoding=7, bits=8), DATA),
+    "no channels": riff(form(channels=0), DATA),
+    "no rate": riff(form(rate_hz=0), DATA),
+    "a rate beyond reason": riff(form(rate_hz=2**31 - 1), DATA),
+    "a chunk that ends nowhere": riff(form(), b"LIST\xff\xff\xff\xff", DATA),
+    "a thousand empty chunks": riff(form(), *[chunk(b"fake", b"")] * 1000, DATA),
+    "big-endian": b"RIFX" + riff(form(), DATA)[4:],
+    "AVI": riff(form(), DATA).replace(b"WAVE", b"AVI "),
+    "MP3": b"ID3\x04" + b"\0" * 100,
+}
+
+
+@pytest.mark.parametrize("content", WAVS.values(), ids=WAVS)
+def test_wavs_of_every_writer_are_heard(content):
+    assert ops.is_wav(tf.constant(content))
+    np.testing.assert_allclose(ops.decode_wav(tf.constant(content), 16000, 1.0), HEARD, atol=1e-7)
+
+
+@pytest.mark.parametrize("content", NO_WAVS.values(), ids=NO_WAVS)
+def test_what_is_no_16_bit_wav_is_not_taken_for_one(content):
+    assert not ops.is_wav(tf.constant(content))
+
+
+def test_a_wav_that_is_cut_off_anywhere_is_heard_as_far_as_it_goes():
+    content = WAVS["plain"]
+    for stop in range(len(content)):
+        frames = max(0, (stop - 44) // 2)
+        assert bool(ops.is_wav(tf.constant(content[:stop]))) == (frames > 0)
+        if frames:
+            heard = ops.decode_wav(tf.constant(content[:stop]), 16000, 1.0)
+            np.testing.assert_allclose(heard, HEARD[:frames], atol=1e-7)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_channels_are_averaged(channels):
+    samples = np.arange(5 * channels, dtype="<i2").reshape(5, channels) * 100
+    content = riff(form(channels=channels), chunk(b"data", samples.tobytes()))
+    np.testing.assert_allclose(
+        ops.decode_wav(tf.constant(content), 16000, 1.0), samples.mean(axis=1) / 32768, atol=1e-7
+    )
+
+
+def test_a_clip_is_cut_after_its_seconds():
+    content = riff(form(rate_hz=1000), chunk(b"data", np.arange(3000, dtype="<i2").tobytes()))
+    samples = ops.decode_wav(tf.constant(content), 1000, 0.5)
+    np.testing.assert_allclose(samples, np.arange(500) / 32768, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 96000])
+def test_a_clip_of_another_rate_lasts_as_long(rate_hz):
+    content = riff(form(rate_hz=rate_hz), chunk(b"data", np.ones(rate_hz * 2, "<i2").tobytes()))
+    assert ops.decode_wav(tf.constant(content), 16000, 1.5).shape == (24000,)
+    assert ops.decode_wav(tf.constant(content), 16000, 60.0).shape == (32000,)
+
+
+def band_limited_noise(rate_hz, to_hz, seconds=0.5):
+    """Noise up to 0.8 of the lower Nyquist frequency: what both rates can hold, clear of both filters' edges."""
+    samples = int(rate_hz * seconds)
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=samples))
+    spectrum[np.fft.rfftfreq(samples, 1 / rate_hz) > 0.4 * min(rate_hz, to_hz)] = 0
+    noise = np.fft.irfft(spectrum, samples).astype(np.float32)
+    return noise / np.abs(noise).max()
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "to_hz"),
+    [(44100, 16000), (8000, 16000), (96000, 16000), (22050, 16000), (11025, 16000), (48000, 44100), (5012, 16000)],
+)
+def test_resampling_equals_soxr(rate_hz, to_hz):
+    """To 4e-4 of full scale (-68 dB) away from the ends, where soxr takes the signal for going on differently."""
+    noise = band_limited_noise(rate_hz, to_hz)
+    got = ops.resample(tf.constant(noise), rate_hz, to_hz).numpy()
+    wanted = soxr.resample(noise, rate_hz, to_hz)
+    assert len(got) == -(-len(noise) * to_hz // rate_hz)
+    inner = slice(500, min(len(got), len(wanted)) - 500)
+    np.testing.assert_allclose(got[inner], wanted[inner], atol=4e-4)
+
+
+def test_resampling_removes_what_the_lower_rate_cannot_hold():
+    time_s = np.arange(22050) / 44100
+    tone = np.sin(2 * np.pi * 12_000 * time_s).astype(np.float32)
+    assert np.abs(ops.resample(tf.constant(tone), 44100, 16000).numpy()[300:-300]).max() < 1e-3
+
+
+@pytest.mark.parametrize(("samples", "wanted"), [(0, 0), (1, 1), (2, 1), (3, 2), (441, 160), (442, 161)])
+def test_resampling_rounds_lengths_up(samples, wanted):
+    assert ops.resample(tf.ones(samples), 44100, 16000).shape == (wanted,)
+
+
+def test_resampling_keeps_a_constant():
+    np.testing.assert_allclose(ops.resample(tf.ones(4000), 44100, 16000)[200:-200], np.ones(1052), atol=1e-3)
+
+
+def librosa_log_mel(samples, fft_samples, hop_samples, mel_bins):
+    power = librosa.feature.melspectrogram(
+        y=samples, sr=16000, n_fft=fft_samples, hop_length=hop_samples, n_mels=mel_bins
+    )
+    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None).T
+
+
+def assert_log_mel_is_librosas(samples, fft_samples=512, hop_samples=320, mel_bins=40):
+    got = ops.log_mel(tf.constant(samples), 16000, fft_samples, hop_samples, mel_bins).numpy()
+    wanted = librosa_log_mel(samples, fft_samples, hop_samples, mel_bins)
+    assert got.shape == wanted.shape == (1 + len(samples) // hop_samples, mel_bins)
+    np.testing.assert_allclose(10 ** (got / 10.0), 10 ** (wanted / 10.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 5, 255, 256, 257, 320, 1000, 16001])
+def test_log_mel_equals_librosas_at_any_length(samples):
+    assert_log_mel_is_librosas(np.random.default_rng(1).normal(size=samples).astype(np.float32) * 0.1)
+
+
+@pytest.mark.parametrize(("fft_samples", "hop_samples", "mel_bins"), [(64, 16, 4), (400, 160, 80), (2048, 512, 128)])
+def test_log_mel_equals_librosas_at_any_size(fft_samples, hop_samples, mel_bins):
+    noise = np.random.default_rng(1).normal(size=5000).astype(np.float32)
+    assert_log_mel_is_librosas(noise, fft_samples, hop_samples, mel_bins)
+
+
+def test_log_mel_equals_librosas_on_real_sound():
+    if not STAMPS_MINI.is_dir():
+        pytest.skip(f"{STAMPS_MINI} is not there: the real sounds were NOT compared")
+    for path in sorted(STAMPS_MINI.glob("*/*.ogg"))[::40]:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        assert_log_mel_is_librosas(soxr.resample(samples.mean(axis=1), rate_hz, 16000))
+
+
+def test_a_tone_peaks_in_the_band_that_holds_it():
+    """440 Hz are 440 / (200 / 3) = 6.6 mel; 40 bands share 0 to mel(8000) = 15 + 27 ln(8) / ln(6.4) in 41 steps."""
+    step = (15 + 27 * np.log(8) / np.log(6.4)) / 41
+    band = round(440 / (200 / 3) / step) - 1
+    tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+    decibels = ops.log_mel(tf.constant(tone), 16000, 2048, 512, 40).numpy()
+    assert band == 5
+    assert (decibels[3:-3].argmax(axis=1) == band).all()
+
+
+def test_ten_times_the_amplitude_is_20_decibels_more():
+    noise = tf.random.stateless_normal((4000,), SEED)
+    quiet, loud = (ops.log_mel(noise * factor, 16000, 512, 320, 40) for factor in (0.01, 0.1))
+    np.testing.assert_allclose(loud - quiet, np.full(quiet.shape, 20.0), atol=1e-3)
+
+
+def test_silence_is_minus_100_decibels():
+    np.testing.assert_allclose(ops.log_mel(tf.zeros(1000), 16000, 512, 320, 40), np.full((4, 40), -100.0), rtol=1e-6)
+
+
+# Any features
+
+
+def test_standardize():
+    values = ops.standardize(tf.constant([[3.0, 10.0], [5.0, 20.0]]), (4.0, 10.0), (2.0, 5.0))
+    np.testing.assert_allclose(values, [[-0.5, 0.0], [0.5, 2.0]])
+
+
+def test_zeros_follow_the_spec():
+    zeros = ops.zeros({"a": tf.TensorSpec((2, 3), tf.int32), "present": tf.TensorSpec((), tf.float32)})
+    assert (zeros["a"].shape, zeros["a"].dtype, zeros["present"].shape) == ((2, 3), tf.int32, ())
+    assert not np.any(zeros["a"])
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"), [([1, 2], [1, 2, 0, 0]), ([1, 2, 3, 4, 5], [1, 2, 3, 4]), ([], [0, 0, 0, 0])]
+)
+def test_time_is_cut_and_filled_at_the_end(values, wanted):
+    assert ops.pad_time(tf.constant(values, tf.int32), 4).numpy().tolist() == wanted
+
+
+def test_time_of_bands_is_filled_with_rows():
+    assert ops.pad_time(tf.ones((2, 5)), 3).numpy().tolist() == [[1] * 5, [1] * 5, [0] * 5]
+
+
+@pytest.mark.parametrize(("valid", "wanted"), [(0, [0, 0, 0]), (2, [1, 1, 0]), (9, [1, 1, 1])])
+def test_time_mask(valid, wanted):
+    mask = ops.time_mask(tf.constant(valid), 3)
+    assert mask.dtype == tf.float32
+    assert mask.numpy().tolist() == wanted
+
+
+# Random changes
+
+
+def test_seeds_are_split_into_different_ones():
+    seeds = [tuple(seed.numpy()) for seed in ops.split_seed(SEED, 4)]
+    assert len(set(seeds)) == 4
+    assert seeds == [tuple(seed.numpy()) for seed in ops.split_seed(SEED, 4)]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_band_of_at_most_so_many_is_dropped(axis):
+    values = tf.ones((11, 7))
+    widths = []
+    for seed in range(60):
+        dropped = ops.drop_band(values, tf.constant([seed, 1]), axis=axis, most=3).numpy()
+        lines = dropped if axis == 0 else dropped.T
+        assert set(np.unique(lines.min(axis=1))) <= {0.0, 1.0}
+        assert (lines.min(axis=1) == lines.max(axis=1)).all()
+        hidden = np.flatnonzero(lines[:, 0] == 0)
+        assert len(hidden) == 0 or hidden[-1] - hidden[0] + 1 == len(hidden)
+        widths.append(len(hidden))
+    assert set(widths) == {0, 1, 2, 3}
+
+
+def test_a_band_may_lie_at_either_end():
+    hidden = np.zeros(7)
+    for seed in range(60):
+        hidden += ops.drop_band(tf.ones((2, 7)), tf.constant([seed, 1]), axis=1, most=3).numpy()[0] == 0
+    assert (hidden > 0).all()
+
+
+def test_a_limit_above_the_length_drops_at_most_everything():
+    for seed in range(10):
+        assert ops.drop_band(tf.ones((3, 5)), tf.constant([seed, 1]), axis=0, most=99).shape == (3, 5)

@@ -1,0 +1,60 @@
+"""The pictures in a run folder: readable files that show what they are about."""
+
+import io
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmkeras import plots
+from mmkeras.heads.classification import Classification
+
+pytest_plugins = "fixtures_tables"
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """Every word that a saved figure shows."""
+    found = []
+    save = matplotlib.figure.Figure.savefig
+
+    def saved(figure, path, **options):
+        found.extend(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+        return save(figure, path, **options)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", saved)
+    return found
+
+
+def size_px(path: Path) -> tuple[int, int]:
+    with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        assert picture.format == "PNG"
+        return picture.size
+
+
+def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
+    plots.draw_model(run.model(), ["photo", "question", "voice"], tmp_path / "model.png")
+    shown = "\n".join(texts)
+    for name in ("photo", "question", "voice", "Conv2D", "LSTM", "Embedding", "intent", "Concatenate"):
+        assert name in shown
+    width, height = size_px(tmp_path / "model.png")
+    assert width > 500
+    assert height > 300
+
+
+def test_history_shows_training_and_validation(run, tmp_path, texts):
+    history = {"loss": [2.0, 1.0], "val_loss": [2.5, 2.0], "accuracy": [0.1, 0.5], "val_accuracy": [0.1, 0.2]}
+    plots.draw_history(history, {"loss": "loss", "accuracy": "accuracy"}, tmp_path / "history.png")
+    assert {"loss", "accuracy", "validation", "epoch"} <= set(texts)
+    assert size_px(tmp_path / "history.png")[0] > 500
+
+
+@pytest.mark.parametrize("classes", [2, 30])
+def test_answers_name_every_class(classes, tmp_path, texts):
+    head = Classification(classes=tuple(f"class {i}" for i in range(classes)), weights=(1.0,) * classes)
+    targets = np.arange(classes)
+    plots.draw_answers(head, targets, np.eye(classes), "the title", tmp_path / "answers.png")
+    assert {"the title", "class 0", f"class {classes - 1}"} <= set(texts)
+    size_px(tmp_path / "answers.png")
