@@ -44,9 +44,14 @@ class Train(Settings):
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam, before it is reduced on a plateau")
     weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient (AdamW) where it is not 0")
-    clip_norm: float = Field(1.0, gt=0, description="longest gradient; longer ones are scaled down")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        1.0, description="longest gradient; longer ones are scaled down; null: none is"
+    )
     ema: float = Field(
-        0.0, ge=0, lt=1, description="judge and keep a moving average of the weights with this momentum, as 0.99; 0: none"
+        0.0,
+        ge=0,
+        lt=1,
+        description="judge and keep a moving average of the weights with this momentum, as 0.99; 0: none",
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",

@@ -8,6 +8,7 @@ with the number of rows, and every epoch is shuffled over all of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
@@ -286,9 +287,10 @@ def _compute(
     modality: Modality, distinct: Sequence[str], arrays: dict[str, np.ndarray], progress: Progress
 ) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Fills the arrays; returns them and what is wrong with which distinct cell."""
+    preprocess = _traced(modality)
 
     def features_and_error(cell: tf_types.Tensor, error: tf_types.Tensor):
-        return modality.preprocess(cell), error
+        return preprocess(cell), error
 
     dataset = _cells(modality, distinct).map(features_and_error, num_parallel_calls=tf.data.AUTOTUNE)
     bad: dict[int, str] = {}
@@ -300,6 +302,12 @@ def _compute(
         start += len(errors)
         progress(len(errors))
     return arrays, bad
+
+
+@functools.lru_cache(maxsize=32)
+def _traced(modality: Modality) -> Callable[[Any], dict[str, Any]]:
+    """Its `preprocess`, traced once however many chunks of rows go through."""
+    return tf.function(modality.preprocess, input_signature=[modality.cell])
 
 
 def _new_arrays(modality: Modality, cells: int, folder: Path | None = None) -> dict[str, np.ndarray]:

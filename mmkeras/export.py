@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,11 +57,24 @@ def export(
     archive.track(model)
     archive.add_endpoint("serve", serve, input_signature=[preprocessor.cells])
     temporary = folder.with_name(folder.name + ".part")
-    archive.write_out(str(temporary), verbose=False)
+    with _quiet():
+        archive.write_out(str(temporary), verbose=False)
     _write_assets(temporary / ASSETS, schema)
     os.replace(temporary, folder)
     say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
     return folder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TensorFlow's line about a temporary folder."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _statuses(cells: dict[str, Any], features: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
-BOX_WIDTH, LINE_HEIGHT, GAP = 4.4, 0.155, 0.8  # inches
+BOX_WIDTH, LINE_HEIGHT, GAP = 4.8, 0.155, 0.8  # inches
 PLUMBING = (
     "Cast",
     "NotEqual",
@@ -89,11 +89,13 @@ def _branch(model: keras.Model, column: str) -> list[Any]:
 def _lines(layers: list[Any]) -> list[str]:
     """What each layer is, its output's shape, how many weights it has; layers that only rearrange are left out."""
     shown = [layer for layer in layers if type(layer).__name__ not in PLUMBING]
-    return [f"{_title(layer):<26}{_shape(layer):>14}{_weights(layer):>11}" for layer in shown]
+    return [f"{_title(layer):<32}{_shape(layer):>14}{_weights(layer):>11}" for layer in shown]
 
 
 def _title(layer: Any) -> str:
     kind = type(layer).__name__
+    if kind in ("Dense", "Softmax") and not layer.name.startswith(kind.lower()):
+        return f"{kind} {layer.name}"
     return f"{kind}({type(layer.forward_layer).__name__})" if hasattr(layer, "forward_layer") else kind
 
 

@@ -152,7 +152,10 @@ class Run:
             raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
         schema = self.schema
         model = build_model(schema.columns, schema.fusion, schema.targets)
-        model.load_weights(self.folder / "model.weights.h5")
+        try:
+            model.load_weights(self.folder / "model.weights.h5")
+        except (ValueError, KeyError):
+            raise ValueError(f"{self.folder}: its weights fit another version of mmkeras; train it again") from None
         return model
 
     # Writing
@@ -193,14 +196,17 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
+        splits = [split for split in ("test", "valid") if self.is_done and split in self.metrics]
         rows = "".join(
-            f"<tr><td>{split}</td><td>{html.escape(target)}</td><td>{name}</td><td>{value:.3f}</td></tr>"
-            for split in ("test", "valid")
-            for target, scores in (self.metrics if self.is_done else {}).get(split, {}).items()
-            for name, value in scores.items()
+            f"<tr><td>{html.escape(target)}</td><td>{metric}</td>"
+            + "".join(f"<td>{self.metrics[split][target].get(metric, float('nan')):.3f}</td>" for split in splits)
+            + "</tr>"
+            for target in (self.metrics["valid"] if self.is_done else {})
+            for metric in self.metrics["valid"][target]
         )
+        header = "".join(f"<th>{name}</th>" for name in ("target", "metric", *(f"{split} rows" for split in splits)))
         state = "" if self.is_done else " (not finished)"
-        return f"<b>{html.escape(str(self.folder))}</b>{state}<table>{rows}</table>"
+        return f"<b>{html.escape(str(self.folder))}</b>{state}<table><tr>{header}</tr>{rows}</table>"
 
 
 def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str) -> Run | None:

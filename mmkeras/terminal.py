@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -67,7 +68,7 @@ def run_command(function: Callable[..., Any]) -> None:
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
     try:
         with _native_messages_hidden():
-            app(prog_name=f"mmkeras {function.__name__}", standalone_mode=True)
+            app(prog_name=_command_name(function), standalone_mode=True)
     except (ValueError, OSError) as error:
         if not _is_users_mistake(error):
             raise
@@ -75,6 +76,13 @@ def run_command(function: Callable[..., Any]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _command_name(function: Callable[..., Any]) -> str:
+    is_script = (
+        not Path(sys.argv[0]).resolve().is_relative_to(Path(__file__).parent) and Path(sys.argv[0]).suffix == ".py"
+    )
+    return f"python {sys.argv[0]}" if is_script else f"mmkeras {function.__name__}"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Rows to batches: each distinct cell is worked on once, kept by content, and what a row looks like follows its seed."""
+"""Rows to batches: each distinct cell is worked on once, kept by content; what a row looks like follows its seed."""
 
 import os
 import signal
