@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -268,9 +269,15 @@ class Head(Component):
         raise NotImplementedError
 
 
+def layer_name(name: str) -> str:
+    """What a column is called inside TensorFlow, which allows letters a to z, digits and underscores only."""
+    plain = re.sub(r"[^A-Za-z0-9_]", lambda found: "_" if found[0].isascii() else f"u{ord(found[0]):x}", name)
+    return plain if plain[:1].isalnum() else f"x{plain}"
+
+
 def own_prediction(target: str, column: str) -> str:
     """The model's output that says what one column alone predicts."""
-    return f"{target}_by_{column}"
+    return f"{target}_by_{layer_name(column)}"
 
 
 def find(kind: Kind, name: str) -> type[Component]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from mmkeras.component import FOLDERS, Component, Fusion, Head, Kind, Modality, find, members, nearest
+from mmkeras.component import FOLDERS, Component, Fusion, Head, Kind, Modality, find, layer_name, members, nearest
 
 
 class Settings(BaseModel):
@@ -47,12 +47,6 @@ class Train(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         1.0, description="longest gradient; longer ones are scaled down; null: none is"
     )
-    ema: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="judge and keep a moving average of the weights with this momentum, as 0.99; 0: none",
-    )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",
         description="how the learning rate falls: when validation gets no better, or along a cosine to the end",
@@ -87,6 +81,25 @@ class Config(Settings):
     split: Split = Split()
     train: Train = Train()
     on_bad_file: Literal["error", "missing"] = "error"
+
+    @model_validator(mode="after")
+    def _names_are_usable(self) -> Config:
+        called: dict[str, str] = {}
+        for column in self.columns:
+            other = called.setdefault(layer_name(column), column)
+            if other != column:
+                raise ValueError(
+                    f'columns "{other}" and "{column}" are both {layer_name(column)} in the model; rename one'
+                )
+        for target in self.targets:
+            if target in self.columns:
+                raise ValueError(f'target "{target}" is an input column too: the model would be told the answer')
+            if target != layer_name(target):
+                expected = (
+                    "expected letters a to z, digits and underscores, since the model's outputs are called after it"
+                )
+                raise ValueError(f'target "{target}": {expected}; rename the column in the table')
+        return self
 
     def settings(self) -> dict[str, Any]:
         """Everything as plain data, all defaults visible, fitted state left out."""

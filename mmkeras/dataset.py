@@ -307,7 +307,7 @@ def _compute(
 @functools.lru_cache(maxsize=32)
 def _traced(modality: Modality) -> Callable[[Any], dict[str, Any]]:
     """Its `preprocess`, traced once however many chunks of rows go through."""
-    return tf.function(modality.preprocess, input_signature=[modality.cell])
+    return tf.function(modality.preprocess)
 
 
 def _new_arrays(modality: Modality, cells: int, folder: Path | None = None) -> dict[str, np.ndarray]:

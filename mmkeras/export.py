@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmkeras.component import walk
+from mmkeras.component import layer_name, walk
 from mmkeras.config import Config
 from mmkeras.inference import named_answers
 from mmkeras.lazy import lazy
@@ -108,7 +108,10 @@ def _signature(schema: Config) -> dict[str, Any]:
     }
     return {
         "signature": "serving_default",
-        "inputs": {column: f"(B,) {modality.cell_description}" for column, modality in walk(schema.columns)},
+        "inputs": {
+            layer_name(column): f"(B,) {modality.cell_description}" for column, modality in walk(schema.columns)
+        },
+        "columns": {layer_name(column): column for column, _ in walk(schema.columns)},
         "outputs": {
             **outputs,
             "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`",

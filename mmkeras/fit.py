@@ -93,8 +93,6 @@ def fit_model(
         shuffle=False,  # the batches are shuffled already
         verbose=0,
         callbacks=[
-            # First, so that all others see the averaged weights at an epoch's end.
-            *([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []),
             *followed,
             *_watchers(run.folder / "tensorboard", settings.epochs, shown_figures(model, schema), followed[0]),
             checkpoints,
@@ -127,12 +125,9 @@ def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.
         rate = keras.optimizers.schedules.CosineDecay(
             rate / 10, steps - warmup, alpha=0.1, warmup_target=rate, warmup_steps=warmup
         )
-    options: dict[str, Any] = {"clipnorm": settings.clip_norm}
-    if settings.ema:
-        options |= {"use_ema": True, "ema_momentum": settings.ema}
     if not settings.weight_decay:
-        return keras.optimizers.Adam(rate, **options)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, **options)
+        return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "absent"])
     return optimizer
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mmkeras.component import Encoding, Fusion, Head, Modality, walk
+from mmkeras.component import Encoding, Fusion, Head, Modality, layer_name, walk
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def build_model(columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[
     # Inputs
     inputs = {
         column: {
-            feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{column}_{feature}")
+            feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{layer_name(column)}_{feature}")
             for feature, spec in modality.features.items()
         }
         for column, modality in walk(columns)
@@ -43,5 +43,5 @@ def build_model(columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[
 
 def _replace_absent(encoding: Encoding, column: str) -> Encoding:
     """A missing cell contributes a vector that the model learned, never what its zeros happen to give."""
-    vector = layers.ReplaceAbsent(name=f"{column}_or_absent")(encoding.vector, encoding.present)
+    vector = layers.ReplaceAbsent(name=f"{layer_name(column)}_or_absent")(encoding.vector, encoding.present)
     return dataclasses.replace(encoding, vector=vector)

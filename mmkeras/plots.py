@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkeras.component import Head
+from mmkeras.component import Head, layer_name
 
 if TYPE_CHECKING:
     import keras
@@ -76,7 +76,7 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
 def _branch(model: keras.Model, column: str) -> list[Any]:
     """The layers from a column's features to its vector, in the order of computation."""
     found: set[Any] = set()
-    waiting = [model.get_layer(f"{column}_or_absent")]
+    waiting = [model.get_layer(f"{layer_name(column)}_or_absent")]
     while waiting:
         layer = waiting.pop()
         if layer not in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mmkeras.component import Modality, walk
+from mmkeras.component import Modality, layer_name, walk
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Preprocessor:
     def cells(self) -> dict[str, tf_types.TensorSpec]:
         """What a batch of rows looks like: {column: (B,) strings}."""
         return {
-            column: tf.TensorSpec((None, *modality.cell.shape), modality.cell.dtype, name=column)
+            column: tf.TensorSpec((None, *modality.cell.shape), modality.cell.dtype, name=layer_name(column))
             for column, modality in self.columns.items()
         }
 

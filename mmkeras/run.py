@@ -196,13 +196,14 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        splits = [split for split in ("test", "valid") if self.is_done and split in self.metrics]
+        metrics = self.metrics if self.is_done else {}
+        splits = [split for split in ("test", "valid") if split in metrics]
         rows = "".join(
             f"<tr><td>{html.escape(target)}</td><td>{metric}</td>"
-            + "".join(f"<td>{self.metrics[split][target].get(metric, float('nan')):.3f}</td>" for split in splits)
+            + "".join(f"<td>{metrics[split][target].get(metric, float('nan')):.3f}</td>" for split in splits)
             + "</tr>"
-            for target in (self.metrics["valid"] if self.is_done else {})
-            for metric in self.metrics["valid"][target]
+            for target, scores in (metrics[splits[0]] if splits else {}).items()
+            for metric in scores
         )
         header = "".join(f"<th>{name}</th>" for name in ("target", "metric", *(f"{split} rows" for split in splits)))
         state = "" if self.is_done else " (not finished)"

@@ -140,4 +140,4 @@ def run(config, tmp_path_factory):
 def saved_model(run, tmp_path_factory) -> Path:
     from mmkeras.export import export
 
-    return export(run, tmp_path_factory.mktemp("exports") / "model")
+    return export(run, tmp_path_factory.mktemp("exports") / "not yet there" / "model")

@@ -92,9 +92,7 @@ def article_model():
     from mmkeras.model import build_model
 
     config = read_config(ROOT / "data" / "article.yaml")
-    columns = {
-        name: column.adapt([column.example(seed) for seed in range(3)]) for name, column in walk(config.columns)
-    }
+    columns = {name: column.adapt([column.example(seed) for seed in range(3)]) for name, column in walk(config.columns)}
     intents = read_table(config.manifest).rows["intent"]
     return build_model(columns, config.fusion, {"intent": config.targets["intent"].adapt(intents)})
 

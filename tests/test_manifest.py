@@ -74,7 +74,7 @@ def test_a_csv_is_read_as_written(tmp_path):
 
 
 def test_a_csv_of_excel_with_bom_and_crlf(tmp_path):
-    manifest = read_table(csv_file(tmp_path, b"\xef\xbb\xbf\"id\",text\r\n1,\xe5\x85\xac\xe9\xb8\xad\r\n"))
+    manifest = read_table(csv_file(tmp_path, b'\xef\xbb\xbf"id",text\r\n1,\xe5\x85\xac\xe9\xb8\xad\r\n'))
     assert manifest.rows.to_dict("list") == {"id": ["1"], "text": ["公鸭"]}
 
 

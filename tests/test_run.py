@@ -176,7 +176,7 @@ def test_notebook_shows_figures_and_escapes_names(asked, tmp_path):
     run = Run.create(tmp_path / "a<b", *asked)
     assert "a&lt;b</b> (not finished)" in run._repr_html_()
     shown = finish(run)._repr_html_()
-    assert "<td>test</td><td>mood</td><td>accuracy</td><td>0.750</td>" in shown
+    assert "<td>mood</td><td>accuracy</td><td>0.750</td>" in shown
     assert "not finished" not in shown
 
 

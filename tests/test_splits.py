@@ -15,12 +15,15 @@ FRACTIONS = (0.7, 0.15, 0.15)
 def table(folder=None, **columns) -> Manifest:
     return read_table(pd.DataFrame(columns), folder)
 
+
 def refuses(message: str, error=ValueError):
     return pytest.raises(error, match=re.escape(message))
+
 
 def deal(manifest, column=None, fractions=FRACTIONS, group=None, target=None, seed=0):
     classes = None if target is None else manifest.rows[target]
     return split_rows(manifest, column=column, fractions=fractions, group=group, target=classes, seed=seed)
+
 
 # ── Splits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

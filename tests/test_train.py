@@ -54,12 +54,16 @@ def turning_run(config, tmp_path_factory):
     return train(str(config), TURNING, run=tmp_path_factory.mktemp("turning") / "run")
 
 
-@pytest.fixture
-def text_alone(own_table):
-    """A config that trains in a few seconds."""
-    path = own_table.with_name("text.yaml")
+def text_alone(table):
+    """A config beside a table that trains in a few seconds."""
+    path = table.with_name("text.yaml")
     path.write_text(yaml.safe_dump({**CONFIG, "columns": {"question": CONFIG["columns"]["question"]}}))
-    return path
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def text_run(table, tmp_path_factory):
+    return train(text_alone(table), ["train.epochs=2"], run=tmp_path_factory.mktemp("text") / "run")
 
 
 def killed_training(config, folder, epoch: int, when: str = "after writing") -> Run:
@@ -153,12 +157,10 @@ def test_same_seed_gives_the_same_bits(turning_run, config, tmp_path):
     assert same_bits(weights(again), weights(turning_run))
 
 
-def test_another_seed_gives_other_losses(text_alone, tmp_path):
-    first, other = (
-        train(str(text_alone), [f"train.seed={seed}", "train.epochs=1"], run=tmp_path / str(seed)) for seed in (0, 1)
-    )
-    assert first.history["loss"] != other.history["loss"]
-    assert not same_bits(weights(first), weights(other))
+def test_another_seed_gives_other_losses(text_run, table, tmp_path):
+    other = train(text_alone(table), ["train.epochs=2", "train.seed=1"], run=tmp_path / "other")
+    assert other.history["loss"][0] != text_run.history["loss"][0]
+    assert not same_bits(weights(other), weights(text_run))
 
 
 @pytest.mark.slow
@@ -170,12 +172,9 @@ def test_another_process_gives_the_same_bits(turning_run, config, tmp_path):
     assert same_bits(weights(other), weights(turning_run))
 
 
-def test_memory_cache_trains_the_same(text_alone, tmp_path):
-    disk, memory = (
-        train(str(text_alone), [f"train.cache={cache}", "train.epochs=2"], run=tmp_path / cache)
-        for cache in ("disk", "memory")
-    )
-    assert disk.history == memory.history
+def test_memory_cache_trains_the_same(text_run, table, tmp_path):
+    other = train(text_alone(table), ["train.epochs=2", "train.cache=memory"], run=tmp_path / "memory")
+    assert other.history == text_run.history
 
 
 # Killed and continued
@@ -301,7 +300,7 @@ def test_two_processes_cannot_train_in_one_folder(config, tmp_path, monkeypatch)
 # What is trained on
 
 
-def test_nan_stops_with_an_explanation(text_alone, tmp_path, monkeypatch):
+def test_nan_stops_with_an_explanation(table, tmp_path, monkeypatch):
     def loss(self):
         import keras
 
@@ -309,16 +308,16 @@ def test_nan_stops_with_an_explanation(text_alone, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(ValueError, match=r"the loss became nan at step 1 .* try a lower train.learning_rate"):
-        train(str(text_alone), run=tmp_path / "run")
+        train(text_alone(table), run=tmp_path / "run")
 
 
-def test_balanced_weights_reach_the_loss(own_table, text_alone, tmp_path):
+def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     rows = pd.read_csv(own_table, keep_default_na=False)
     rows = rows[(rows["intent"] != "return") | (rows.index % 4 == 0)]  # a third as many rows of one class
     rows.to_csv(own_table, index=False)
     rows = pd.read_csv(own_table, keep_default_na=False)
     options = ["targets.intent.class_weights=balanced", "train.epochs=1", "train.batch_size=30"]
-    run = train(str(text_alone), options, run=tmp_path / "run")
+    run = train(text_alone(own_table), options, run=tmp_path / "run")
     head = run.schema.targets["intent"]
     train_counts = rows["intent"][rows["split"] == "train"].value_counts()
     assert head.weights == pytest.approx([train_counts.sum() / (3 * train_counts[label]) for label in LABELS])
@@ -427,6 +426,22 @@ def test_target_with_missing_values(own_table):
 def test_single_class_target(own_table):
     edit(own_table, lambda rows: rows.__setitem__("intent", "return"))
     refused(own_table.with_name("config.yaml"), 'every row has the class "return", expected two classes or more')
+
+
+def test_target_that_is_an_input_too(config):
+    match = r'config\.yaml: target "customer" is an input column too: the model would be told the answer'
+    refused(config, match, "columns.customer.type=text", "targets.customer.type=classification")
+
+
+def test_target_whose_name_no_output_can_have(config):
+    match = r'target "the intent": expected letters a to z, digits and underscores.*rename the column in the table'
+    refused(config, match, "targets.the intent.type=classification")
+
+
+def test_columns_that_the_model_would_call_the_same(config):
+    refused(
+        config, 'columns "a b" and "a_b" are both a_b in the model', "columns.a b.type=text", "columns.a_b.type=text"
+    )
 
 
 def test_target_with_a_config_is_refused(config):

@@ -93,7 +93,9 @@ def draw_broken(pen: Pen, x: int, y: int, r: int, product: str, rng: np.random.G
     for angle in np.arange(5) * 2 * np.pi / 5 + rng.uniform(0, 1):
         bends = np.linspace(0, r * 0.9, 5)
         wobbles = rng.uniform(-8, 8, (5, 2))
-        crack = [(x + d * np.cos(angle) + wx, y + d * np.sin(angle) + wy) for d, (wx, wy) in zip(bends, wobbles)]
+        crack = [
+            (x + d * np.cos(angle) + wx, y + d * np.sin(angle) + wy) for d, (wx, wy) in zip(bends, wobbles, strict=True)
+        ]
         pen.line([(x, y), *crack], fill=INK, width=7, joint="curve")
     for side in (-1, -1, 1, 1):
         sx, sy = x + side * rng.uniform(r + 4, r + 26), y + r + rng.uniform(-14, 12)
@@ -105,7 +107,7 @@ def draw_ruined(pen: Pen, x: int, y: int, r: int, product: str, rng: np.random.G
     """A crushed and torn parcel that the customer has crossed out in red."""
     dents = rng.uniform(-12, 12, (4, 2))
     edges = [(-r, -r * 0.5), (r, -r * 0.8), (r, r * 0.8), (-r * 0.8, r)]
-    pen.polygon([(x + ex + dx, y + ey + dy) for (ex, ey), (dx, dy) in zip(edges, dents)], CARDBOARD)
+    pen.polygon([(x + ex + dx, y + ey + dy) for (ex, ey), (dx, dy) in zip(edges, dents, strict=True)], CARDBOARD)
     hole = [(x + rng.uniform(0.2, 0.6) * r * np.cos(a), y + rng.uniform(0.2, 0.5) * r * np.sin(a)) for a in range(7)]
     pen.polygon(hole, fill="#3a2817")
     for slant in (-1, 1):

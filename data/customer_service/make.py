@@ -69,7 +69,7 @@ def main() -> None:
     remove_unused_clips(clips, rows, output)
     write_manifest(rows, output / "manifest.csv")
     print_counts(rows)
-    print_bounds([seen for row, seen in zip(rows, cues) if row["split"] == "test"])
+    print_bounds([seen for row, seen in zip(rows, cues, strict=True) if row["split"] == "test"])
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -149,7 +149,7 @@ def missing_shares() -> list[float]:
 
 def hide(cues: tuple[str, ...], missing: str) -> tuple[str, ...]:
     """Replaces the cue of the empty cell by ""."""
-    return tuple("" if name == missing else cue for name, cue in zip(MODALITIES, cues))
+    return tuple("" if name == missing else cue for name, cue in zip(MODALITIES, cues, strict=True))
 
 
 def make_cells(
@@ -233,7 +233,7 @@ def print_bounds(test_cues: list[tuple]) -> None:
 def outcome_chances() -> Counter:
     """Computes from the tables how likely each (intent, visible cues) is."""
     chances = Counter()
-    missing = dict(zip(["", *MODALITIES], missing_shares()))
+    missing = dict(zip(["", *MODALITIES], missing_shares(), strict=True))
     for intent, situation, absent in itertools.product(INTENTS, SITUATIONS, missing):
         share = SITUATIONS[situation] / sum(SITUATIONS.values()) / len(INTENTS)
         chances[intent, hide(cues_of(situation, intent), absent)] += share * missing[absent]

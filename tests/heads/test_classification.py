@@ -1,0 +1,166 @@
+"""One of several classes: targets, weights, loss, scores and answers, against numbers worked out by hand."""
+
+import math
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from mmkeras.heads.classification import Classification
+
+TRAINING = pd.Series(["cat", "bird", "cat", "dog", "cat", "cat"], dtype=object)
+
+
+@pytest.fixture
+def head():
+    return Classification().adapt(TRAINING)
+
+
+def predictions(*rows):
+    return np.array(rows, np.float32)
+
+
+# Targets
+
+
+def test_classes_are_sorted(head):
+    assert head.classes == ("bird", "cat", "dog")
+
+
+def test_targets_are_indices_and_unknown_ones_are_minus_1(head):
+    encoded = head.encode_target(pd.Series(["dog", "bird", "", "wolf", "cat"], dtype=object))
+    assert encoded.tolist() == [2, 0, -1, -1, 1]
+
+
+def test_classes_that_look_like_numbers_keep_their_spelling():
+    assert Classification().adapt(pd.Series(["01", "1", "01"], dtype=object)).classes == ("01", "1")
+
+
+def test_every_row_counts_the_same_unless_asked(head):
+    assert head.sample_weights(np.array([0, 1, 2, -1])).tolist() == [1, 1, 1, 0]
+
+
+def test_balanced_classes_count_the_same():
+    """6 rows, 3 classes of 1, 4 and 1 rows: 6 / (3 * 1) = 2 and 6 / (3 * 4) = 0.5."""
+    head = Classification(class_weights="balanced").adapt(TRAINING)
+    assert head.weights == (2, 0.5, 2)
+    weights = head.sample_weights(np.array([0, 1, 2, -1]))
+    assert weights.tolist() == [2, 0.5, 2, 0]
+    assert head.sample_weights(head.encode_target(TRAINING)).sum() == pytest.approx(6)
+
+
+# Loss
+
+
+def test_the_loss_is_minus_the_logarithm_of_the_right_class(head):
+    loss = head.loss()(np.array([0, 2]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8]))
+    np.testing.assert_allclose(loss, [-math.log(0.5), -math.log(0.8)], rtol=1e-5)
+
+
+def test_label_smoothing_wants_a_little_of_every_class():
+    """0.3 smoothed over 3 classes: the right one is wanted at 0.7 + 0.1, the others at 0.1."""
+    head = Classification(label_smoothing=0.3).adapt(TRAINING)
+    wanted = -(0.8 * math.log(0.5) + 0.1 * math.log(0.3) + 0.1 * math.log(0.2))
+    loss = head.loss()(np.array([0]), predictions([0.5, 0.3, 0.2]))
+    np.testing.assert_allclose(loss, [wanted], rtol=1e-5)
+
+
+def test_targets_may_have_a_last_axis(head):
+    """Keras adds one."""
+    loss = head.loss()(np.array([[0], [2]]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8]))
+    assert loss.shape == (2,)
+
+
+def test_training_shows_accuracy(head):
+    metric = head.metrics()[0]
+    metric.update_state(np.array([0, 2, 1]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.9, 0.1, 0]))
+    assert metric.name == "accuracy"
+    assert float(metric.result()) == pytest.approx(2 / 3)
+
+
+# Scores
+
+GUESSES = predictions([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6])  # bird, bird, cat, dog
+TRUTH = np.array([0, 1, 1, 2])
+
+
+def test_scores_by_hand(head):
+    scores = head.score(TRUTH, GUESSES)
+    assert scores["accuracy"] == pytest.approx(3 / 4)
+    assert scores["macro_precision"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert scores["macro_recall"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert scores["log_loss"] == pytest.approx(-np.log([0.7, 0.3, 0.5, 0.6]).mean(), rel=1e-5)
+    # one against the rest: bird 3 of 3 pairs right; cat 0.3 and 0.5 against 0.2 and 0.3: 3.5 of 4; dog 3 of 3
+    assert scores["roc_auc"] == pytest.approx((1 + 3.5 / 4 + 1) / 3)
+
+
+def test_two_classes_have_one_roc_auc():
+    head = Classification().adapt(pd.Series(["no", "yes"], dtype=object))
+    rows = predictions([0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8])
+    # yes at 0.3 and 0.8 against no at 0.1 and 0.6: 3 of 4 pairs right
+    assert head.score(np.array([0, 0, 1, 1]), rows)["roc_auc"] == pytest.approx(0.75)
+
+
+def test_a_class_without_a_row_has_no_roc_auc_and_does_not_count_in_means(head):
+    scores = head.score(np.array([0, 1]), GUESSES[[0, 2]])
+    assert "roc_auc" not in scores
+    assert scores["macro_f1"] == scores["accuracy"] == 1
+    assert scores["log_loss"] == pytest.approx(-np.log([0.7, 0.5]).mean(), rel=1e-5)
+
+
+def test_one_row_has_scores(head):
+    assert head.score(np.array([2]), GUESSES[[3]])["accuracy"] == 1
+
+
+def test_half_precision_probabilities_are_scored(head):
+    """They do not add up to 1 in double precision, which scikit-learn refuses."""
+    scores = head.score(TRUTH, (GUESSES * 1.0004).astype(np.float16))
+    assert scores["log_loss"] == pytest.approx(-np.log([0.7, 0.3, 0.5, 0.6]).mean(), rel=1e-2)
+
+
+def test_the_report_names_the_classes_that_occur(head):
+    report = head.report(np.array([0, 1]), GUESSES[[0, 2]])
+    assert "bird" in report and "cat" in report and "dog" not in report
+    assert "1.000" in report
+
+
+@pytest.mark.parametrize("classes", [3, 12])
+def test_the_picture_shows_every_class(classes):
+    head = Classification().adapt(pd.Series([f"class {i:02}" for i in range(classes)], dtype=object))
+    axes = Figure().add_subplot()
+    head.draw(np.array([0, 1]), np.eye(classes, dtype=np.float32)[[0, 2]], axes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(head.classes)
+    counts = [text.get_text() for text in axes.texts]
+    assert len(counts) == classes**2 and counts.count("1") == 2
+    assert counts[0] == "1" and counts[classes + 2] == "1"
+
+
+# Answers
+
+
+def test_the_answer_is_the_most_probable_class(head):
+    answer = head.answer(tf.constant(GUESSES[[0, 3]]))
+    assert answer["label"].numpy().tolist() == [b"bird", b"dog"]
+    np.testing.assert_allclose(answer["probability"], [0.7, 0.6], rtol=1e-6)
+    np.testing.assert_array_equal(answer["probabilities"], GUESSES[[0, 3]])
+
+
+def test_the_answers_description_gives_the_order_of_the_classes(head):
+    assert "bird, cat, dog in this order" in head.answer_description["probabilities"]
+
+
+def test_probabilities_add_up_to_1_in_half_precision():
+    head = Classification().adapt(pd.Series([f"{i:03}" for i in range(200)], dtype=object))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        vector = keras.Input((5,))
+        model = keras.Model(vector, head.output(head.raw(vector, "raw"), "answer"))
+        sums = model(np.random.default_rng(0).normal(size=(4, 5))).numpy()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert sums.dtype == np.float32
+    np.testing.assert_allclose(sums.sum(axis=-1), np.ones(4), atol=1e-5)
