@@ -275,6 +275,20 @@ def layer_name(name: str) -> str:
     return plain if plain[:1].isalnum() else f"x{plain}"
 
 
+def at_least_one(cells: Iterable[str | bytes]) -> Iterator[str | bytes]:
+    """The same cells, for `adapt` to learn from.
+
+    Raises:
+        ValueError: There is none.
+    """
+    is_empty = True
+    for cell in cells:
+        is_empty = False
+        yield cell
+    if is_empty:
+        raise ValueError("no cell of a training row can be learned from; leave the column out or mend its cells")
+
+
 def own_prediction(target: str, column: str) -> str:
     """The model's output that says what one column alone predicts."""
     return f"{target}_by_{layer_name(column)}"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +51,7 @@ def export(
     def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
         features = preprocessor(cells)
         answers = named_answers(schema.targets, model(features, training=False))
-        return {**answers, "status": _statuses(cells, features)}
+        return {**answers, "status": _statuses(schema.columns, cells, features)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -77,11 +77,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _statuses(cells: dict[str, Any], features: dict[str, Any]) -> Any:
+def _statuses(columns: Mapping[str, Modality], cells: dict[str, Any], features: dict[str, Any]) -> Any:
     """(B,) strings as `predict` gives them, but for the reasons: `ok`, `missing: photo; bad: voice`."""
     found = tf.zeros_like(next(iter(cells.values())))
-    for column in sorted(cells):
-        is_missing = tf.strings.length(tf.strings.strip(cells[column])) == 0
+    for column, modality in walk(columns):
+        # Every string is a text; only a file can be there and yet be bad.
+        is_missing = (tf.strings.length(cells[column]) == 0) | (not modality.from_file)
         word = tf.where(is_missing, f"; missing: {column}", f"; bad: {column}")
         found += tf.where(features[column]["present"] > 0, "", word)
     return tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))

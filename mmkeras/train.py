@@ -15,7 +15,7 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import walk
+from mmkeras.component import Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.dataset import Features, adapt, prepare, table_cells
 from mmkeras.distribution import choose_strategy
@@ -219,11 +219,18 @@ def _fitted(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> C
     columns = {}
     for column, modality in walk(config.columns):
         with progress(f"learning from {column}", total=0):
-            columns[column] = adapt(modality, cells[column][is_train])
+            columns[column] = _adapt(modality, cells[column][is_train], f'{manifest.name}, column "{column}"')
     heads = {target: head.adapt(manifest.rows[target][is_train]) for target, head in config.targets.items()}
     schema = config.model_copy(update={"columns": columns, "targets": heads})
     run.write_schema(schema)
     return schema
+
+
+def _adapt(modality: Modality, cells: pd.Series, where: str) -> Modality:
+    try:
+        return adapt(modality, cells)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _with_absolute_paths(config: Config, manifest: Manifest) -> Manifest:

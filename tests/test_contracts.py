@@ -215,7 +215,6 @@ def test_tunable_fields_leave_the_features_alone(modality):
     assert_same(numbers(other.preprocess(cell)), numbers(modality.preprocess(cell)), tolerance=0)
 
 
-@pytest.mark.xfail(strict=True, raises=(AttributeError, RuntimeError), reason="says nothing about the table")
 @every_modality
 def test_a_column_without_a_training_cell_is_a_value_error(name):
     modality = find("modality", name)()

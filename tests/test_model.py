@@ -90,8 +90,10 @@ def test_what_a_missing_cell_holds_does_not_matter(model):
 
 def test_what_stands_in_for_a_missing_cell_is_each_columns_own(model):
     model.get_layer("b_or_absent").set_weights([np.full(5, 3, np.float32)])
-    answers = model({"a": features([1, 2], present=(0, 0)), "b": features([1, 2], present=(0, 0))})
-    np.testing.assert_allclose(answers["y"], [[15], [15]])
+    answers = model({"a": features([1, 2], present=(0, 0)), "b": features([1, 2], present=(0, 1))})
+    np.testing.assert_allclose(answers["y"], [[5 * 3], [5 * 3]])  # the learned 3, and 2 + 1
+    answers = model({"a": features([1, 2], present=(0, 0)), "b": features([1, 9], present=(0, 1))})
+    np.testing.assert_allclose(answers["y"], [[5 * 3], [5 * 10]])
 
 
 def test_columns_are_fused_in_sorted_order_whatever_the_dict_says():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Encoding, Modality, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Audio(Modality):
 
         bands = StandardScaler()
         measure = tf.function(self._log_mel, input_signature=[self.cell])
-        for cell in cells:
+        for cell in at_least_one(cells):
             bands.partial_fit(measure(tf.constant(cell)).numpy())
         return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
 
@@ -86,7 +86,7 @@ class Audio(Modality):
     @property
     def cell_description(self) -> str:
         return (
-            f"bytes of a WAV file, 16-bit PCM, any sample rate (best {self.sample_rate_hz} Hz), mono or stereo, "
+            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
             f"cut after {self.seconds:g} s; empty: missing"
         )
 

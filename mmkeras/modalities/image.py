@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Encoding, Modality, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Image(Modality):
 
         pixels, sizes = StandardScaler(), StandardScaler()
         measure = tf.function(self._measure, input_signature=[self.cell])
-        for cell in cells:
+        for cell in at_least_one(cells):
             picture, size = measure(tf.constant(cell))
             pixels.partial_fit(picture.numpy().reshape(-1, 3))
             sizes.partial_fit(size.numpy()[np.newaxis])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmkeras.component import Encoding, Modality, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
+# What str.strip takes away too.
+BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
 
 
 class Text(Modality):
@@ -69,7 +71,7 @@ class Text(Modality):
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
-        for texts in _chunks(cells):
+        for texts in _chunks(at_least_one(cells)):
             for text in self._fold(tf.constant(texts)).numpy():
                 normal = tokenizer.normalizer.normalize_str(text.decode("utf-8"))
                 words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
@@ -101,9 +103,9 @@ class Text(Modality):
         return {"tokens": tf.TensorSpec((self.max_tokens,), tf.int32), "present": tf.TensorSpec((), tf.float32)}
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        cell = tf.strings.strip(cell)
+        cell = tf.strings.regex_replace(cell, BLANKS_AROUND, "")
         folded = self._fold(cell)
-        tokens = self._tokenizer.tokenize(folded[tf.newaxis]).flat_values
+        tokens = _tokenizer(self.vocabulary).tokenize(folded[tf.newaxis]).flat_values
         return {
             "tokens": ops.pad_time(tf.cast(tokens, tf.int32), self.max_tokens),
             "present": tf.cast(tf.strings.length(cell) > 0, tf.float32),
@@ -154,24 +156,25 @@ class Text(Modality):
         features = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
         return make_pipeline(features, LogisticRegression(C=10, max_iter=1000, random_state=seed))
 
-    @functools.cached_property
-    def _tokenizer(self) -> Any:
-        import tensorflow_text
-
-        # Made outside any traced function, so that one tokenizer serves them all.
-        with tf.init_scope():
-            return tensorflow_text.FastBertTokenizer(
-                vocab=list(self.vocabulary),
-                token_out_type=tf.int32,
-                unknown_token=UNKNOWN,
-                lower_case_nfd_strip_accents=False,
-            )
-
     def _fold(self, text: tf.Tensor) -> tf.Tensor:
         import tensorflow_text
 
         normalized = tensorflow_text.normalize_utf8(text, "NFKC")
         return tensorflow_text.case_fold_utf8(normalized) if self.lowercase else normalized
+
+
+@functools.lru_cache(maxsize=32)
+def _tokenizer(vocabulary: tuple[str, ...]) -> Any:
+    """One tokenizer for all that is traced with a vocabulary."""
+    import tensorflow_text
+
+    with tf.init_scope():
+        return tensorflow_text.FastBertTokenizer(
+            vocab=list(vocabulary),
+            token_out_type=tf.int32,
+            unknown_token=UNKNOWN,
+            lower_case_nfd_strip_accents=False,
+        )
 
 
 def _chunks(cells: Iterable[str], size: int = 1024) -> Iterator[list[str]]:

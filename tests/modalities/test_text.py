@@ -124,7 +124,6 @@ def test_the_vocabulary_is_the_same_each_time():
     assert Text().adapt(ROWS) == Text().adapt(ROWS)
 
 
-@pytest.mark.xfail(strict=True, reason="the copy keeps the tokenizer of the vocabulary that it was copied from")
 def test_a_text_that_is_adapted_again_forgets_its_old_vocabulary():
     first = Text().adapt(["abc abc"])
     assert pieces(first, "abc") == ["abc"]
@@ -139,7 +138,6 @@ def test_blank_cells_are_missing(text, blank):
     assert not features["tokens"].numpy().any()
 
 
-@pytest.mark.xfail(strict=True, reason="read() strips these, the graph does not: training and serving differ")
 @pytest.mark.parametrize("blank", ["\u3000", "\xa0", "\u2028"])
 def test_cells_of_other_alphabets_blanks_are_missing(text, blank):
     assert text.read(blank) == ""
