@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmkeras.component import layer_name, walk
+from mmkeras.component import Modality, layer_name, walk
 from mmkeras.config import Config
 from mmkeras.inference import named_answers
 from mmkeras.lazy import lazy
