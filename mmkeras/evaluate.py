@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -126,13 +126,22 @@ def _classical(
     for column, modality in walk(schema.columns):
         with progress(f"classical model on {column}", total=0):
             fitted = _fit_classical(modality, train_cells[column], targets)
-            columns[f"classical on {column}"] = _ask_classical(fitted, modality, judged_cells[column], prior)
-    found |= columns
+            columns[column] = _ask_classical(fitted, modality, judged_cells[column], prior)
+    found |= {f"classical on {column}": probabilities for column, probabilities in columns.items()}
     if len(columns) > 1:
-        logs = np.mean([np.log(np.maximum(probabilities, TINY)) for probabilities in columns.values()], axis=0)
-        joined = np.exp(logs - logs.max(axis=1, keepdims=True))
-        found["classical, log-mean"] = joined / joined.sum(axis=1, keepdims=True)
+        found["classical, log-mean"] = _log_mean(columns.values())
+    if len(columns) > 2:
+        for left_out in columns:
+            rest = [probabilities for column, probabilities in columns.items() if column != left_out]
+            found[f"classical, log-mean without {left_out}"] = _log_mean(rest)
     return found
+
+
+def _log_mean(models: Iterable[np.ndarray]) -> np.ndarray:
+    """(N, K) probabilities of each model -> (N, K): the mean of their logarithms, made to add up to 1 again."""
+    logs = np.mean([np.log(np.maximum(probabilities, TINY)) for probabilities in models], axis=0)
+    joined = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return joined / joined.sum(axis=1, keepdims=True)
 
 
 def _fit_classical(modality: Modality, cells: pd.Series, targets: np.ndarray) -> Any:

@@ -27,7 +27,7 @@ callbacks = lazy("mmkeras.callbacks")
 
 def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> None:
     """Gives a model its optimizer, and each output the loss of its head."""
-    optimizer = _optimizer(schema.train, _steps_per_epoch(schema.train, split))
+    optimizer = _optimizer(schema.train, _steps_per_epoch(model, schema.train, split))
     heads = {output: schema.targets[target] for output, target in _outputs(model, schema).items()}
     model.compile(
         optimizer,
@@ -81,15 +81,15 @@ def fit_model(
             rows["train"],
             trained,
             schema.columns,
-            batch_size=min(settings.batch_size, len(rows["train"])),
+            batch_size=_batch_rows(model, settings, split),
             epochs=epochs,
             seed=settings.seed,
             modality_dropout=settings.modality_dropout,
         ),
-        validation_data=batches(features, rows["valid"], settings.batch_size, judged),
+        validation_data=batches(features, rows["valid"], _batch_rows(model, settings, split), judged),
         initial_epoch=epochs.start,
         epochs=epochs.stop,
-        steps_per_epoch=_steps_per_epoch(settings, split),
+        steps_per_epoch=_steps_per_epoch(model, settings, split),
         shuffle=False,  # the batches are shuffled already
         verbose=0,
         callbacks=[
@@ -132,9 +132,15 @@ def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.
     return optimizer
 
 
-def _steps_per_epoch(settings: Train, split: pd.Series) -> int:
-    rows = int((split == "train").sum())
-    return rows // min(settings.batch_size, rows)
+def _batch_rows(model: keras_types.Model, settings: Train, split: pd.Series) -> int:
+    """How many rows train at once: as many on each device, since Keras averages the first batch over the devices."""
+    devices = model.distribute_strategy.num_replicas_in_sync
+    rows = min(settings.batch_size, int((split == "train").sum()))
+    return max(rows // devices, 1) * devices
+
+
+def _steps_per_epoch(model: keras_types.Model, settings: Train, split: pd.Series) -> int:
+    return int((split == "train").sum()) // _batch_rows(model, settings, split)
 
 
 def _stop_and_plateau(schema: Config, outputs: Mapping[str, str]) -> list[Any]:

@@ -109,7 +109,9 @@ def _is_users_mistake(error: BaseException) -> bool:
     trace: TracebackType | None = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("mmkeras")
+    # The package: under `python -m` the module's own name is __main__.
+    package = (trace.tb_frame.f_globals.get("__package__") if trace else None) or ""
+    return package.partition(".")[0] == "mmkeras"
 
 
 def _all_numbers(rows: Sequence[Sequence[Any]], i: int) -> bool:

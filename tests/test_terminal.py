@@ -72,8 +72,7 @@ def demo(kind: str) -> None:
     if kind == "interrupt":
         raise KeyboardInterrupt
 
-sys.modules["mmkeras.demo"] = sys.modules["__main__"]
-globals()["__name__"] = "mmkeras.demo"
+__package__ = "mmkeras"  # as under python -m
 run_command(demo)
 """
 

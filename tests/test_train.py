@@ -92,7 +92,7 @@ def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 def test_run_folder_holds_what_its_description_says(run):
-    found = {path.name for path in run.folder.iterdir()}
+    found = {path.name for path in run.folder.iterdir() if not path.name.startswith("evaluation")}
     assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
     assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
     described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_module.__doc__, re.MULTILINE)
@@ -494,6 +494,7 @@ def test_unreadable_files_count_as_missing_when_asked(own_table, tmp_path, capsy
     ("arguments", "line"),
     [
         (["no.yaml"], "error: no.yaml: no such config file; expected a .yaml file (or a table with --target)"),
+        (["CONFIG", "--target", "intent"], "error: --target: goes with a table"),
         (["CONFIG", "train.epoch=3"], 'error: config.yaml train.epoch: unknown key "epoch"; did you mean "epochs"?'),
         (["CONFIG", "columns.fhoto.type=image"], 'error: table.csv: no column "fhoto"; did you mean "photo"?'),
     ],
