@@ -95,11 +95,11 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         epochs: At most.
-        shown: {name in Keras' logs: what to call it} of the figures in the line.
+        shown: {what to call it: (Keras' name on training rows, on validation rows)} of the figures in the line.
         early_stopping: Knows which epoch is the best; it comes before this one.
     """
 
-    def __init__(self, epochs: int, shown: dict[str, str], early_stopping: keras.callbacks.EarlyStopping):
+    def __init__(self, epochs: int, shown: dict[str, tuple[str, str]], early_stopping: keras.callbacks.EarlyStopping):
         super().__init__()
         self.epochs, self.shown, self.early_stopping = epochs, shown, early_stopping
 
@@ -115,8 +115,9 @@ class Progress(keras.callbacks.Callback):
         self.bar.__exit__(None, None, None)
         logs = dict(logs or {})
         is_best = self.early_stopping.best_epoch == epoch
-        titles = self.shown | {f"val_{name}": f"valid {title}" for name, title in self.shown.items()}
-        figures = "  ".join(f"{title} {logs[name]:.3f}" for name, title in titles.items())
+        trained = [f"{title} {logs[name]:.3f}" for title, (name, _) in self.shown.items()]
+        judged = [f"valid {title} {logs[name]:.3f}" for title, (_, name) in self.shown.items()]
+        figures = "  ".join(trained + judged)
         seconds = time.perf_counter() - self.started
         say(f"epoch {epoch + 1:3d}/{self.epochs}  {figures}  {seconds:.1f} s{'  best' if is_best else ''}")
 

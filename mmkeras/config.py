@@ -45,7 +45,7 @@ class Train(Settings):
     learning_rate: float = Field(0.001, gt=0, le=1, description="of Adam, before it is reduced on a plateau")
     weight_decay: float = Field(0.0, ge=0, description="decoupled from the gradient (AdamW) where it is not 0")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
-        1.0, description="longest gradient; longer ones are scaled down; null: none is"
+        None, description="longest gradient; longer ones are scaled down, on each device those of its own rows"
     )
     schedule: Literal["plateau", "cosine"] = Field(
         "plateau",

@@ -101,13 +101,16 @@ def fit_model(
     return checkpoints
 
 
-def shown_figures(model: keras_types.Model, schema: Config) -> dict[str, str]:
-    """{name in Keras' logs: what to call it} of the figures worth showing."""
+def shown_figures(model: keras_types.Model, schema: Config) -> dict[str, tuple[str, str]]:
+    """{what to call it: (Keras' name on training rows, on validation rows)} of the figures worth showing."""
     names = {}
     for target, head in walk(schema.targets):
         for figure in ("loss", *(metric.name for metric in head.metrics())):
             logged = figure if len(model.output_names) == 1 else f"{target}_{figure}"
-            names[logged] = figure if len(schema.targets) == 1 else logged
+            names[figure if len(schema.targets) == 1 else logged] = logged, f"val_{logged}"
+    if "loss" in names:
+        # Of several outputs Keras averages each one's loss over batches, however many rows the last one has.
+        names["loss"] = names["loss"][0], "val_loss"
     return names
 
 

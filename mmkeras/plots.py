@@ -52,13 +52,13 @@ def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_history(history: Mapping[str, list[float]], shown: Mapping[str, str], path: Path) -> None:
-    """The figures of {name: title} on training and validation rows, epoch by epoch."""
+def draw_history(history: Mapping[str, list[float]], shown: Mapping[str, tuple[str, str]], path: Path) -> None:
+    """The figures of {title: (name on training rows, on validation rows)}, epoch by epoch."""
     figure, all_axes = _subplots(len(shown), width=5.0, height=3.5)
-    for axes, (name, title) in zip(all_axes, shown.items(), strict=True):
-        epochs = range(1, len(history[name]) + 1)
-        axes.plot(epochs, history[name], label="training (augmented)")
-        axes.plot(epochs, history[f"val_{name}"], label="validation")
+    for axes, (title, (trained, judged)) in zip(all_axes, shown.items(), strict=True):
+        epochs = range(1, len(history[trained]) + 1)
+        axes.plot(epochs, history[trained], label="training (augmented)")
+        axes.plot(epochs, history[judged], label="validation")
         axes.set(xlabel="epoch", title=title)
         axes.legend()
         axes.grid(alpha=0.3)

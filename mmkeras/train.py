@@ -287,7 +287,9 @@ def _judge(
     return metrics
 
 
-def _finish(run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, str]) -> None:
+def _finish(
+    run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, tuple[str, str]]
+) -> None:
     """Writes what was found; `metrics.json` comes last, since it says that the run is done."""
     run.write_json("history.json", history)
     plots.draw_history(history, shown, run.folder / "history.png")
