@@ -46,7 +46,8 @@ def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
 
 def test_history_shows_training_and_validation(run, tmp_path, texts):
     history = {"loss": [2.0, 1.0], "val_loss": [2.5, 2.0], "accuracy": [0.1, 0.5], "val_accuracy": [0.1, 0.2]}
-    plots.draw_history(history, {"loss": ("loss", "val_loss"), "accuracy": ("accuracy", "val_accuracy")}, tmp_path / "history.png")
+    shown = {"loss": ("loss", "val_loss"), "accuracy": ("accuracy", "val_accuracy")}
+    plots.draw_history(history, shown, tmp_path / "history.png")
     assert {"loss", "accuracy", "validation", "epoch"} <= set(texts)
     assert size_px(tmp_path / "history.png")[0] > 500
 
