@@ -76,6 +76,7 @@ def test_baselines_stand_beside_the_model(run, monkeypatch):
     columns = ("photo", "question", "voice")
     assert list(found) == [
         "mmkeras", "majority class", *(f"classical on {column}" for column in columns), "classical, log-mean",
+        *(f"classical, log-mean without {column}" for column in columns),
         *(f"mmkeras on {column} alone" for column in columns),
     ]  # fmt: skip
     assert found["majority class"]["accuracy"] == pytest.approx(1 / 3)
