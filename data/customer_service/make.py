@@ -9,6 +9,7 @@ import argparse
 import csv
 import itertools
 import json
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -254,4 +255,7 @@ def pick(cues: tuple[str, ...], kept: tuple[int, ...]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")

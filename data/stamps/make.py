@@ -8,6 +8,7 @@ import argparse
 import csv
 import hashlib
 import shutil
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -178,4 +179,7 @@ def print_counts(rows: list[dict[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
