@@ -24,6 +24,7 @@ from mmkeras.guess import guess_config
 from mmkeras.inference import forward, forward_step
 from mmkeras.lazy import lazy
 from mmkeras.manifest import (
+    SPLITS,
     BadCell,
     Manifest,
     missing_files,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
-callbacks = lazy("mmkeras.callbacks")
 
 TABLE_ENDINGS = (".csv", ".parquet")
 SHOWN_LEAKS = 5
@@ -75,7 +75,7 @@ def train(
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
     config, manifest, name = _understand(table, overrides, target)
-    found = train_config(config, manifest, None if run is None else Path(run), name)
+    found = train_config(config, manifest, run, name)
     _show_results(found)
     return found
 
@@ -205,9 +205,7 @@ def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> No
 
 
 def _counts(split: pd.Series) -> str:
-    return ", ".join(f"{count} {name}" for name, count in split.value_counts()[["train", "valid"]].items()) + (
-        f", {(split == 'test').sum()} test"
-    )
+    return ", ".join(f"{(split == name).sum()} {name}" for name in SPLITS)
 
 
 def _fitted(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> Config:
