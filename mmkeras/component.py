@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.axes import Axes
 
+    Cell = str | bytes | float | list[bytes] | np.ndarray
+    """What `Modality.read` gives: text, a file's bytes, a number, a list of pictures, a series (steps, channels)."""
 
 Kind = Literal["modality", "fusion", "head"]
 FOLDERS: dict[str, str] = {"modality": "modalities", "fusion": "fusions", "head": "heads"}
@@ -110,26 +112,36 @@ class Modality(Component):
 
     kind: ClassVar[Kind] = "modality"
     from_file: ClassVar[bool] = True
-    """Whether a cell of the table is a path (sound, pictures) or the value itself (text)."""
+    """Whether a cell of the table names files (sound, pictures), or holds the value itself (text)."""
+    takes_folders: ClassVar[bool] = False
+    """Whether a path in a cell may be a folder."""
 
-    def read(self, value: str) -> str | bytes:
+    def paths(self, value: str) -> list[str]:
+        """The files that a table's cell names, in order; [] where it holds the value itself."""
+        return [value] if self.from_file else []
+
+    def read(self, value: str) -> Cell:
         """Reads a table's cell, not empty, as its canonical form, which is what a serving client sends.
 
         Args:
-            value: An absolute path where `from_file`, else the cell's text.
+            value: The cell's text; the paths in it are absolute.
 
         Raises:
-            ValueError: The file cannot be used; the message says what is wrong with it.
+            ValueError: The cell or its file cannot be used; the message says what is wrong with it.
         """
         raise NotImplementedError
 
-    def adapt(self, cells: Iterable[str | bytes]) -> Modality:
+    def adapt(self, cells: Iterable[Cell]) -> Modality:
         """A copy that has learned what it needs (vocabulary, mean, deviation) from distinct training cells."""
         raise NotImplementedError
 
     @property
     def cell(self) -> tf.TensorSpec:
-        """What a serving client sends for one row, without the batch axis."""
+        """What a serving client sends for one row, without the batch axis; None is an axis of any length.
+
+        Strings that are empty, numbers that are NaN and axes of length 0 are missing. A batch fills shorter cells up
+        at their ends, with empty strings or NaN, and `preprocess` does not see the difference.
+        """
         raise NotImplementedError
 
     @property
@@ -154,7 +166,11 @@ class Modality(Component):
         """Features with a batch axis to an encoding, by Keras' functional API."""
         raise NotImplementedError
 
-    def example(self, seed: int) -> str | bytes:
+    def trained(self) -> Modality:
+        """A copy whose `encode` fetches no pretrained weights: a run's own weights follow."""
+        return self
+
+    def example(self, seed: int) -> Cell:
         """A small valid cell, in canonical form."""
         raise NotImplementedError
 
@@ -163,12 +179,17 @@ class Modality(Component):
         """Why the cells (strings, none empty) look like this modality; None where they do not."""
         raise NotImplementedError
 
-    def draw(self, cell: str | bytes, attribution: np.ndarray | None = None) -> str:
+    @classmethod
+    def suggest(cls, values: pd.Series) -> dict[str, Any]:
+        """Settings that the claimed cells need, where the defaults would not do."""
+        return {}
+
+    def draw(self, cell: Cell, attribution: np.ndarray | None = None) -> str:
         """The cell as an HTML fragment. `attribution` is not shown yet."""
         raise NotImplementedError
 
-    def baseline(self, seed: int) -> Any:
-        """A classical scikit-learn classifier that takes a list of cells: what a network has to beat."""
+    def baseline(self) -> Any:
+        """A scikit-learn transformer of a list of cells to (N, F), dense or sparse: what a classical model sees."""
         raise NotImplementedError
 
 
@@ -181,42 +202,85 @@ class Fusion(Component):
         1.0, ge=0, description="weight of each column's own prediction's loss; it is added to the joint one; 0: none"
     )
 
+    def check(self, columns: Collection[str], heads: dict[str, Head]) -> None:
+        """Refuses columns or targets that cannot be joined in this way.
+
+        Raises:
+            ValueError: Says what does not fit, and what to change.
+        """
+
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:
-        """The columns' encodings to one vector."""
+        """The columns' encodings to one vector. What an absent column holds must not matter."""
         raise NotImplementedError
 
-    def predict(self, encodings: dict[str, Encoding], heads: dict[str, Head]) -> dict[str, keras.KerasTensor]:
+    def predict(
+        self, encodings: dict[str, Encoding], heads: dict[str, Head]
+    ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor | None]:
         """Every head on the fused vector; a fusion that joins decisions overrides this.
 
         With `column_loss` each column predicts alone too, as `own_prediction(target, column)`. What it says before the
         activation is added to what the fused vector says: a sum of evidence, in which no column has to relearn what
         another one knows, and a loss for each column keeps the strongest from silencing the others.
 
+        Returns:
+            {target: prediction, own_prediction(target, column): prediction}, and the (B, M) weights of the columns in
+            sorted order, None where the fusion has no such figure.
+
         References:
             Wang et al., What Makes Training Multi-Modal Classification Networks Hard?, 2020, arXiv:1905.12681.
         """
-        vector = self.fuse(encodings).vector
+        fused = self.fuse(encodings)
         outputs = {}
         for target, head in heads.items():
-            joint = head.raw(vector, f"{target}_joint")
+            joint = head.raw(fused.vector, f"{target}_joint")
             if self.column_loss and len(encodings) > 1:
                 for column in sorted(encodings):
                     name = own_prediction(target, column)
                     own = head.raw(encodings[column].vector, f"{name}_raw")
                     outputs[name] = head.output(own, name)
                     joint = joint + own
-            outputs[target] = head.output(joint, target)
-        return outputs
+            outputs[target] = head.output(joint, f"{target}_prediction")
+        return outputs, fused.weights
 
 
 class Head(Component):
     """One task: target encoding, output, loss, metrics and decoding, which have to agree, in one place."""
 
     kind: ClassVar[Kind] = "head"
+    predicts: ClassVar[Literal["distribution", "probabilities", "numbers"]]
+    """What the last axis of a prediction holds: probabilities that add up to 1, probabilities each for itself, numbers.
+    """
+
+    loss_weight: float = Field(1.0, gt=0, description="how much this target's loss counts beside the other targets'")
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        """Why a target's cells (strings, none empty) look like this task; None where they do not."""
+        raise NotImplementedError
+
+    def check(self, values: pd.Series, split: pd.Series) -> None:
+        """Refuses a target column that cannot be learned or judged.
+
+        Args:
+            values: The table's cells (strings) by row number from 0; "" where a row has no target.
+            split: train, valid or test of each row.
+
+        Raises:
+            ValueError: Says which rows or classes, and what to do; the caller adds the table and the column.
+        """
+        raise NotImplementedError
+
+    def strata(self, values: pd.Series) -> pd.Series:
+        """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""
+        return values
 
     def adapt(self, values: pd.Series) -> Head:
-        """A copy that knows what it needs of the training rows' targets (the classes, their weights)."""
+        """A copy that knows what it needs of the training rows' targets, none empty (the classes, their weights)."""
         raise NotImplementedError
+
+    def tune(self, targets: np.ndarray, predictions: np.ndarray) -> Head:
+        """A copy that has also learned from the validation rows' predictions, after training."""
+        return self
 
     @property
     def target(self) -> tf.TensorSpec:
@@ -227,20 +291,29 @@ class Head(Component):
         """The table's cells (strings) as the loss wants them, (N, *target.shape)."""
         raise NotImplementedError
 
+    def known(self, targets: np.ndarray) -> np.ndarray:
+        """(N,) bool: which rows have a target that training knew."""
+        raise NotImplementedError
+
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        """(N,) float32: how much each row counts in the loss."""
+        """(N,) float32: how much each row counts in the loss; 0 where its target is not known."""
+        raise NotImplementedError
+
+    @property
+    def prior(self) -> np.ndarray:
+        """A prediction, without the batch axis, for a row of which nothing is known: what the training rows had."""
         raise NotImplementedError
 
     def raw(self, vector: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """(B, D) -> the prediction before its activation, by a layer called `name`."""
+        """(B, D) -> the prediction before its activation, (B, P), by a layer called `name`."""
         raise NotImplementedError
 
     def output(self, raw: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """`raw` -> the prediction, by a layer called `name`."""
+        """`raw` -> the prediction (B, P), by a layer called `name`."""
         raise NotImplementedError
 
-    def loss(self) -> keras.losses.Loss:
-        """The loss between `encode_target` and `output`."""
+    def loss(self) -> Any:
+        """A function of a batch of `encode_target` and `output` to the loss of each row, (B,)."""
         raise NotImplementedError
 
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -248,7 +321,7 @@ class Head(Component):
         raise NotImplementedError
 
     def answer(self, prediction: tf.Tensor) -> dict[str, tf.Tensor]:
-        """(B, …) predictions as a client reads them: names and units, no indices."""
+        """(B, P) predictions as a client reads them: names and units, no indices."""
         raise NotImplementedError
 
     @property
@@ -257,7 +330,10 @@ class Head(Component):
         raise NotImplementedError
 
     def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """The figures that a practitioner reports, by name."""
+        """The figures that a practitioner reports, by name, of rows whose target is known.
+
+        The first is the one that models are compared by, better the higher it is.
+        """
         raise NotImplementedError
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
@@ -268,6 +344,23 @@ class Head(Component):
         """A picture of what is confused with what."""
         raise NotImplementedError
 
+    def baseline(self, is_sparse: bool, seed: int) -> Any:
+        """A scikit-learn estimator that learns `encode_target` from (N, F) inputs: what a network has to beat.
+
+        Args:
+            is_sparse: The inputs are sparse counts or weights of words, for which a linear model is good.
+            seed: Of what is random.
+        """
+        raise NotImplementedError
+
+    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
+        """What a fitted `baseline` says of (N, F) inputs, as (N, P) predictions."""
+        raise NotImplementedError
+
+    def join(self, predictions: Sequence[np.ndarray]) -> np.ndarray:
+        """(N, P) predictions of several models as one: the mean, of logarithms where they are probabilities."""
+        raise NotImplementedError
+
 
 def layer_name(name: str) -> str:
     """What a column is called inside TensorFlow, which allows letters a to z, digits and underscores only."""
@@ -275,7 +368,7 @@ def layer_name(name: str) -> str:
     return plain if plain[:1].isalnum() else f"x{plain}"
 
 
-def at_least_one(cells: Iterable[str | bytes]) -> Iterator[str | bytes]:
+def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
     """The same cells, for `adapt` to learn from.
 
     Raises:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import ops
 
@@ -121,17 +124,178 @@ class SoftBins(keras.layers.Layer):
         return {**super().get_config(), "bins": self.bins}
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class MaskedSoftmax(keras.layers.Layer):
+    """Shares that add up to 1 over what is there: scores (B, M), mask (B, M) -> (B, M); all 0 where nothing is."""
+
+    def call(self, scores, mask):
+        shares = ops.softmax(scores - 1e9 * (1.0 - mask), axis=-1) * mask
+        return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-9)
+
+    def compute_output_shape(self, scores_shape, mask_shape=None):
+        return scores_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class SinusoidalPositions(keras.layers.Layer):
+    """Adds to each token what tells its place: (B, T, D) -> (B, T, D).
+
+    References:
+        Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762, section 3.5.
+    """
+
+    def call(self, tokens):
+        steps, width = tokens.shape[1:]
+        place = ops.expand_dims(ops.arange(steps, dtype="float32"), 1)
+        each = ops.arange(width)
+        angle = place / ops.power(10000.0, ops.cast(2 * (each // 2), "float32") / width)
+        return tokens + ops.cast(ops.where(each % 2 == 0, ops.sin(angle), ops.cos(angle)), tokens.dtype)
+
+    def compute_output_shape(self, tokens_shape):
+        return tokens_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Answer(keras.layers.Layer):
+    """A target's prediction, or the training rows' prior for a row of which nothing is there: (B, P), (B,) -> (B, P).
+
+    Args:
+        prior: (P,) numbers.
+        learned_weight: Whether the target's loss has a learned weight, the logarithm of its variance.
+
+    References:
+        Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, arXiv:1705.07115.
+    """
+
+    def __init__(self, prior, learned_weight: bool = False, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.prior, self.learned_weight = [float(value) for value in prior], learned_weight
+
+    def build(self, prediction_shape, given_shape=None):
+        if self.learned_weight:
+            self.log_variance = self.add_weight(shape=(), initializer="zeros", name="log_variance")
+
+    def call(self, prediction, given):
+        return ops.where(ops.expand_dims(given, -1) > 0, prediction, ops.convert_to_tensor(self.prior, "float32"))
+
+    def compute_output_shape(self, prediction_shape, given_shape=None):
+        return prediction_shape
+
+    def get_config(self):
+        return {**super().get_config(), "prior": self.prior, "learned_weight": self.learned_weight}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class BesideWeights(keras.layers.Layer):
+    """A prediction as it is, tied to the weights that its columns had, so that a model's graph holds them."""
+
+    def call(self, prediction, weights):
+        return prediction
+
+    def compute_output_shape(self, prediction_shape, weights_shape=None):
+        return prediction_shape
+
+
+# Over time
+
+
 def recur(
-    values: keras.KerasTensor, mask: keras.KerasTensor, units: int, bidirectional: bool, pooling: bool
+    values: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    units: int,
+    bidirectional: bool,
+    pooling: bool,
+    cell: Literal["lstm", "gru"] = "lstm",
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """An LSTM over the real steps: (B, T, F), (B, T) -> its outputs (B, T, D) and a vector for the whole (B, D').
+    """An LSTM or GRU over the real steps: (B, T, F), (B, T) -> its outputs (B, T, D), a vector for the whole (B, D').
 
     The vector is the last real state or, with `pooling`, the mean and the maximum over time.
     """
-    layer = keras.layers.LSTM(units, return_sequences=True, return_state=True)
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](units, return_sequences=True, return_state=True)
+    states_each = 2 if cell == "lstm" else 1  # an LSTM's cell state follows its hidden one
     if bidirectional:
         layer = keras.layers.Bidirectional(layer)
     tokens, *states = layer(values, mask=ops.cast(mask, "bool"))
-    # Hidden states; the cell states lie between them.
-    parts = [MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)] if pooling else states[0::2]
-    return tokens, keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    if pooling:
+        return tokens, mean_and_max(tokens, mask)
+    return tokens, concatenate(states[0::states_each])
+
+
+def transform(
+    values: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    width: int,
+    depth: int,
+    heads: int,
+    dropout: float,
+    positions: bool = True,
+) -> keras.KerasTensor:
+    """A Transformer encoder over the real steps: (B, T, F), (B, T) -> (B, T, width).
+
+    Layer normalisation comes first in each block, which trains without a warm-up of the learning rate.
+
+    Args:
+        values: float32.
+        mask: 1 where a step is real.
+        width: Of the tokens; a multiple of `heads`.
+        depth: Blocks of self-attention and feed-forward layers.
+        heads: Of the self-attention.
+        dropout: Of each block's two parts.
+        positions: Whether to add sinusoidal positions.
+
+    References:
+        Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762; Xiong et al., On Layer Normalization in the
+        Transformer Architecture, 2020, arXiv:2002.04745.
+    """
+    tokens = keras.layers.Dense(width)(values)
+    if positions:
+        tokens = SinusoidalPositions()(tokens)
+    visible = ops.cast(ops.expand_dims(mask, 1), "bool")  # (B, 1, T): every token may look at the real ones
+    for _ in range(depth):
+        normal = keras.layers.LayerNormalization()(tokens)
+        attended = keras.layers.MultiHeadAttention(heads, width // heads, dropout=dropout)(
+            normal, normal, attention_mask=visible
+        )
+        tokens = tokens + keras.layers.Dropout(dropout)(attended)
+        hidden = keras.layers.Dense(2 * width, activation="gelu")(keras.layers.LayerNormalization()(tokens))
+        tokens = tokens + keras.layers.Dropout(dropout)(keras.layers.Dense(width)(hidden))
+    return keras.layers.LayerNormalization()(tokens)
+
+
+def mean_and_max(tokens: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """(B, T, D), (B, T) -> (B, 2 D): the mean and the maximum over the real tokens."""
+    return keras.layers.Concatenate()([MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)])
+
+
+def concatenate(parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """Side by side along the last axis; one part alone as it is."""
+    return keras.layers.Concatenate()(list(parts)) if len(parts) > 1 else parts[0]
+
+
+# Several pictures or clips in one cell
+
+
+def fold(files: keras.KerasTensor) -> keras.KerasTensor:
+    """(B, N, …) -> (B * N, …), so that one encoder serves every file of a cell."""
+    return ops.reshape(files, (-1, *files.shape[2:]))
+
+
+def unfold(vectors: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """(B * N, …) -> (B, N, …)."""
+    return ops.reshape(vectors, (-1, count, *vectors.shape[1:]))
+
+
+# Pictures
+
+
+def convolve_picture(
+    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, batch_normalization: bool
+) -> keras.KerasTensor:
+    """(B, H, W, 3) -> (B, h, w, D): blocks of Conv2D and MaxPooling2D, which halves the height and the width."""
+    for count in filters:
+        picture = keras.layers.Conv2D(count, kernel_px, padding="same", use_bias=not batch_normalization)(picture)
+        if batch_normalization:
+            # synchronized: the same statistics on one device and on several that share a batch
+            picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
+        picture = keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
+    return picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,24 @@ keras = lazy("keras")
 layers = lazy("mmkeras.layers")
 
 
-def build_model(columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head]) -> keras_types.Model:
+COLUMN_WEIGHTS = "column_weights"
+
+
+def build_model(
+    columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head], learned_loss_weights: bool = False
+) -> keras_types.Model:
     """The model {column: {feature: (B, …)}} -> {target: (B, …)}.
 
     Args:
         columns: Adapted modalities by column.
         fusion: How the columns are joined.
         heads: Adapted heads by target.
+        learned_loss_weights: Whether each target's layer holds the learned weight of its loss.
     """
-    # Inputs
+    # Inputs; no target may be called as they are, since a point is no part of its name
     inputs = {
         column: {
-            feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{layer_name(column)}_{feature}")
+            feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{layer_name(column)}.{feature}")
             for feature, spec in modality.features.items()
         }
         for column, modality in walk(columns)
@@ -36,9 +43,26 @@ def build_model(columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[
     # Encode
     encodings = {column: _replace_absent(modality.encode(inputs[column]), column) for column, modality in walk(columns)}
 
-    # Fuse, Predict
-    predictions = fusion.predict(encodings, dict(walk(heads)))
+    # Fuse
+    predictions, weights = fusion.predict(encodings, dict(walk(heads)))
+
+    # Predict
+    given = functools.reduce(keras.ops.maximum, [encoding.present for encoding in encodings.values()])
+    if weights is not None:
+        first = min(heads)
+        predictions[first] = layers.BesideWeights(name=COLUMN_WEIGHTS)(predictions[first], weights)
+    for target, head in walk(heads):
+        answer = layers.Answer(head.prior.tolist(), learned_loss_weights, name=target)
+        predictions[target] = answer(predictions[target], given)
     return keras.Model(inputs, predictions, name="mmkeras")
+
+
+def with_column_weights(model: keras_types.Model) -> keras_types.Model:
+    """The same model with one output more where its fusion weighs the columns: `column_weights`, (B, M)."""
+    if COLUMN_WEIGHTS not in {layer.name for layer in model.layers}:
+        return model
+    _, weights = model.get_layer(COLUMN_WEIGHTS).input
+    return keras.Model(model.input, {**model.output, COLUMN_WEIGHTS: weights})
 
 
 def _replace_absent(encoding: Encoding, column: str) -> Encoding:

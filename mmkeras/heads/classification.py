@@ -5,13 +5,15 @@ Target: () int32, the class's index. Prediction: (K,) float32 probabilities that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from mmkeras.component import Head, fitted
 from mmkeras.lazy import lazy
+from mmkeras.manifest import rows_where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 tf = lazy("tensorflow")
 keras = lazy("keras")
 
+TINY = 1e-12
+
 
 class Classification(Head):
     """Dense softmax and cross-entropy over two or more classes."""
+
+    predicts: ClassVar = "distribution"
 
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts the same in the loss"
@@ -30,6 +36,31 @@ class Classification(Head):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
+    frequencies: tuple[float, ...] | None = fitted()
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        return f"{values.nunique()} classes"
+
+    def check(self, values: pd.Series, split: pd.Series) -> None:
+        """Refuses one class alone, classes of one row, and classes that train lacks."""
+        filled = values[values.str.strip() != ""]
+        counts = filled.value_counts()
+        if len(counts) < 2:
+            raise ValueError(f'every row has the class "{counts.index[0]}", expected two classes or more')
+        if counts.iloc[-1] == 1:
+            row = filled.isin(counts.index[counts == 1]).idxmax()
+            remedy = "add rows of this class, give the row another one or delete it"
+            raise ValueError(f'the class "{values[row]}" has one row only (row {row + 1}); {remedy}')
+        for name in ("test", "valid"):
+            unseen = (split[filled.index] == name) & ~filled.isin(filled[split[filled.index] == "train"].unique())
+            if unseen.any():
+                label = filled[unseen.idxmax()]
+                where = rows_where((values == label) & (split == name))
+                raise ValueError(
+                    f'the class "{label}" stands in {name} ({where}) but not in train; '
+                    "move some of its rows to train, or delete them"
+                )
 
     def adapt(self, values: pd.Series) -> Classification:
         """Learns the classes, sorted, and what each weighs."""
@@ -38,7 +69,15 @@ class Classification(Head):
         classes = np.array(sorted(values.unique()), dtype=object)
         asked = "balanced" if self.class_weights == "balanced" else None
         weights = compute_class_weight(asked, classes=classes, y=values.to_numpy(dtype=object))
-        return self.model_copy(update={"classes": tuple(classes), "weights": tuple(float(w) for w in weights)})
+        frequencies = values.value_counts(normalize=True)[classes]
+        return self.model_copy(
+            update={"classes": tuple(classes), "weights": tuple(weights), "frequencies": tuple(frequencies)}
+        )
+
+    @property
+    def prior(self) -> np.ndarray:
+        """The classes' shares of the training rows."""
+        return np.array(self.frequencies, np.float32)
 
     @property
     def target(self) -> tf.TensorSpec:
@@ -48,6 +87,9 @@ class Classification(Head):
         """The classes' indices; -1 where a row has no class or one that training never saw."""
         index = {name: i for i, name in enumerate(self.classes)}
         return values.map(index).fillna(-1).to_numpy(np.int32)
+
+    def known(self, targets: np.ndarray) -> np.ndarray:
+        return targets >= 0
 
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
         known = np.where(targets >= 0, np.array(self.weights)[targets], 0.0)
@@ -129,6 +171,25 @@ class Classification(Head):
             colorbar=False,
             ax=axes,
         )
+
+    def baseline(self, is_sparse: bool, seed: int) -> Any:
+        if is_sparse:
+            from sklearn.linear_model import LogisticRegression
+
+            return LogisticRegression(C=10, max_iter=1000, random_state=seed)
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
+
+    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
+        found = np.zeros((inputs.shape[0], len(self.classes)))
+        found[:, model.classes_] = model.predict_proba(inputs)
+        return found
+
+    def join(self, predictions: Sequence[np.ndarray]) -> np.ndarray:
+        logs = np.mean([np.log(np.maximum(probabilities, TINY)) for probabilities in predictions], axis=0)
+        joined = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return joined / joined.sum(axis=1, keepdims=True)
 
     def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
         from sklearn.metrics import roc_auc_score

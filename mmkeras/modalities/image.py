@@ -123,9 +123,7 @@ class Image(Modality):
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         # Inputs (B, H, W, 3) -> picture (B, h, w, D)
-        picture = inputs["pixels"]
-        for filters in self.filters:
-            picture = self._convolve(picture, filters)
+        picture = layers.convolve_picture(inputs["pixels"], self.filters, self.kernel_px, self.batch_normalization)
         # picture (B, h, w, D) -> tokens (B, h * w, D) -> vector (B, D')
         tokens = keras.layers.Reshape((-1, self.filters[-1]))(picture)
         mask = keras.ops.ones_like(tokens[..., 0])
@@ -148,14 +146,10 @@ class Image(Modality):
     def draw(self, cell: bytes, attribution: np.ndarray | None = None) -> str:
         return f'<img alt="" src="data:image;base64,{base64.b64encode(cell).decode()}">'
 
-    def baseline(self, seed: int) -> Any:
-        from sklearn.ensemble import ExtraTreesClassifier
-        from sklearn.pipeline import make_pipeline
+    def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
 
-        return make_pipeline(
-            FunctionTransformer(_thumbnails_and_histograms), ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
-        )
+        return FunctionTransformer(_thumbnails_and_histograms)
 
     def _graph_decodes(self, picture: Any) -> bool:
         """Whether TensorFlow decodes the file as Pillow does; anything else is turned into a PNG first."""
@@ -178,14 +172,6 @@ class Image(Modality):
             "size": ops.standardize(size, self.size_mean, self.size_deviation),
             "present": tf.constant(1.0),
         }
-
-    def _convolve(self, picture: Any, filters: int) -> Any:
-        with_bias = not self.batch_normalization
-        picture = keras.layers.Conv2D(filters, self.kernel_px, padding="same", use_bias=with_bias)(picture)
-        if self.batch_normalization:
-            # synchronized: the same statistics on one device and on several that share a batch
-            picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
-        return keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
 
     def _simple_parts(self, inputs: dict[str, Any]) -> list[Any]:
         """What little data tells already: where which colour is, how large the picture was."""
