@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from mmkeras.component import FOLDERS, Component, Fusion, Head, Kind, Modality, find, layer_name, members, nearest
 
+OUTPUTS = ("column_weights", "status")  # of an exported model, beside the targets' own
+
 
 class Settings(BaseModel):
     """A group of settings."""
@@ -60,6 +62,9 @@ class Train(Settings):
         4, ge=1, description="schedule plateau: epochs without a better one before the learning rate falls"
     )
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="what the learning rate is then multiplied by")
+    loss_weights: Literal["fixed", "learned"] = Field(
+        "fixed", description="of several targets: as their loss_weight says, or learned beside it from their noise"
+    )
     modality_dropout: float = Field(0.1, ge=0, lt=1, description="chance that training hides a cell")
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and dropout")
     deterministic: bool = Field(
@@ -92,6 +97,8 @@ class Config(Settings):
                     f'columns "{other}" and "{column}" are both {layer_name(column)} in the model; rename one'
                 )
         for target in self.targets:
+            if target in OUTPUTS:
+                raise ValueError(f'target "{target}": the exported model calls another output so; rename the column')
             if target in self.columns:
                 raise ValueError(f'target "{target}" is an input column too: the model would be told the answer')
             if target != layer_name(target):

@@ -14,8 +14,9 @@ import inspect
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,10 +27,12 @@ import pandas as pd
 import mmkeras
 from mmkeras.component import Modality, walk
 from mmkeras.lazy import lazy
-from mmkeras.manifest import BadCell, Manifest, media_paths
+from mmkeras.manifest import BadCell, Manifest, media_cells
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
+
+    from mmkeras.component import Cell
 
 tf = lazy("tensorflow")
 ops = lazy("mmkeras.ops")
@@ -59,6 +62,11 @@ class ColumnFeatures:
         distinct = self.index[rows]
         return {feature: array[distinct] for feature, array in self.arrays.items()}
 
+    def hidden(self) -> ColumnFeatures:
+        """The same rows as if every cell were missing."""
+        arrays = {feature: np.zeros((1, *array.shape[1:]), array.dtype) for feature, array in self.arrays.items()}
+        return ColumnFeatures(arrays, np.zeros_like(self.index), {})
+
 
 @dataclass(frozen=True)
 class Features:
@@ -69,6 +77,12 @@ class Features:
     def rows(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """{column: {feature: (B, …)}} of (B,) row numbers."""
         return {column: features.rows(rows) for column, features in self.columns.items()}
+
+    def without(self, columns: Collection[str]) -> Features:
+        """The same rows as if the cells of these columns were missing."""
+        return Features({
+            column: features.hidden() if column in columns else features for column, features in self.columns.items()
+        })  # fmt: skip
 
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
@@ -81,11 +95,8 @@ class Features:
 
 
 def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str, pd.Series]:
-    """{column: (N,) strings}: absolute paths, or the values themselves; "" where a cell is missing."""
-    return {
-        column: media_paths(manifest, column) if modality.from_file else manifest.rows[column].str.strip()
-        for column, modality in walk(columns)
-    }
+    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing."""
+    return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
 
 
 def adapt(modality: Modality, values: pd.Series) -> Modality:
@@ -130,14 +141,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MMKERAS_CACHE") or platformdirs.user_cache_dir("mmkeras"))
 
 
-def read_cells(modality: Modality, values: pd.Series) -> list[str | bytes | None]:
+def read_cells(modality: Modality, values: pd.Series) -> list[Cell | None]:
     """Each row's canonical cell, None where it is missing or unreadable; distinct cells are read once."""
     index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
-    contents = [
-        _native(modality, cell.numpy()) if cell.numpy() and not error.numpy() else None
-        for cell, error in _cells(modality, distinct).prefetch(CHUNK_CELLS)
-    ]
+    cells = _cells(modality, distinct).prefetch(CHUNK_CELLS).as_numpy_iterator()
+    contents = [None if error or is_missing(cell) else native(modality, cell) for cell, error in cells]
     return [contents[i] for i in index]
+
+
+def missing_cell(modality: Modality) -> np.ndarray:
+    """What a serving client sends where it has nothing: empty strings or NaN, no steps."""
+    shape = [size or 0 for size in modality.cell.shape]
+    if modality.cell.dtype == tf.string:
+        return np.full(shape, b"", dtype=object)
+    return np.full(shape, np.nan, modality.cell.dtype.as_numpy_dtype)
+
+
+def is_missing(cell: np.ndarray | bytes) -> bool:
+    """Whether a cell is nothing but empty strings or NaN."""
+    cell = np.asarray(cell, dtype=object) if isinstance(cell, bytes) else np.asarray(cell)
+    return not np.any(cell.astype(bool)) if cell.dtype == object else bool(np.isnan(cell).all())
 
 
 def batches(features: Features, rows: np.ndarray, batch_size: int, targets: Mapping[str, Any] | None = None):
@@ -254,33 +277,42 @@ def _targets(targets: Mapping[str, Any], rows: tf_types.Tensor) -> tuple[dict[st
 
 def _cells(modality: Modality, values: Sequence[str]) -> tf_types.data.Dataset:
     """(cell, what is wrong with it or "") of each value, in order, read on several threads."""
+    spec, missing = modality.cell, missing_cell(modality)
 
     def read(value: bytes) -> list[np.ndarray]:
-        # Arrays of objects: NumPy's own bytes type would cut zeros off the end of a file.
         try:
-            found = modality.read(value.decode("utf-8")) if value else b""
-            content, error = found.encode("utf-8") if isinstance(found, str) else found, b""
+            content, error = _array(modality.read(value.decode("utf-8")), spec) if value else missing, b""
         except (ValueError, OSError) as problem:
-            content, error = b"", (str(problem) or type(problem).__name__).encode("utf-8")
-        return [np.array(content, dtype=object), np.array(error, dtype=object)]
+            content, error = missing, (str(problem) or type(problem).__name__).encode("utf-8")
+        return [content, np.array(error, dtype=object)]
 
     def read_in_graph(value: tf_types.Tensor):
-        cell, error = tf.numpy_function(read, [value], (tf.string, tf.string), stateful=False)
-        return tf.ensure_shape(cell, ()), tf.ensure_shape(error, ())
+        cell, error = tf.numpy_function(read, [value], (spec.dtype, tf.string), stateful=False)
+        return tf.ensure_shape(cell, spec.shape), tf.ensure_shape(error, ())
 
     paths = tf.data.Dataset.from_tensor_slices(tf.constant(list(values), tf.string))
     return paths.map(read_in_graph, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[str | bytes]:
-    for cell, error in _cells(modality, values).prefetch(CHUNK_CELLS):
-        if not error.numpy():
-            yield _native(modality, cell.numpy())
+def _array(cell: Cell, spec: tf_types.TensorSpec) -> np.ndarray:
+    """A cell as `Modality.read` gives it, for TensorFlow."""
+    if spec.dtype != tf.string:
+        return np.asarray(cell, spec.dtype.as_numpy_dtype)
+    # Arrays of objects: NumPy's own bytes type would cut zeros off the end of a file.
+    return np.array(cell.encode("utf-8") if isinstance(cell, str) else cell, dtype=object)
 
 
-def _native(modality: Modality, cell: bytes) -> str | bytes:
+def native(modality: Modality, cell: np.ndarray | bytes) -> Cell:
     """A cell as `Modality.read` gave it: TensorFlow knows strings as bytes only."""
-    return cell if modality.from_file else cell.decode("utf-8")
+    if isinstance(cell, bytes):
+        return cell if modality.from_file else cell.decode("utf-8")
+    return cell.tolist() if cell.dtype == object or not cell.ndim else cell
+
+
+def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[Cell]:
+    for cell, error in _cells(modality, values).prefetch(CHUNK_CELLS).as_numpy_iterator():
+        if not error and not is_missing(cell):
+            yield native(modality, cell)
 
 
 def _compute(
@@ -341,10 +373,18 @@ def _sources(modality: Modality) -> Iterator[str]:
 
 
 def _file_state(value: str, modality: Modality) -> bytes:
-    if not (modality.from_file and value):
-        return b""
+    """Sizes and times of the files that a cell names."""
+    return b" ".join(map(_path_state, modality.paths(value))) if value else b""
+
+
+def _path_state(path: str) -> bytes:
     try:
-        found = os.stat(value)
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return b"/".join(
+                name.encode("utf-8", "surrogatepass") + b" " + _path_state(os.path.join(path, name))
+                for name in sorted(os.listdir(path))
+            )
     except OSError:
         return b"unreadable"
     return f"{found.st_size} {found.st_mtime_ns}".encode()

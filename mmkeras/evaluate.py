@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,13 +13,16 @@ from mmkeras import plots
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config
 from mmkeras.dataset import read_cells, table_cells
-from mmkeras.inference import predict_rows
+from mmkeras.inference import predict_rows, predict_without
 from mmkeras.manifest import Manifest, read_table, require_columns
+from mmkeras.model import COLUMN_WEIGHTS
 from mmkeras.run import Run
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 from mmkeras.train import score, train_config
 
-TINY = 1e-12
+# What models are called in tables and in evaluation.json
+OWN, WITHOUT, ONLY = "mmkeras", "the same without", "the same with nothing but"
+NETWORK, CLASSICAL, PRIOR_MODEL = "mmkeras trained on nothing but", "classical", "prior"
 
 
 def evaluate(
@@ -40,6 +43,8 @@ def evaluate(
 
     `python -m mmkeras.evaluate runs/customer_service-20260101-120000 other.csv --baselines`
 
+    Shows what each column is worth: the same model with a column's cells taken away, and with nothing else.
+
     Writes `evaluation.json`, `evaluation_TARGET.txt` and `evaluation_TARGET.png` into the run folder and returns
     {target: {model: {metric: value}}}.
     """
@@ -47,18 +52,36 @@ def evaluate(
     schema = run.schema
     judged, name = _rows_to_judge(run, table)
     require_columns(judged, [*schema.columns, *schema.targets])
-    predictions, _ = predict_rows(run.model(), schema, judged)
+    hidden = _hidden(sorted(schema.columns))
+    (predictions, *without), _ = predict_without(run.model(), schema, judged, list(hidden.values()))
     found: dict[str, dict[str, dict[str, float]]] = {}
     for target, head in walk(schema.targets):
         truth = head.encode_target(judged.rows[target])
-        _warn_of_unknown(truth, target, judged.name)
-        found[target] = {"mmkeras": score(head, truth, predictions[target])}
+        _warn_of_unknown(head, truth, target, judged.name)
+        found[target] = {OWN: score(head, truth, predictions[target])}
+        if not found[target][OWN]:
+            continue
         _write_report(run, head, target, truth, predictions[target], name)
+        for shown, changed in zip(list(hidden)[1:], without, strict=True):
+            found[target][shown] = score(head, truth, changed[target])
+    if COLUMN_WEIGHTS in predictions:
+        _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], name)
     if baselines:
         _add_baselines(found, run, schema, judged)
-    for target in found:
-        _show(found[target], target, name)
+    for target, scores in found.items():
+        if scores[OWN]:
+            _show(scores, target, name)
+            _warn_of_idle_columns(scores, target, sorted(schema.columns))
     run.write_json("evaluation.json", found)
+    return found
+
+
+def _hidden(columns: list[str]) -> dict[str, list[str]]:
+    """{what to call it: columns to hide}: nothing, each column, all but each column."""
+    found: dict[str, list[str]] = {OWN: []}
+    if len(columns) > 1:
+        found |= {f"{WITHOUT} {column}": [column] for column in columns}
+        found |= {f"{ONLY} {column}": [other for other in columns if other != column] for column in columns}
     return found
 
 
@@ -71,23 +94,48 @@ def _rows_to_judge(run: Run, table: Any) -> tuple[Manifest, str]:
     split = "test" if (splits == "test").any() else "valid"
     if split == "valid":
         warn("there are no test rows; the validation rows chose the best epoch, so they flatter the model")
-    rows = manifest.rows[(splits == split).to_numpy()].reset_index(drop=True)
-    return Manifest(rows, manifest.folder, manifest.name), f"{len(rows)} {split} rows"
+    rows = rows_of(manifest, (splits == split).to_numpy())
+    return rows, f"{len(rows.rows)} {split} rows"
 
 
-def _warn_of_unknown(truth: np.ndarray, target: str, table: str) -> None:
-    if unknown := int((truth < 0).sum()):
+def _warn_of_unknown(head: Head, truth: np.ndarray, target: str, table: str) -> None:
+    if unknown := int((~head.known(truth)).sum()):
         warn(f'{table}: {unknown} rows have no "{target}" that training knew; they are left out of the figures')
 
 
 def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str) -> None:
-    known = truth >= 0
+    known = head.known(truth)
     report = head.report(truth[known], predictions[known])
     (run.folder / f"evaluation_{target}.txt").write_text(report, encoding="utf-8")
     say(f"{target}, {name}\n{report}")
     picture = run.folder / f"evaluation_{target}.png"
     plots.draw_answers(head, truth[known], predictions[known], f"{target}, {name}", picture)
-    say(f"confusion matrix: {picture}")
+    say(f"right and wrong answers: {picture}")
+
+
+def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
+    """What the fusion gave each column, over the rows in which it gave anything."""
+    given = weights[weights.sum(axis=1) > 0]
+    rows = [
+        (column, float(mean), float(deviation))
+        for column, mean, deviation in zip(columns, given.mean(axis=0), given.std(axis=0), strict=True)
+    ]
+    show_table(f"What the fusion weighs the columns, {name}", ("column", "mean weight", "deviation"), rows)
+
+
+def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
+    """Warns where a column alone is as good as all, and where all are as good without one."""
+    metric, whole = next(iter(scores[OWN].items()))
+    alone = {name: figures[metric] for name, figures in scores.items() if name.startswith((ONLY, NETWORK)) and figures}
+    if alone and max(alone.values()) >= whole:
+        best = max(alone, key=alone.__getitem__)
+        warn(f"{target}: all columns together ({metric} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
+    for column in columns:
+        without = scores.get(f"{WITHOUT} {column}", {}).get(metric)
+        if without is not None and without >= whole:
+            warn(
+                f"{target}: without {column} the {metric} is {without:.3f}, with it {whole:.3f}; it does not help here"
+            )
 
 
 def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> None:
@@ -102,63 +150,65 @@ def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> N
 def _add_baselines(found: dict[str, Any], run: Run, schema: Config, judged: Manifest) -> None:
     """Adds what simpler models reach on the same rows to {target: {model: scores}}."""
     manifest, splits = run.table(), run.splits
-    trained = Manifest(
-        manifest.rows[(splits == "train").to_numpy()].reset_index(drop=True), manifest.folder, manifest.name
-    )
-    for target, head in walk(schema.targets):
-        truth, known = head.encode_target(judged.rows[target]), head.encode_target(trained.rows[target])
-        for name, probabilities in _classical(schema, trained, judged, known, len(head.classes)).items():
-            found[target][name] = score(head, truth, probabilities)
+    trained = rows_of(manifest, (splits == "train").to_numpy())
+    for target, models in classical(schema, trained, judged).items():
+        head = schema.targets[target]
+        truth = head.encode_target(judged.rows[target])
+        found[target] |= {name: score(head, truth, predictions) for name, predictions in models.items()}
     if len(schema.columns) > 1:
         for column in sorted(schema.columns):
             for target, scores in _network_alone(run, column, judged).items():
-                found[target][f"mmkeras on {column} alone"] = scores
+                found[target][f"{NETWORK} {column}"] = scores
 
 
-def _classical(
-    schema: Config, trained: Manifest, judged: Manifest, targets: np.ndarray, classes: int
-) -> dict[str, np.ndarray]:
-    """{model: (N, K) probabilities}: the majority, one model a column, and the mean of their log probabilities."""
-    prior = np.bincount(targets, minlength=classes) / len(targets)
-    found = {"majority class": np.tile(prior, (len(judged.rows), 1))}
+def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
+    """The chosen rows of a table, as a table."""
+    return Manifest(manifest.rows[chosen].reset_index(drop=True), manifest.folder, manifest.name)
+
+
+def classical(schema: Config, trained: Manifest, judged: Manifest) -> dict[str, dict[str, np.ndarray]]:
+    """{target: {model: (N, P) predictions}} of classical models on the rows to judge.
+
+    Always the prior, one model a column, and what all of them say together, also without each.
+    """
     train_cells, judged_cells = table_cells(trained, schema.columns), table_cells(judged, schema.columns)
-    columns = {}
+    columns: dict[str, dict[str, np.ndarray]] = {}
     for column, modality in walk(schema.columns):
         with progress(f"classical model on {column}", total=0):
-            fitted = _fit_classical(modality, train_cells[column], targets)
-            columns[column] = _ask_classical(fitted, modality, judged_cells[column], prior)
-    found |= {f"classical on {column}": probabilities for column, probabilities in columns.items()}
-    if len(columns) > 1:
-        found["classical, log-mean"] = _log_mean(columns.values())
-    if len(columns) > 2:
-        for left_out in columns:
-            rest = [probabilities for column, probabilities in columns.items() if column != left_out]
-            found[f"classical, log-mean without {left_out}"] = _log_mean(rest)
+            columns[column] = _classical_column(schema, modality, trained, train_cells[column], judged_cells[column])
+    found = {}
+    for target, head in walk(schema.targets):
+        each = {column: predictions[target] for column, predictions in columns.items()}
+        prior = np.tile(head.prior, (len(judged.rows), 1))
+        found[target] = {PRIOR_MODEL: prior} | {f"{CLASSICAL} on {column}": found for column, found in each.items()}
+        if len(each) > 1:
+            found[target][f"{CLASSICAL}, all"] = head.join(list(each.values()))
+        for left_out in each if len(each) > 2 else ():
+            rest = [predictions for column, predictions in each.items() if column != left_out]
+            found[target][f"{CLASSICAL}, without {left_out}"] = head.join(rest)
     return found
 
 
-def _log_mean(models: Iterable[np.ndarray]) -> np.ndarray:
-    """(N, K) probabilities of each model -> (N, K): the mean of their logarithms, made to add up to 1 again."""
-    logs = np.mean([np.log(np.maximum(probabilities, TINY)) for probabilities in models], axis=0)
-    joined = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return joined / joined.sum(axis=1, keepdims=True)
+def _classical_column(
+    schema: Config, modality: Modality, trained: Manifest, train_cells: pd.Series, judged_cells: pd.Series
+) -> dict[str, np.ndarray]:
+    """{target: (N, P)} of one classical model per target; a row without the cell gets the training rows' prior."""
+    from scipy.sparse import issparse
 
-
-def _fit_classical(modality: Modality, cells: pd.Series, targets: np.ndarray) -> Any:
-    contents = read_cells(modality, cells)
-    is_there = np.array([content is not None for content in contents])
-    model = modality.baseline(seed=0)
-    return model.fit([content for content in contents if content is not None], targets[is_there])
-
-
-def _ask_classical(model: Any, modality: Modality, cells: pd.Series, prior: np.ndarray) -> np.ndarray:
-    """(N, K) probabilities; a row without the cell gets the training rows' prior."""
-    found = np.tile(prior, (len(cells), 1))
-    contents = read_cells(modality, cells)
-    there = [i for i, content in enumerate(contents) if content is not None]
-    answers = np.zeros((len(there), len(prior)))
-    answers[:, model.classes_] = model.predict_proba([contents[i] for i in there])
-    found[there] = answers
+    known = read_cells(modality, train_cells)
+    asked = read_cells(modality, judged_cells)
+    given = np.array([cell is not None for cell in known])
+    there = np.flatnonzero([cell is not None for cell in asked])
+    transformer = modality.baseline()
+    inputs = transformer.fit_transform([cell for cell in known if cell is not None])
+    questions = transformer.transform([asked[i] for i in there]) if len(there) else None
+    found = {}
+    for target, head in walk(schema.targets):
+        truth = head.encode_target(trained.rows[target])[given]
+        model = head.baseline(issparse(inputs), seed=0).fit(inputs[head.known(truth)], truth[head.known(truth)])
+        found[target] = np.tile(np.asarray(head.prior, np.float64), (len(asked), 1))
+        if questions is not None:
+            found[target][there] = head.baseline_predictions(model, questions)
     return found
 
 

@@ -14,8 +14,9 @@ import typer
 
 from mmkeras.component import Modality, layer_name, walk
 from mmkeras.config import Config
-from mmkeras.inference import named_answers
+from mmkeras.inference import PRIOR, named_answers
 from mmkeras.lazy import lazy
+from mmkeras.model import COLUMN_WEIGHTS, with_column_weights
 from mmkeras.preprocessing import Preprocessor
 from mmkeras.run import Run
 from mmkeras.terminal import run_command, say
@@ -45,13 +46,15 @@ def export(
     run, folder = Run(run), Path(folder)
     if folder.exists():
         raise ValueError(f"{folder}: exists already; choose another folder or delete it")
-    schema, model = run.schema, run.model()
+    schema, model = run.schema, with_column_weights(run.model())
     preprocessor = Preprocessor(schema.columns)
 
     def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
         features = preprocessor(cells)
-        answers = named_answers(schema.targets, model(features, training=False))
-        return {**answers, "status": _statuses(schema.columns, cells, features)}
+        predictions = model(features, training=False)
+        answers = named_answers(schema.targets, predictions)
+        weights = {COLUMN_WEIGHTS: predictions[COLUMN_WEIGHTS]} if COLUMN_WEIGHTS in predictions else {}
+        return {**answers, **weights, "status": _statuses(schema.columns, cells, features)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -59,7 +62,7 @@ def export(
     temporary = folder.with_name(folder.name + ".part")
     with _quiet():
         archive.write_out(str(temporary), verbose=False)
-    _write_assets(temporary / ASSETS, schema)
+    _write_assets(temporary / ASSETS, schema, COLUMN_WEIGHTS in model.output)
     os.replace(temporary, folder)
     say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
     return folder
@@ -79,27 +82,35 @@ def _quiet() -> Iterator[None]:
 
 def _statuses(columns: Mapping[str, Modality], cells: dict[str, Any], features: dict[str, Any]) -> Any:
     """(B,) strings as `predict` gives them, but for the reasons: `ok`, `missing: photo; bad: voice`."""
-    found = tf.zeros_like(next(iter(cells.values())))
+    found, given = "", 0.0
     for column, modality in walk(columns):
-        # Every string is a text; only a file can be there and yet be bad.
-        is_missing = (tf.strings.length(cells[column]) == 0) | (not modality.from_file)
+        # A value is there or not; only a file can be there and yet be bad.
+        is_missing = _are_empty(cells[column]) | (not modality.from_file)
         word = tf.where(is_missing, f"; missing: {column}", f"; bad: {column}")
         found += tf.where(features[column]["present"] > 0, "", word)
-    return tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
+        given += features[column]["present"]
+    found = tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
+    return tf.where(given > 0, found, PRIOR + "; " + found)
 
 
-def _write_assets(folder: Path, schema: Config) -> None:
+def _are_empty(cells: tf_types.Tensor) -> tf_types.Tensor:
+    """(B, …) -> (B,) bool: nothing but empty strings or NaN."""
+    parts = tf.strings.length(cells) == 0 if cells.dtype == tf.string else tf.math.is_nan(cells)
+    return tf.reduce_all(parts, axis=list(range(1, len(cells.shape))))
+
+
+def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:
     folder.mkdir()
     (folder / "schema.json").write_text(schema.model_dump_json(indent=1), encoding="utf-8")
     (folder / "signature.json").write_text(
-        json.dumps(_signature(schema), indent=2, ensure_ascii=False), encoding="utf-8"
+        json.dumps(_signature(schema, has_weights), indent=2, ensure_ascii=False), encoding="utf-8"
     )
     for target, head in walk(schema.targets):
         if classes := getattr(head, "classes", None):
             (folder / f"{target}_labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
 
 
-def _signature(schema: Config) -> dict[str, Any]:
+def _signature(schema: Config, has_weights: bool) -> dict[str, Any]:
     """What a client needs to know, in words."""
     prefix = "" if len(schema.targets) == 1 else "{}_"
     outputs = {
@@ -107,17 +118,25 @@ def _signature(schema: Config) -> dict[str, Any]:
         for target, head in walk(schema.targets)
         for name, text in head.answer_description.items()
     }
+    if has_weights:
+        outputs[COLUMN_WEIGHTS] = (
+            f"(B, {len(schema.columns)}) float32 in [0, 1], what {', '.join(sorted(schema.columns))} weighed"
+        )
     return {
         "signature": "serving_default",
-        "inputs": {
-            layer_name(column): f"(B,) {modality.cell_description}" for column, modality in walk(schema.columns)
-        },
+        "inputs": {layer_name(column): _input_description(modality) for column, modality in walk(schema.columns)},
         "columns": {layer_name(column): column for column, _ in walk(schema.columns)},
         "outputs": {
             **outputs,
-            "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`",
+            "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`; "
+            f"begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
         },
     }
+
+
+def _input_description(modality: Modality) -> str:
+    shape = ", ".join(["B", *("any" if size is None else str(size) for size in modality.cell.shape)])
+    return f"({shape}{',' * (shape == 'B')}) {modality.cell_description}"
 
 
 if __name__ == "__main__":

@@ -28,12 +28,13 @@ callbacks = lazy("mmkeras.callbacks")
 def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> None:
     """Gives a model its optimizer, and each output the loss of its head."""
     optimizer = _optimizer(schema.train, _steps_per_epoch(model, schema.train, split))
-    heads = {output: schema.targets[target] for output, target in _outputs(model, schema).items()}
+    outputs = _outputs(model, schema)
     model.compile(
         optimizer,
-        loss={output: head.loss() for output, head in heads.items()},
-        loss_weights={output: 1.0 if output in schema.targets else schema.fusion.column_loss for output in heads},
-        metrics={target: head.metrics() for target, head in walk(schema.targets)},
+        loss={output: _loss(model, schema, output, target) for output, target in outputs.items()},
+        loss_weights={output: _loss_weight(schema, output, target) for output, target in outputs.items()},
+        # weighted, so that rows whose target is not known do not count
+        weighted_metrics={target: head.metrics() for target, head in walk(schema.targets)},
     )
     optimizer.build(model.trainable_variables)
 
@@ -64,7 +65,7 @@ def fit_model(
     """
     settings, outputs = schema.train, _outputs(model, schema)
     rows = {name: np.flatnonzero(split == name) for name in ("train", "valid")}
-    trained = {output: targets[target] for output, target in outputs.items()}
+    trained = {output: _finite(targets[target]) for output, target in outputs.items()}
     # What columns alone predict does not count on validation rows: the best epoch is that of what was asked for.
     judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
     followed = _stop_and_plateau(schema, outputs)
@@ -118,6 +119,34 @@ def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
     """{output: target} of all that the model predicts: the targets, and what columns alone say of them."""
     owns = {own_prediction(target, column): target for target in schema.targets for column in schema.columns}
     return {output: owns.get(output, output) for output in model.output_names}
+
+
+def _finite(target: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A target that is not known weighs nothing, but nothing times NaN is NaN."""
+    values, weights = target
+    return np.nan_to_num(values), weights
+
+
+def _loss(model: keras_types.Model, schema: Config, output: str, target: str) -> Any:
+    """The head's loss, for a target itself weighed by what its layer has learned where that is asked for.
+
+    References:
+        Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, arXiv:1705.07115.
+    """
+    loss = schema.targets[target].loss()
+    if output != target or schema.train.loss_weights == "fixed":
+        return loss
+    layer = model.get_layer(target)
+
+    def weighed_by_uncertainty(targets: Any, predictions: Any) -> Any:
+        log_variance = keras.ops.convert_to_tensor(layer.log_variance)
+        return keras.ops.exp(-log_variance) * loss(targets, predictions) + log_variance
+
+    return weighed_by_uncertainty
+
+
+def _loss_weight(schema: Config, output: str, target: str) -> float:
+    return schema.targets[target].loss_weight * (1.0 if output == target else schema.fusion.column_loss)
 
 
 def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.Optimizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmkeras.config import Config
 from mmkeras.dataset import Features, batches, prepare, table_cells
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
+from mmkeras.model import with_column_weights
 from mmkeras.terminal import progress
 
 if TYPE_CHECKING:
@@ -20,19 +21,31 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 
+PRIOR = "prior"  # the first word of the status of a row that has no cell to predict from
 CHUNK_ROWS = 1024
 BATCH_ROWS = 64
 
 
 def predict_rows(model: keras.Model, schema: Config, manifest: Manifest) -> tuple[dict[str, np.ndarray], pd.Series]:
-    """{target: (N, …)} predictions and (N,) statuses, in the table's order.
+    """{target: (N, P)} predictions and (N,) statuses, in the table's order.
 
-    A status is `ok`, or what is missing or bad, column by column: `missing: photo; bad: voice: holds no samples`.
-    Memory is bounded: rows go through in chunks.
+    A status is `ok`, or what is missing or bad, column by column: `missing: photo; bad: voice: holds no samples`; it
+    begins with `prior` where nothing is left to predict from. Memory is bounded: rows go through in chunks.
+    """
+    (predictions,), statuses = predict_without(model, schema, manifest, [()])
+    return predictions, statuses
+
+
+def predict_without(
+    model: keras.Model, schema: Config, manifest: Manifest, hidden: Sequence[Collection[str]]
+) -> tuple[list[dict[str, np.ndarray]], pd.Series]:
+    """The same once for each set of columns to hide, as if their cells were missing; statuses of the rows as they are.
+
+    Where the fusion weighs the columns, `column_weights` (N, M) stand beside the targets.
     """
     cells = table_cells(manifest, schema.columns)
-    step = forward_step(model)
-    parts: list[dict[str, np.ndarray]] = []
+    step = forward_step(with_column_weights(model))
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in hidden]
     statuses: list[pd.Series] = []
     with progress("predicting", len(manifest.rows)) as advance:
         for start in range(0, len(manifest.rows), CHUNK_ROWS):
@@ -41,11 +54,16 @@ def predict_rows(model: keras.Model, schema: Config, manifest: Manifest) -> tupl
             features = Features({
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
-            parts.append(forward(step, features, np.arange(count)))
-            statuses.append(_statuses(features, chunk))
+            for found, columns in zip(parts, hidden, strict=True):
+                found.append(forward(step, features.without(columns), np.arange(count)))
+            statuses.append(_statuses(features))
             advance(count)
-    predictions = {target: np.concatenate([part[target] for part in parts]) for target in schema.targets}
-    return predictions, pd.concat(statuses, ignore_index=True)
+    return [concatenated(found) for found in parts], pd.concat(statuses, ignore_index=True)
+
+
+def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Parts of a table's rows, one after another."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
@@ -58,8 +76,7 @@ def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
 
 def forward(step: Callable[[Any], dict[str, Any]], features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
     """{target: (R, …)} of (R,) row numbers."""
-    parts = [step(batch) for batch in batches(features, rows, BATCH_ROWS)]
-    return {target: np.concatenate([part[target] for part in parts]) for target in parts[0]}
+    return concatenated([step(batch) for batch in batches(features, rows, BATCH_ROWS)])
 
 
 def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,14 +88,14 @@ def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> 
     }
 
 
-def _statuses(features: Features, cells: Mapping[str, pd.Series]) -> pd.Series:
-    found = pd.Series("", index=range(len(next(iter(cells.values())))))
-    for column, values in sorted(cells.items()):
-        held = features.columns[column]
-        reasons = np.array(
-            [f"bad: {column}: {held.bad.get(i, '')}" for i in range(int(held.index.max()) + 1)], dtype=object
-        )
-        is_missing, is_bad = (values == "").to_numpy(), np.isin(held.index, list(held.bad))
-        found[is_missing] += f"; missing: {column}"
-        found[is_bad] += "; " + pd.Series(reasons[held.index])[is_bad]
-    return found.str.removeprefix("; ").replace("", "ok")
+def _statuses(features: Features) -> pd.Series:
+    count = len(next(iter(features.columns.values())).index)
+    found, is_empty = pd.Series("", index=range(count)), np.ones(count, bool)
+    for column, held in sorted(features.columns.items()):
+        words = np.where(held.arrays["present"] > 0, "", f"; missing: {column}").astype(object)
+        for cell, reason in held.bad.items():
+            words[cell] = f"; bad: {column}: {reason}"
+        found += words[held.index]
+        is_empty &= held.arrays["present"][held.index] == 0
+    found = found.str.removeprefix("; ").replace("", "ok")
+    return found.mask(is_empty, PRIOR + "; " + found)

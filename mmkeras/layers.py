@@ -168,7 +168,7 @@ class Answer(keras.layers.Layer):
     """
 
     def __init__(self, prior, learned_weight: bool = False, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.prior, self.learned_weight = [float(value) for value in prior], learned_weight
 
     def build(self, prediction_shape, given_shape=None):

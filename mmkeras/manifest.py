@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import errno
+import functools
 import os
 import stat
 from collections import Counter
@@ -37,6 +38,8 @@ FILE_FAULTS = {
     errno.ENOTDIR: "no such file",
     errno.ELOOP: "is a loop of symbolic links",
 }
+
+PATHS_BETWEEN = ";"
 
 # The type guess: what "mostly" means, how many cells it looks at, and what still counts as a category.
 MOST = 0.9
@@ -95,6 +98,15 @@ class BadCell:
     column: str
     path: str
     reason: str
+
+
+class Finder(Protocol):
+    """The part of a modality that knows which files a cell names."""
+
+    takes_folders: bool
+
+    def paths(self, value: str) -> list[str]:
+        """The files that a cell names; [] where it holds the value itself."""
 
 
 class Claimer(Protocol):
@@ -349,35 +361,48 @@ def _mostly(answers: pd.Series) -> bool:
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def media_paths(manifest: Manifest, column: str) -> pd.Series:
-    """Joins a column's relative paths to the table's folder.
+def media_cells(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
+    """Joins the relative paths in a column's cells to the table's folder.
 
     Returns:
-        Absolute paths aligned with the rows, "" for a cell that is empty or blank; nothing says that a file is there.
+        Cells aligned with the rows, "" for one that is empty or blank; nothing says that a file is there.
     """
     codes, cells = pd.factorize(manifest.rows[column])
-    paths = [os.path.join(manifest.folder, cell.strip()) if cell.strip() else "" for cell in cells]
-    return pd.Series(np.array(paths, dtype=object)[codes], manifest.rows.index, dtype=object, name=column)
+    absolute = [_absolute(cell.strip(), modality, manifest.folder) for cell in cells]
+    return pd.Series(np.array(absolute, dtype=object)[codes], manifest.rows.index, dtype=object, name=column)
 
 
-def missing_files(manifest: Manifest, columns: Iterable[str]) -> list[BadCell]:
+def media_paths(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
+    """Every file that a column's cells name, as an absolute path, by row number from 0; rows may stand repeatedly."""
+    cells = media_cells(manifest, column, modality)
+    paths = {cell: modality.paths(cell) if cell else [] for cell in cells.unique()}
+    return cells.map(paths).explode().dropna()
+
+
+def _absolute(cell: str, modality: Finder, folder: Path) -> str:
+    paths = modality.paths(cell) if cell else []
+    return PATHS_BETWEEN.join(os.path.join(folder, path) for path in paths) if paths else cell
+
+
+def missing_files(manifest: Manifest, media: Mapping[str, Finder]) -> list[BadCell]:
     """Finds the cells whose file is absent, empty or no file at all, with one os.stat per distinct path.
 
     Returns:
-        The bad cells by row, then in the order of `columns`.
+        The bad cells by row, then in the order of `media`; of a cell with several files the first bad one.
     """
-    paths = {column: media_paths(manifest, column) for column in columns}
-    faults = {path: file_fault(path) for path in {path for cells in paths.values() for path in cells.unique()}}
     bad = []
-    for column, cells in paths.items():
-        is_bad = cells.map(faults) != ""
-        bad += [BadCell(row + 1, column, path, faults[path]) for row, path in cells[is_bad].items()]
+    look = functools.cache(file_fault)
+    for column, modality in media.items():
+        paths = media_paths(manifest, column, modality)
+        faults = {path: look(path, modality.takes_folders) for path in paths.unique()}
+        found = paths[paths.map(faults) != ""]
+        found = found[~found.index.duplicated()]
+        bad += [BadCell(int(row) + 1, column, path, faults[path]) for row, path in found.items()]
     return sorted(bad, key=lambda cell: cell.row)
 
 
-def file_fault(path: str) -> str:
-    if not path:
-        return ""
+def file_fault(path: str, takes_folders: bool = False) -> str:
+    """What keeps a path from being read; "" where nothing does."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -385,7 +410,7 @@ def file_fault(path: str) -> str:
     except ValueError as error:
         return f"is not a path: {error}"
     if stat.S_ISDIR(status.st_mode):
-        return "is a folder"
+        return "" if takes_folders else "is a folder"
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file"
     return "" if status.st_size else "is empty (0 bytes)"

@@ -29,8 +29,8 @@ def predict(
 
     `python -m mmkeras.predict runs/customer_service-20260101-120000 table.csv -o answers.csv`
 
-    Each answer has a row number, a label, its probability and a status: `ok`, `missing: photo`,
-    `bad: voice: holds no samples`.
+    Each answer has a row number, what the targets' heads say (a label and its probability, a value) and a status: `ok`,
+    `missing: photo`, `bad: voice: holds no samples`; `prior` where every cell is missing or bad.
     """
     run = Run(run)
     schema, manifest = run.schema, read_table(table)
@@ -48,7 +48,7 @@ def predict(
 
 
 def _counts(statuses: pd.Series) -> str:
-    kinds = statuses.str.partition(":")[0].value_counts()
+    kinds = statuses.str.extract(r"^(\w+)", expand=False).value_counts()
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 

@@ -9,9 +9,10 @@ model.weights.h5     the best epoch's weights
 checkpoints/         the last finished epoch, until training is done
 history.json         losses and metrics of each epoch
 metrics.json         {"test": {target: {metric: value}}, "valid": ...}
+predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
 run.log              what was printed, with times
 tensorboard/         event files
-*.png                pictures of the model, the curves, the confusion matrix
+*.png                pictures of the model, the curves, right and wrong answers
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from mmkeras.config import Config, parse_config
@@ -118,6 +120,12 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text())
 
     @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """{"test TARGET": (R, P)} predictions of these rows, in the table's order; "valid TARGET" too."""
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as held:
+            return dict(held)
+
+    @property
     def history(self) -> dict[str, list[float]]:
         return json.loads((self.folder / "history.json").read_text())
 
@@ -151,7 +159,8 @@ class Run:
         if not self.is_done:
             raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
         schema = self.schema
-        model = build_model(schema.columns, schema.fusion, schema.targets)
+        columns = {column: modality.trained() for column, modality in schema.columns.items()}
+        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         try:
             model.load_weights(self.folder / "model.weights.h5")
         except (ValueError, KeyError):
@@ -165,6 +174,9 @@ class Run:
 
     def write_json(self, name: str, content: Any) -> None:
         write_atomically(self.folder / name, json.dumps(content, indent=2))
+
+    def write_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
+        np.savez_compressed(self.folder / "predictions.npz", **predictions)
 
     @contextlib.contextmanager
     def logged(self) -> Iterator[None]:

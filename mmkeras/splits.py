@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pandas as pd
 from mmkeras.manifest import (
     SPLIT_OF_WORD,
     SPLITS,
+    Finder,
     Manifest,
     file_fault,
     joined,
@@ -202,43 +203,31 @@ def write_splits(path: str | Path, manifest: Manifest, split: pd.Series, group: 
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_target(manifest: Manifest, target: str, split: pd.Series) -> None:
-    """Refuses classes that cannot be learned or judged.
+def check_targets(manifest: Manifest, targets: Iterable[str]) -> None:
+    """Refuses rows that no target can judge: those whose targets are all missing.
 
     Raises:
-        ValueError: A row has no class, there is one class only, a class has one row, or train lacks a class.
+        ValueError: The first target's column has empty cells where every other target's has.
     """
-    require_columns(manifest, [target])
-    classes = manifest.rows[target]
-    where = f'{manifest.name} column "{target}"'
-    missing = classes.str.strip() == ""
-    if missing.any():
-        got = f"got {missing.sum()} empty cells ({rows_where(missing)}), expected a class in each row"
-        raise ValueError(f"{where}: {got}; fill them in or delete these rows")
-    counts = classes.value_counts()
-    if len(counts) < 2:
-        raise ValueError(f'{where}: every row has the class "{counts.index[0]}", expected two classes or more')
-    if counts.iloc[-1] == 1:
-        row = classes.isin(counts.index[counts == 1]).idxmax()
-        remedy = "add rows of this class, give the row another one or delete it"
-        raise ValueError(f'{where}: the class "{classes[row]}" has one row only (row {row + 1}); {remedy}')
-    for name in SPLITS[1:]:
-        unseen = (split == name) & ~classes.isin(classes[split == "train"].unique())
-        if unseen.any():
-            label = classes[unseen.idxmax()]
-            got = f'the class "{label}" stands in {name} ({rows_where(unseen & (classes == label))}) but not in train'
-            raise ValueError(f"{where}: {got}; move some of its rows to train, or delete them")
+    names = list(targets)
+    require_columns(manifest, names)
+    is_missing = np.all([manifest.rows[name].str.strip() == "" for name in names], axis=0)
+    if is_missing.any():
+        columns = "column" + "s" * (len(names) > 1) + " " + joined([f'"{name}"' for name in names])
+        got = f"got {is_missing.sum()} rows without a target ({rows_where(pd.Series(is_missing))})"
+        expected = "expected one in each row" if len(names) == 1 else "expected one of them in each row"
+        raise ValueError(f"{manifest.name} {columns}: {got}, {expected}; fill them in or delete these rows")
 
 
-def leaks(manifest: Manifest, split: pd.Series, *, group: str | None, media: Iterable[str]) -> list[Leak]:
+def leaks(manifest: Manifest, split: pd.Series, *, group: str | None, media: Mapping[str, Finder]) -> list[Leak]:
     """Finds what lets a model know test rows by heart: groups and files that stand in two splits.
 
     Args:
         manifest: The table.
         split: Of each row, as `split_rows` gives it.
         group: The column of groups; None: look at files only.
-        media: Columns of paths. Files are the same by path or by bytes; only files of the same size in two splits
-            are read.
+        media: Columns of paths with what reads them. Files are the same by path or by bytes; only files of the same
+            size in two splits are read.
 
     Returns:
         The groups, then the files, each by first row.
@@ -247,14 +236,14 @@ def leaks(manifest: Manifest, split: pd.Series, *, group: str | None, media: Ite
     if group is not None:
         names = manifest.rows[group].str.strip()
         found += _in_two_splits(names, split, lambda name: f'group "{name}"')
-    return found + _file_leaks(manifest, split, list(media))
+    return found + _file_leaks(manifest, split, media)
 
 
-def _file_leaks(manifest: Manifest, split: pd.Series, media: list[str]) -> list[Leak]:
+def _file_leaks(manifest: Manifest, split: pd.Series, media: Mapping[str, Finder]) -> list[Leak]:
     if not media:
         return []
-    paths = pd.concat([media_paths(manifest, column) for column in media])
-    splits = pd.concat([split] * len(media))
+    paths = pd.concat([media_paths(manifest, column, modality) for column, modality in media.items()])
+    splits = pd.Series(split.to_numpy()[paths.index], paths.index)
     twins = _identical_files(paths, splits)
     keys = paths.map(lambda path: twins.get(path, [path])[0])
     return _in_two_splits(keys, splits, lambda path: _file_names(twins.get(path, [path]), manifest.folder))
@@ -289,7 +278,7 @@ def _identical_files(paths: pd.Series, split: pd.Series) -> dict[str, list[str]]
 
 
 def _file_bytes(path: str) -> int:
-    return os.path.getsize(path) if path and not file_fault(path) else 0
+    return os.path.getsize(path) if not file_fault(path) else 0
 
 
 def _digest(path: str) -> bytes:

@@ -6,7 +6,9 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Modality, walk
+from mmkeras.component import Head, walk
 from mmkeras.config import Config, read_config
 from mmkeras.dataset import Features, adapt, prepare, table_cells
 from mmkeras.distribution import choose_strategy
@@ -33,7 +35,7 @@ from mmkeras.manifest import (
 )
 from mmkeras.model import build_model
 from mmkeras.run import Run, default_folder, resumable, run_name
-from mmkeras.splits import Leak, check_target, leaks, split_rows, write_splits
+from mmkeras.splits import Leak, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -80,7 +82,28 @@ def train(
     return found
 
 
-def train_config(config: Config, manifest: Manifest, folder: str | Path | None, name: str = "run") -> Run:
+@dataclass(frozen=True)
+class Prepared:
+    """What trainings on the same rows share.
+
+    Attributes:
+        split: Of each row.
+        schema: The config whose columns and heads know the training rows.
+        features: Of the whole table.
+    """
+
+    split: pd.Series
+    schema: Config
+    features: Features
+
+
+def train_config(
+    config: Config,
+    manifest: Manifest,
+    folder: str | Path | None,
+    name: str = "run",
+    prepared: Prepared | None = None,
+) -> Run:
     """What `train` does once it knows what is asked for.
 
     Args:
@@ -88,15 +111,16 @@ def train_config(config: Config, manifest: Manifest, folder: str | Path | None, 
         manifest: The table that it is about.
         folder: The run folder; None takes runs/<name>-<date and time>.
         name: What default run folders are called after.
+        prepared: What is known already of the same columns and targets, or of more columns.
     """
-    split = _check(config, manifest)
+    split = prepared.split if prepared else check(config, manifest)
     folder = Path(folder) if folder else None
     run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
     with run.locked(), run.logged():
         if run.is_done:
             say(f"{run.folder} is finished already; choose another --run to train again")
         else:
-            _train(run, config, manifest, split)
+            _train(run, config, manifest, prepared or split)
     return run
 
 
@@ -107,10 +131,10 @@ def embedded_example() -> Path:
     return next((config for config in configs if config.is_file()), configs[0])
 
 
-def score(head: Any, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """A head's figures over the rows whose target it knows."""
-    known = targets >= 0 if targets.dtype.kind == "i" else np.isfinite(targets)
-    return head.score(targets[known], predictions[known])
+def score(head: Head, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """A head's figures over the rows whose target it knows; {} where it knows none."""
+    known = head.known(targets)
+    return head.score(targets[known], predictions[known]) if known.any() else {}
 
 
 # What is asked for
@@ -132,25 +156,47 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
     return config, read_table(config.manifest), run_name(path)
 
 
-def _check(config: Config, manifest: Manifest) -> pd.Series:
+def check(config: Config, manifest: Manifest) -> pd.Series:
     """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
     require_columns(manifest, [*config.columns, *config.targets])
     require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
-    first_target = manifest.rows[next(iter(config.targets))]
+    check_targets(manifest, config.targets)
+    config.fusion.check(list(config.columns), config.targets)
     split = split_rows(
         manifest,
         column=config.split.column,
         fractions=(config.split.train, config.split.valid, config.split.test),
         group=config.split.group,
-        target=first_target,
+        target=strata(config, manifest),
         seed=config.split.seed,
     )
-    for target in config.targets:
-        check_target(manifest, target, split)
-    media = [column for column, modality in walk(config.columns) if modality.from_file]
+    check_rows(config, manifest, split)
+    return split
+
+
+def strata(config: Config, manifest: Manifest) -> pd.Series:
+    """What the splits should hold equal shares of: the first target's classes or ranges."""
+    target, head = next(iter(config.targets.items()))
+    return _said_of(manifest, target, lambda: head.strata(manifest.rows[target]))
+
+
+def check_rows(config: Config, manifest: Manifest, split: pd.Series) -> None:
+    """Refuses targets and files that cannot be used, and warns of what stands in two splits."""
+    for target, head in config.targets.items():
+        _said_of(manifest, target, partial(head.check, manifest.rows[target], split))
+        if missing := int((manifest.rows[target].str.strip() == "").sum()):
+            warn(f'{manifest.name}: {missing} rows have no "{target}"; they train and judge the other targets only')
+    media = {column: modality for column, modality in walk(config.columns) if modality.from_file}
     _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest)
     _warn_of_leaks(leaks(manifest, split, group=config.split.group, media=media))
-    return split
+
+
+def _said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
+    """What a component finds wrong with its column begins with where that is."""
+    try:
+        return ask()
+    except ValueError as error:
+        raise ValueError(f'{manifest.name} column "{column}": {error}') from error
 
 
 def _warn_of_leaks(found: list[Leak]) -> None:
@@ -165,9 +211,9 @@ def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, manifest: Manifest
         return
     first = cells[0]
     more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
-    path = os.path.relpath(first.path, manifest.folder)
+    shown = first.path.replace(f"{manifest.folder}{os.sep}", "")
     raise ValueError(
-        f'{manifest.name} row {first.row}, column "{first.column}": {path}: {first.reason}{more} '
+        f'{manifest.name} row {first.row}, column "{first.column}": {shown}: {first.reason}{more} '
         "(policy: error; set on_bad_file=missing to train without them)"
     )
 
@@ -175,18 +221,20 @@ def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, manifest: Manifest
 # Training
 
 
-def _train(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> None:
+def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series) -> None:
     started = time.perf_counter()
+    split = prepared.split if isinstance(prepared, Prepared) else prepared
     strategy, why = choose_strategy(config.train.devices)
     say(f"run folder {run.folder}; {len(split)} rows: {_counts(split)}; {why}")
     keras.utils.set_random_seed(config.train.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     write_splits(run.folder / "splits.csv", manifest, split)
-    schema = _fitted(run, config, manifest, split)
-    features = _features(run, schema, manifest)
+    schema = _fitted(run, config, manifest, prepared)
+    features = prepared.features if isinstance(prepared, Prepared) else _features(run, schema, manifest)
+    features = Features({column: features.columns[column] for column in sorted(schema.columns)})
     with strategy.scope():
-        model = build_model(schema.columns, schema.fusion, schema.targets)
+        model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         compile_model(model, schema, split)
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
@@ -208,27 +256,29 @@ def _counts(split: pd.Series) -> str:
     return ", ".join(f"{(split == name).sum()} {name}" for name in SPLITS)
 
 
-def _fitted(run: Run, config: Config, manifest: Manifest, split: pd.Series) -> Config:
+def _fitted(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series) -> Config:
     """The config whose columns and heads know the training rows."""
     if run.checkpoints.is_dir():
         return run.schema
-    is_train = (split == "train").to_numpy()
-    cells = table_cells(manifest, config.columns)
-    columns = {}
-    for column, modality in walk(config.columns):
-        with progress(f"learning from {column}", total=0):
-            columns[column] = _adapt(modality, cells[column][is_train], f'{manifest.name}, column "{column}"')
-    heads = {target: head.adapt(manifest.rows[target][is_train]) for target, head in config.targets.items()}
-    schema = config.model_copy(update={"columns": columns, "targets": heads})
+    known = prepared.schema if isinstance(prepared, Prepared) else fit_schema(config, manifest, prepared)
+    columns = {column: known.columns[column] for column in config.columns}
+    schema = config.model_copy(update={"columns": columns, "targets": known.targets})
     run.write_schema(schema)
     return schema
 
 
-def _adapt(modality: Modality, cells: pd.Series, where: str) -> Modality:
-    try:
-        return adapt(modality, cells)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+def fit_schema(config: Config, manifest: Manifest, split: pd.Series) -> Config:
+    """The same config with all that its columns and heads learn from the training rows."""
+    is_train = (split == "train").to_numpy()
+    cells = table_cells(manifest, config.columns)
+    columns, heads = {}, {}
+    for column, modality in walk(config.columns):
+        with progress(f"learning from {column}", total=0):
+            columns[column] = _said_of(manifest, column, partial(adapt, modality, cells[column][is_train]))
+    for target, head in config.targets.items():
+        values = manifest.rows[target][is_train]
+        heads[target] = _said_of(manifest, target, partial(head.adapt, values[values.str.strip() != ""]))
+    return config.model_copy(update={"columns": columns, "targets": heads})
 
 
 def _with_absolute_paths(config: Config, manifest: Manifest) -> Manifest:
@@ -269,20 +319,31 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
 def _judge(
     run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series
 ) -> Any:
-    """{"test": {target: {metric: value}}, "valid": ...}; draws the test rows' answers."""
-    metrics: dict[str, Any] = {}
+    """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
+    rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
     step = forward_step(model)
-    for name in ("test", "valid"):
-        rows = np.flatnonzero(split == name)
-        if not len(rows):
-            continue
-        predictions = forward(step, features, rows)
+    predictions = {name: forward(step, features, found) for name, found in rows.items()}
+    schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, predictions["valid"])
+    run.write_schema(schema)
+    metrics: dict[str, Any] = {}
+    for name, found in rows.items():
         for target, head in walk(schema.targets):
-            truth = targets[target][0][rows]
-            metrics.setdefault(name, {})[target] = score(head, truth, predictions[target])
-            picture = run.folder / f"confusion_{target}_{name}.png"
-            plots.draw_answers(head, truth, predictions[target], f"{target}, {len(rows)} {name} rows", picture)
+            truth, predicted = targets[target][0][found], predictions[name][target]
+            metrics.setdefault(name, {})[target] = score(head, truth, predicted)
+            known, picture = head.known(truth), run.folder / f"answers_{target}_{name}.png"
+            title = f"{target}, {known.sum()} {name} rows"
+            plots.draw_answers(head, truth[known], predicted[known], title, picture)
+    run.write_predictions({f"{name} {target}": predictions[name][target] for name in rows for target in schema.targets})
     return metrics
+
+
+def _tuned(schema: Config, truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray]) -> Config:
+    """Its heads have learned from the validation rows too."""
+    heads = {}
+    for target, head in schema.targets.items():
+        known = head.known(truth[target])
+        heads[target] = head.tune(truth[target][known], predictions[target][known]) if known.any() else head
+    return schema.model_copy(update={"targets": heads})
 
 
 def _finish(

@@ -53,6 +53,12 @@ class Size(Modality):
         return self.model_copy(update={"offset": float(sum(lengths))})
 
     @property
+    def cell(self):
+        import tensorflow as tf
+
+        return tf.TensorSpec((), tf.string)
+
+    @property
     def features(self):
         import tensorflow as tf
 

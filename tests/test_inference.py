@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from mmkeras.dataset import ColumnFeatures, Features
@@ -65,20 +64,39 @@ def test_models_made_one_after_another_warn_of_nothing():
     assert not [message for message in messages if "retracing" in message]
 
 
+def held(present, index, bad):
+    return ColumnFeatures({"present": np.array(present, np.float32)}, np.array(index), bad)
+
+
 def test_statuses_name_each_column_in_order():
     features = Features(
         {
-            "a": ColumnFeatures({}, np.array([0, 1, 2, 0]), {2: "holds no samples"}),
-            "b": ColumnFeatures({}, np.array([0, 0, 1, 2]), {1: "no such file"}),
+            "a": held([1, 0, 0], [0, 1, 2, 0], {2: "holds no samples"}),
+            "b": held([1, 0, 0], [0, 0, 1, 2], {1: "no such file"}),
         }
     )
-    cells = {"a": pd.Series(["x", "", "bad", "x"]), "b": pd.Series(["u", "u", "v", ""])}
-    assert _statuses(features, cells).tolist() == [
+    assert _statuses(features).tolist() == [
         "ok",
         "missing: a",
-        "bad: a: holds no samples; bad: b: no such file",
+        "prior; bad: a: holds no samples; bad: b: no such file",
         "missing: b",
     ]
+
+
+def test_a_row_without_any_cell_says_that_its_answer_is_the_prior():
+    features = Features({"a": held([0, 1], [0, 1], {}), "b": held([0], [0, 0], {})})
+    assert _statuses(features).tolist() == ["prior; missing: a; missing: b", "missing: b"]
+
+
+def test_hidden_columns_count_as_missing():
+    features = Features({
+        "a": ColumnFeatures({"x": np.ones((2, 3)), "present": np.ones(2)}, np.array([0, 1, 0]), {1: "is bad"}),
+        "b": held([1], [0, 0, 0], {}),
+    })  # fmt: skip
+    rows = features.without(["a"]).rows(np.array([2, 0]))
+    assert rows["a"]["x"].tolist() == np.zeros((2, 3)).tolist()
+    assert rows["a"]["present"].tolist() == [0, 0]
+    assert rows["b"]["present"].tolist() == [1, 1]
 
 
 def test_names_begin_with_the_target_where_there_are_several():

@@ -16,11 +16,23 @@ from mmkeras.manifest import (
     Manifest,
     guess_columns,
     guess_split_column,
+    media_cells,
     media_paths,
     missing_files,
     read_table,
     require_columns,
 )
+
+
+class Files:
+    """A kind of column whose cells name files."""
+
+    def __init__(self, takes_folders=False):
+        self.takes_folders = takes_folders
+
+    def paths(self, value):
+        return value.split(";")
+
 
 STAMPS_MINI = Path(__file__).parents[2] / "shared/data/stamps-mini/manifest.csv"
 
@@ -290,7 +302,31 @@ def test_the_split_column_is_found_by_name_and_values():
 def test_media_paths_join_relative_cells_to_the_folder(tmp_path):
     manifest = table(tmp_path, photo=["a/b.jpg", " ", "", "/x/c.jpg", " d.jpg "])
     expected = [f"{tmp_path}/a/b.jpg", "", "", "/x/c.jpg", f"{tmp_path}/d.jpg"]
-    assert media_paths(manifest, "photo").tolist() == expected
+    assert media_cells(manifest, "photo", Files()).tolist() == expected
+
+
+def test_a_cell_may_name_several_files_or_none(tmp_path):
+    class Numbers(Files):
+        def paths(self, value):
+            return [] if value[0].isdigit() else super().paths(value)
+
+    manifest = table(tmp_path, photo=["a.jpg;/b.jpg", "", " 1 2;3"])
+    assert media_cells(manifest, "photo", Numbers()).tolist() == [f"{tmp_path}/a.jpg;/b.jpg", "", "1 2;3"]
+    assert media_paths(manifest, "photo", Numbers()).index.tolist() == [0, 0]
+    assert media_paths(manifest, "photo", Numbers()).tolist() == [f"{tmp_path}/a.jpg", "/b.jpg"]
+
+
+def test_of_several_files_the_first_bad_one_is_named(tmp_path):
+    (tmp_path / "good.jpg").write_bytes(b"x")
+    manifest = table(tmp_path, photo=["good.jpg;none.jpg;nothing.jpg", "good.jpg;good.jpg"])
+    assert missing_files(manifest, {"photo": Files()}) == [BadCell(1, "photo", f"{tmp_path}/none.jpg", "no such file")]
+
+
+def test_a_folder_is_fine_where_it_may_be_one(tmp_path):
+    (tmp_path / "frames").mkdir()
+    manifest = table(tmp_path, photo=["frames"])
+    assert [cell.reason for cell in missing_files(manifest, {"photo": Files()})] == ["is a folder"]
+    assert missing_files(manifest, {"photo": Files(takes_folders=True)}) == []
 
 
 def test_missing_files_names_each_cell_and_its_fault(tmp_path):
@@ -305,7 +341,7 @@ def test_missing_files_names_each_cell_and_its_fault(tmp_path):
         photo=["good.jpg", "", "none.jpg", "folder", "empty.jpg", "one.jpg", "good.jpg/x"],
         voice=["none.jpg", "good.jpg", "", "", "pipe", "a\0b", "x" * 300],
     )
-    bad = missing_files(manifest, ["photo", "voice"])
+    bad = missing_files(manifest, {"photo": Files(), "voice": Files()})
     assert bad[0] == BadCell(1, "voice", f"{tmp_path}/none.jpg", "no such file")
     assert [(cell.row, cell.column, cell.reason) for cell in bad[1:]] == [
         (3, "photo", "no such file"),
@@ -324,7 +360,7 @@ def test_a_file_is_looked_at_once(tmp_path, monkeypatch):
     manifest = table(tmp_path, photo=["a.jpg"] * 5, other=["a.jpg"] * 5)
     looked, stat = [], os.stat
     monkeypatch.setattr(os, "stat", lambda path, **options: looked.append(path) or stat(path, **options))
-    assert missing_files(manifest, ["photo", "other"]) == []
+    assert missing_files(manifest, {"photo": Files(), "other": Files()}) == []
     assert looked == [f"{tmp_path}/a.jpg"]
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras.component import Encoding, Fused, Fusion, Head, Modality, find, members
-from mmkeras.model import build_model
+from mmkeras.component import Encoding, Fused, Fusion, Head, Modality, find
+from mmkeras.model import build_model, with_column_weights
 
 
 class Vector(Modality):
@@ -43,6 +43,10 @@ class Sum(Head):
 
     factor: float = 1.0
 
+    @property
+    def prior(self):
+        return np.array([-7.0])
+
     def raw(self, vector, name):
         return keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name=name)(vector)
 
@@ -67,9 +71,9 @@ def test_inputs_are_nested_named_and_typed_as_the_features_are(model):
     assert list(model.input) == ["a", "b"]
     specs = {name: (tensor.name, tensor.shape, tensor.dtype) for name, tensor in model.input["b"].items()}
     assert specs == {
-        "numbers": ("b_numbers", (None, 5), "float32"),
-        "count": ("b_count", (None,), "int32"),
-        "present": ("b_present", (None,), "float32"),
+        "numbers": ("b.numbers", (None, 5), "float32"),
+        "count": ("b.count", (None,), "int32"),
+        "present": ("b.present", (None,), "float32"),
     }
 
 
@@ -90,10 +94,34 @@ def test_what_a_missing_cell_holds_does_not_matter(model):
 
 def test_what_stands_in_for_a_missing_cell_is_each_columns_own(model):
     model.get_layer("b_or_absent").set_weights([np.full(5, 3, np.float32)])
+    answers = model({"a": features([1, 2]), "b": features([1, 2], present=(0, 1))})
+    np.testing.assert_allclose(answers["y"], [[5 * 2 + 5 * 3], [5 * 3 + 5 * 3]])  # the learned 3, and 2 + 1
+    answers = model({"a": features([1, 2]), "b": features([1, 9], present=(0, 1))})
+    np.testing.assert_allclose(answers["y"], [[5 * 2 + 5 * 3], [5 * 3 + 5 * 10]])
+
+
+def test_a_row_without_any_cell_gets_the_prior(model):
     answers = model({"a": features([1, 2], present=(0, 0)), "b": features([1, 2], present=(0, 1))})
-    np.testing.assert_allclose(answers["y"], [[5 * 3], [5 * 3]])  # the learned 3, and 2 + 1
-    answers = model({"a": features([1, 2], present=(0, 0)), "b": features([1, 9], present=(0, 1))})
-    np.testing.assert_allclose(answers["y"], [[5 * 3], [5 * 10]])
+    assert answers["y"][0] == answers["x"][0] == -7
+    assert answers["y"][1] != -7
+
+
+def test_the_fusions_weights_are_an_output_on_demand():
+    class Halves(SideBySide):
+        def fuse(self, encodings):
+            vectors = [encoding.vector for encoding in encodings.values()]
+            return Fused(keras.layers.Concatenate()(vectors), keras.ops.full_like(vectors[0][:, :2], 0.5))
+
+    columns = {"a": Vector(), "b": Vector()}
+    rows = {"a": features([1, 2]), "b": features([10, 20])}
+    model = build_model(columns, Halves(), {"y": Sum(), "x": Sum()})
+    assert list(model.output) == ["x", "y"]
+    weighed = with_column_weights(model)(rows)
+    assert weighed.keys() == {"x", "y", "column_weights"}
+    assert weighed["column_weights"].numpy().tolist() == [[0.5, 0.5]] * 2
+    np.testing.assert_array_equal(weighed["y"], model(rows)["y"])
+    unweighed = build_model(columns, SideBySide(), {"y": Sum()})
+    assert with_column_weights(unweighed) is unweighed
 
 
 def test_columns_are_fused_in_sorted_order_whatever_the_dict_says():
@@ -135,7 +163,7 @@ def test_an_encoding_is_not_changed():
 
 def test_a_model_learns():
     """Two classes that one number separates are told apart after a few steps: the gradient points the right way."""
-    head = find("head", members("head")[0])().adapt(pd.Series(["1", "2"], dtype=object))
+    head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
     model = build_model({"a": Vector()}, SideBySide(), {"y": head})
     rows = {"a": features([-3, 3])}
     targets = head.encode_target(pd.Series(["1", "2"], dtype=object))

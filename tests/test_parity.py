@@ -174,7 +174,7 @@ def test_some_test_rows_lack_cells(judged):
 
 def test_a_row_without_any_cell_is_answered(answers):
     (found,) = answers["nothing at all"]
-    assert found["status"][0] == b"missing: photo; missing: question; missing: voice"
+    assert found["status"][0] == b"prior; missing: photo; missing: question; missing: voice"
     assert found["probabilities"].sum() == pytest.approx(1, abs=1e-5)
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mmkeras.manifest import SPLITS, Manifest, read_table
-from mmkeras.splits import Leak, check_target, leaks, split_rows, write_splits
+from mmkeras.modalities.image import Image
+from mmkeras.splits import Leak, check_targets, leaks, split_rows, write_splits
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -156,40 +157,29 @@ def test_splits_are_written_by_row(tmp_path):
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_sound_target_passes():
-    split = pd.Series(["train", "train", "valid", "test"])
-    check_target(table(label=["x", "y", "x", "y"]), "label", split)
+def test_targets_that_leave_no_row_out_pass():
+    check_targets(table(label=["x", "", "y"], other=["1", "2", " "]), ["label", "other"])
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (
-            ["x", "", "y", " ", "x", "", "", "", ""],
-            'DataFrame column "label": got 6 empty cells (rows 2, 4, 6, 7, 8, …), expected a class in each row',
-        ),
-        (["x"] * 9, 'DataFrame column "label": every row has the class "x", expected two classes or more'),
-        (["x"] * 6 + ["z"] + ["y"] * 2, 'DataFrame column "label": the class "z" has one row only (row 7); add rows'),
-        (["x"] * 7 + ["y"] * 2, 'DataFrame column "label": the class "y" stands in test (rows 8, 9) but not in train'),
-        (["x"] * 5 + ["y"] * 4, 'DataFrame column "label": the class "y" stands in valid (rows 6, 7) but not in train'),
-    ],
-)
-def test_a_faulty_target_is_refused(labels, message):
-    split = pd.Series(["train"] * 5 + ["valid"] * 2 + ["test"] * 2)
-    with refuses(message):
-        check_target(table(label=labels), "label", split)
+def test_rows_without_any_target_are_refused():
+    one = 'DataFrame column "label": got 6 rows without a target (rows 2, 4, 6, 7, 8, …), expected one in each row'
+    with refuses(one):
+        check_targets(table(label=["x", "", "y", " ", "x", "", "", "", ""]), ["label"])
+    two = 'DataFrame columns "label" and "other": got 1 rows without a target (row 2), expected one of them in each row'
+    with refuses(two):
+        check_targets(table(label=["x", "", "y"], other=["", " ", "1"]), ["label", "other"])
 
 
 def test_a_missing_target_column_is_refused():
     with refuses('no column "lable"; did you mean "label"?'):
-        check_target(table(label=["x"]), "lable", pd.Series(["train"]))
+        check_targets(table(label=["x"]), ["lable"])
 
 
 def test_a_group_in_two_splits_is_a_leak():
     manifest = table(who=["A17", "", "B2", "A17 ", "", "A17", "B2"])
     split = pd.Series(["train", "train", "test", "train", "test", "test", "test"])
-    assert leaks(manifest, split, group="who", media=[]) == [Leak('group "A17"', ("train", "test"), (1, 6), 3)]
-    assert str(leaks(manifest, split, group="who", media=[])[0]) == (
+    assert leaks(manifest, split, group="who", media={}) == [Leak('group "A17"', ("train", "test"), (1, 6), 3)]
+    assert str(leaks(manifest, split, group="who", media={})[0]) == (
         'group "A17" stands in train and test (rows 1, 6, …)'
     )
 
@@ -203,7 +193,9 @@ def test_a_file_in_two_splits_is_a_leak_by_path_and_by_bytes(tmp_path):
         other=["", "e.jpg", "", "d.jpg", "d.jpg", "f.jpg", "none.jpg"],
     )
     split = pd.Series(["train", "train", "valid", "train", "test", "test", "test"])
-    assert [leak.message for leak in leaks(manifest, split, group=None, media=["photo", "other"])] == [
+    assert [
+        leak.message for leak in leaks(manifest, split, group=None, media={"photo": Image(), "other": Image()})
+    ] == [
         "identical files a.jpg and b.jpg stand in train and valid (rows 1, 3)",
         "file e.jpg stands in train and test (rows 2, 6)",
         "file d.jpg stands in train and test (rows 4, 5)",
@@ -215,10 +207,10 @@ def test_only_files_whose_size_stands_in_two_splits_are_read(tmp_path, monkeypat
         (tmp_path / name).write_bytes(content)
     manifest = table(tmp_path, photo=["a", "b", "c", "c"])
     monkeypatch.setattr("mmkeras.splits._digest", lambda path: pytest.fail(f"read {path}"))
-    found = leaks(manifest, pd.Series(["train", "train", "test", "valid"]), group=None, media=["photo"])
+    found = leaks(manifest, pd.Series(["train", "train", "test", "valid"]), group=None, media={"photo": Image()})
     assert [leak.message for leak in found] == ["file c stands in valid and test (rows 3, 4)"]
 
 
 def test_groups_that_stay_together_do_not_leak():
     manifest = table(who=[f"g{i % 30}" for i in range(300)])
-    assert leaks(manifest, deal(manifest, group="who"), group="who", media=[]) == []
+    assert leaks(manifest, deal(manifest, group="who"), group="who", media={}) == []

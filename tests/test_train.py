@@ -27,7 +27,8 @@ pytest_plugins = "fixtures_tables"
 TURNING = ["train.epochs=14", "train.patience=3", "train.plateau_patience=1", "train.learning_rate=0.02"]
 WRITTEN_FILES = {
     "config.yaml", "schema.json", "table.json", "splits.csv", "bad_rows.csv", "model.weights.h5", "history.json",
-    "metrics.json", "run.log", "model.png", "history.png", "confusion_intent_test.png", "confusion_intent_valid.png",
+    "metrics.json", "run.log", "model.png", "history.png", "answers_intent_test.png", "answers_intent_valid.png",
+    "predictions.npz",
 }  # fmt: skip
 KILLED = """
 import os, signal, sys
@@ -96,7 +97,7 @@ def test_run_folder_holds_what_its_description_says(run):
     assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
     assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
     described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_module.__doc__, re.MULTILINE)
-    assert len(described) == 11
+    assert len(described) == 12
     assert {name.rstrip("/") for name in described} - {"checkpoints"} <= found
 
 
