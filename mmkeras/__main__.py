@@ -14,6 +14,7 @@ from mmkeras.terminal import run_command
 COMMANDS = {
     "train": "train a model on a table and judge it",
     "evaluate": "judge a run in detail, beside baselines",
+    "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
     "export": "write a SavedModel that takes raw rows",
 }

@@ -336,6 +336,10 @@ class Head(Component):
         """
         raise NotImplementedError
 
+    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        """The first of `score`; a head that knows a shorter way takes it, since a bootstrap asks a thousand times."""
+        return next(iter(self.score(targets, predictions).values()))
+
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """The same in detail, as text."""
         raise NotImplementedError

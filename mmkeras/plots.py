@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,19 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
     head.draw(targets, predictions, axes)
     axes.set_title(title)
+    _save(figure, path)
+
+
+def draw_comparison(names: Sequence[str], means: np.ndarray, intervals: np.ndarray, title: str, path: Path) -> None:
+    """(V,) means and their (V, 2) intervals, the first name at the top."""
+    figure, (axes,) = _subplots(1, width=8.0, height=1.2 + 0.3 * len(names))
+    places = range(len(names), 0, -1)
+    axes.hlines(places, intervals[:, 0], intervals[:, 1], color="#4a6a94", linewidth=3, alpha=0.5)
+    axes.plot(means, places, "o", color="#4a6a94")
+    axes.axvline(means[0], color="grey", linewidth=0.8, linestyle=":")
+    axes.set_yticks(places, names)
+    axes.set_title(title)
+    axes.grid(axis="x", alpha=0.3)
     _save(figure, path)
 
 

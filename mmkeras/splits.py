@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from mmkeras.manifest import (
     require_columns,
     rows_where,
 )
+
+UNUSED = "unused"  # a row that takes no part in a cross-validation
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,58 @@ def split_rows(
             _cut_valid(split, units, classes, fractions, seed)
     _check_no_split_empty(manifest, split, wanted, column)
     return pd.Series(split, manifest.rows.index, dtype=object, name="split")
+
+
+def fold_rows(
+    manifest: Manifest,
+    folds: int,
+    *,
+    column: str | None,
+    fractions: tuple[float, float, float],
+    group: str | None,
+    target: pd.Series,
+    seed: int,
+) -> list[pd.Series]:
+    """Several splits in which each row is judged once: whole groups, every class in proportion.
+
+    Rows that a split column keeps for the test take no part: they stay fresh for the model that is chosen.
+
+    Args:
+        manifest: The table.
+        folds: How many, at least 2.
+        column: Says which rows are test rows; None: every row takes part.
+        fractions: Of train and valid among the rows that are not judged; the third does not matter.
+        group: Rows with the same value stay together; an empty cell is a group of its own.
+        target: Classes in the order of the rows, to stratify by.
+        seed: The same seed, table and arguments give the same folds.
+
+    Returns:
+        For each fold, `SPLITS` or "unused" by row.
+
+    Raises:
+        ValueError: There are fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    given = _column_split(manifest, column) if column else np.full(len(manifest.rows), "train", object)
+    rows = np.flatnonzero(given != "test")
+    units, classes = _units(manifest, group)[rows], pd.factorize(target)[0][rows]
+    if len(np.unique(units)) < folds:
+        what = f'different values in column "{group}"' if group else "rows"
+        raise ValueError(
+            f"{manifest.name}: {folds} folds need as many {what}, got {len(np.unique(units))}; ask for fewer"
+        )
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds: it is judged where it falls
+        dealt = list(dealer.split(rows, classes, units))
+    for _, judged in dealt:
+        split = np.full(len(manifest.rows), UNUSED, object)
+        split[rows], split[rows[judged]] = "train", "test"
+        _cut_valid(split, _units(manifest, group), pd.factorize(target)[0], fractions, seed)
+        found.append(pd.Series(split, manifest.rows.index, dtype=object, name="split"))
+    return found
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:
@@ -214,7 +269,8 @@ def check_targets(manifest: Manifest, targets: Iterable[str]) -> None:
     is_missing = np.all([manifest.rows[name].str.strip() == "" for name in names], axis=0)
     if is_missing.any():
         columns = "column" + "s" * (len(names) > 1) + " " + joined([f'"{name}"' for name in names])
-        got = f"got {is_missing.sum()} rows without a target ({rows_where(pd.Series(is_missing))})"
+        count = int(is_missing.sum())
+        got = f"got {count} row{'s' * (count > 1)} without a target ({rows_where(pd.Series(is_missing))})"
         expected = "expected one in each row" if len(names) == 1 else "expected one of them in each row"
         raise ValueError(f"{manifest.name} {columns}: {got}, {expected}; fill them in or delete these rows")
 

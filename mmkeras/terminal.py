@@ -59,6 +59,16 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.advance(task, done)
 
 
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is shown, warnings neither; the log still gets everything."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
 def run_command(function: Callable[..., Any]) -> None:
     """Runs a function as this process's command: arguments from its signature, help from its docstring.
 

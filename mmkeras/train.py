@@ -231,7 +231,7 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
         tf.config.experimental.enable_op_determinism()
     write_splits(run.folder / "splits.csv", manifest, split)
     schema = _fitted(run, config, manifest, prepared)
-    features = prepared.features if isinstance(prepared, Prepared) else _features(run, schema, manifest)
+    features = prepared.features if isinstance(prepared, Prepared) else prepare_rows(schema, manifest, run.folder)
     features = Features({column: features.columns[column] for column in sorted(schema.columns)})
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
@@ -286,15 +286,15 @@ def _with_absolute_paths(config: Config, manifest: Manifest) -> Manifest:
     return Manifest(manifest.rows.assign(**cells), manifest.folder, manifest.name)
 
 
-def _features(run: Run, schema: Config, manifest: Manifest) -> Features:
-    """All rows' features; writes bad_rows.csv."""
+def prepare_rows(schema: Config, manifest: Manifest, folder: Path) -> Features:
+    """All rows' features; writes bad_rows.csv into the folder."""
     cells = table_cells(manifest, schema.columns)
     features = prepare_columns(schema, cells)
     bad = features.bad_cells(cells)
-    pd.DataFrame(bad, columns=["row", "column", "path", "reason"]).to_csv(run.folder / "bad_rows.csv", index=False)
+    pd.DataFrame(bad, columns=["row", "column", "path", "reason"]).to_csv(folder / "bad_rows.csv", index=False)
     _refuse_bad_cells(bad, schema.on_bad_file, manifest)
     if bad:
-        warn(f"{len(bad)} cells could not be read and count as missing; {run.folder / 'bad_rows.csv'} lists them")
+        warn(f"{len(bad)} cells could not be read and count as missing; {folder / 'bad_rows.csv'} lists them")
     return features
 
 
