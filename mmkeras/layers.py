@@ -129,11 +129,128 @@ class MaskedSoftmax(keras.layers.Layer):
     """Shares that add up to 1 over what is there: scores (B, M), mask (B, M) -> (B, M); all 0 where nothing is."""
 
     def call(self, scores, mask):
-        shares = ops.softmax(scores - 1e9 * (1.0 - mask), axis=-1) * mask
+        # Keras' own softmax warns where there is one column only.
+        scores = scores - 1e9 * (1.0 - mask)
+        shares = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * mask
         return shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-9)
 
     def compute_output_shape(self, scores_shape, mask_shape=None):
         return scores_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class LearnedScores(keras.layers.Layer):
+    """One learned number per column, the same for every row: (B, M) -> (B, M). Only the shape of its input counts."""
+
+    def build(self, columns_shape):
+        self.scores = self.add_weight(shape=columns_shape[-1:], initializer="zeros", name="scores")
+
+    def call(self, columns):
+        return ops.zeros_like(columns) + self.scores
+
+    def compute_output_shape(self, columns_shape):
+        return columns_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class WeightedSum(keras.layers.Layer):
+    """The columns' vectors by their weights: (B, M, D), (B, M) or (B, M, D) -> (B, D)."""
+
+    def call(self, vectors, weights):
+        weights = ops.expand_dims(weights, -1) if len(weights.shape) == 2 else weights
+        return ops.sum(vectors * weights, axis=1)
+
+    def compute_output_shape(self, vectors_shape, weights_shape=None):
+        return (vectors_shape[0], vectors_shape[-1])
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Compare(keras.layers.Layer):
+    """Cosine, root mean square difference, product and absolute difference: (B, D), (B, D) -> (B, 2 + 2 D)."""
+
+    def call(self, first, second):
+        # Far below what two columns could differ by; the root and the quotient have no slope at 0 without it.
+        tiny = 1e-6
+        difference = first - second
+        distance = ops.sqrt(ops.mean(ops.square(difference), axis=-1, keepdims=True) + tiny)
+        lengths = ops.sum(ops.square(first), -1, keepdims=True) * ops.sum(ops.square(second), -1, keepdims=True)
+        cosine = ops.sum(first * second, axis=-1, keepdims=True) / ops.sqrt(lengths + tiny)
+        return ops.concatenate([cosine, distance, first * second, ops.abs(difference)], axis=-1)
+
+    def compute_output_shape(self, first_shape, second_shape=None):
+        return (first_shape[0], 2 + 2 * first_shape[-1])
+
+
+class _JoinPredictions(keras.layers.Layer):
+    """The columns' probabilities as one: (B, M, P), (B, M) -> (B, P).
+
+    Args:
+        exclusive: Whether the P probabilities add up to 1.
+    """
+
+    def __init__(self, exclusive: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.exclusive = exclusive
+
+    def compute_output_shape(self, predictions_shape, mask_shape=None):
+        return (predictions_shape[0], predictions_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "exclusive": self.exclusive}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class JointMaximum(_JoinPredictions):
+    """The highest probability that a present column gives."""
+
+    def call(self, predictions, present):
+        highest = ops.max(predictions * ops.expand_dims(present, -1), axis=1)
+        return highest / ops.maximum(ops.sum(highest, axis=-1, keepdims=True), 1e-9) if self.exclusive else highest
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Vote(_JoinPredictions):
+    """The share of the columns' votes by their weights. It has no slope: nothing trains by it.
+
+    The mean probability counts one hundredth, which is less than one vote of a hundred: it breaks ties.
+    """
+
+    def call(self, predictions, weights):
+        votes = ops.one_hot(ops.argmax(predictions, axis=-1), predictions.shape[-1]) if self.exclusive else None
+        votes = ops.cast(predictions > 0.5, predictions.dtype) if votes is None else ops.cast(votes, predictions.dtype)
+        shares = ops.sum((0.99 * votes + 0.01 * predictions) * ops.expand_dims(weights, -1), axis=1)
+        return ops.stop_gradient(shares)
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class AddLearned(keras.layers.Layer):
+    """Adds one learned vector to every token, which tells whose tokens they are: (B, T, D) -> (B, T, D)."""
+
+    def build(self, tokens_shape):
+        initializer = keras.initializers.RandomNormal(stddev=0.1)
+        self.vector = self.add_weight(shape=tokens_shape[-1:], initializer=initializer, name="vector")
+
+    def call(self, tokens):
+        return tokens + self.vector
+
+    def compute_output_shape(self, tokens_shape):
+        return tokens_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class PrependLearned(keras.layers.Layer):
+    """Puts one learned token before the others: (B, T, D) -> (B, 1 + T, D)."""
+
+    def build(self, tokens_shape):
+        initializer = keras.initializers.RandomNormal(stddev=0.1)
+        self.token = self.add_weight(shape=tokens_shape[-1:], initializer=initializer, name="token")
+
+    def call(self, tokens):
+        return ops.concatenate([ops.zeros_like(tokens[:, :1]) + self.token, tokens], axis=1)
+
+    def compute_output_shape(self, tokens_shape):
+        batch, steps, width = tokens_shape
+        return (batch, None if steps is None else 1 + steps, width)
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -256,10 +373,15 @@ def transform(
         attended = keras.layers.MultiHeadAttention(heads, width // heads, dropout=dropout)(
             normal, normal, attention_mask=visible
         )
-        tokens = tokens + keras.layers.Dropout(dropout)(attended)
-        hidden = keras.layers.Dense(2 * width, activation="gelu")(keras.layers.LayerNormalization()(tokens))
-        tokens = tokens + keras.layers.Dropout(dropout)(keras.layers.Dense(width)(hidden))
+        tokens = feed_forward(tokens + keras.layers.Dropout(dropout)(attended), dropout)
     return keras.layers.LayerNormalization()(tokens)
+
+
+def feed_forward(tokens: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+    """The second half of a Transformer's block, with its residual connection: (B, T, D) -> (B, T, D)."""
+    width = tokens.shape[-1]
+    hidden = keras.layers.Dense(2 * width, activation="gelu")(keras.layers.LayerNormalization()(tokens))
+    return tokens + keras.layers.Dropout(dropout)(keras.layers.Dense(width)(hidden))
 
 
 def mean_and_max(tokens: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
@@ -270,6 +392,24 @@ def mean_and_max(tokens: keras.KerasTensor, mask: keras.KerasTensor) -> keras.Ke
 def concatenate(parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     """Side by side along the last axis; one part alone as it is."""
     return keras.layers.Concatenate()(list(parts)) if len(parts) > 1 else parts[0]
+
+
+# Columns
+
+
+def project(vectors: Sequence[keras.KerasTensor], width: int) -> list[keras.KerasTensor]:
+    """Vectors of any widths -> (B, width) each, between -1 and 1, so that they can be compared and added.
+
+    A layer normalisation would do the same, but of a column whose vector is one number it would leave the sign.
+    """
+    return [keras.layers.Dense(width, activation="tanh")(vector) for vector in vectors]
+
+
+def dense_layers(vector: keras.KerasTensor, units: Sequence[int], dropout: float) -> keras.KerasTensor:
+    """(B, D) -> (B, units[-1]): Dense layers with ReLU, each followed by dropout."""
+    for count in units:
+        vector = keras.layers.Dropout(dropout)(keras.layers.Dense(count, activation="relu")(vector))
+    return vector
 
 
 # Several pictures or clips in one cell

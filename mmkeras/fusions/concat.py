@@ -7,11 +7,13 @@ from pydantic import Field
 from mmkeras.component import Encoding, Fused, Fusion
 from mmkeras.lazy import lazy
 
-keras = lazy("keras")
+layers = lazy("mmkeras.layers")
 
 
 class Concat(Fusion):
     """(B, D1), (B, D2), … -> (B, D1 + D2 + …) -> Dense layers.
+
+    An absent column takes part with the vector that the model learned for it.
 
     References:
         Ngiam et al., Multimodal Deep Learning, ICML 2011.
@@ -21,8 +23,5 @@ class Concat(Fusion):
     dropout: float = Field(0.4, ge=0, lt=1)
 
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:
-        vectors = [encodings[column].vector for column in sorted(encodings)]
-        vector = keras.layers.Concatenate()(vectors) if len(vectors) > 1 else vectors[0]
-        for units in self.units:
-            vector = keras.layers.Dropout(self.dropout)(keras.layers.Dense(units, activation="relu")(vector))
-        return Fused(vector)
+        vector = layers.concatenate([encodings[column].vector for column in sorted(encodings)])
+        return Fused(layers.dense_layers(vector, self.units, self.dropout))
