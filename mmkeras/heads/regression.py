@@ -170,16 +170,15 @@ class Regression(Head):
         axes.legend()
 
     def baseline(self, is_sparse: bool, seed: int) -> Any:
-        from sklearn.compose import TransformedTargetRegressor
-
         if is_sparse:
             from sklearn.linear_model import Ridge
 
-            return TransformedTargetRegressor(Ridge())
+            return Ridge()
         from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.multioutput import MultiOutputRegressor
 
-        # The wrapper makes one number's (N, 1) the (N,) that trees ask for.
-        return TransformedTargetRegressor(ExtraTreesRegressor(300, n_jobs=-1, random_state=seed))
+        # A forest warns of one number as (N, 1); the wrapper gives it (N,).
+        return MultiOutputRegressor(ExtraTreesRegressor(300, n_jobs=-1, random_state=seed))
 
     def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
         return np.reshape(model.predict(inputs), (inputs.shape[0], len(self.mean)))
