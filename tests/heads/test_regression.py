@@ -222,7 +222,7 @@ def test_a_baseline_learns_the_targets(values, is_sparse):
 
 
 def test_a_planted_truth_is_found():
-    """y = 50 + 20 x0 - 10 x1, in three numbers of a row the second of which is -1000 times the first."""
+    """The first of three numbers is 50 + 20 x0 - 10 x1, the second -1000 times the first, the third 7."""
     keras.utils.set_random_seed(0)
     inputs = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
     truth = 50 + 20 * inputs[:, 0] - 10 * inputs[:, 1]
