@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["modality", "fusion", "head"]
 FOLDERS: dict[str, str] = {"modality": "modalities", "fusion": "fusions", "head": "heads"}
+TINY = 1e-12  # no probability is taken to be less, for its logarithm's sake
 
 
 @dataclass(frozen=True)
@@ -292,8 +293,11 @@ class Head(Component):
         raise NotImplementedError
 
     def known(self, targets: np.ndarray) -> np.ndarray:
-        """(N,) bool: which rows have a target that training knew."""
-        raise NotImplementedError
+        """(N,) bool: which rows have a target that training knew; -1 and NaN stand for all others."""
+        import numpy as np
+
+        is_known = targets >= 0 if targets.dtype.kind == "i" else np.isfinite(targets)
+        return is_known.reshape(len(targets), -1).all(axis=1)
 
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
         """(N,) float32: how much each row counts in the loss; 0 where its target is not known."""
@@ -363,7 +367,16 @@ class Head(Component):
 
     def join(self, predictions: Sequence[np.ndarray]) -> np.ndarray:
         """(N, P) predictions of several models as one: the mean, of logarithms where they are probabilities."""
-        raise NotImplementedError
+        import numpy as np
+
+        if self.predicts == "numbers":
+            return np.mean(predictions, axis=0)
+        kept = np.clip(np.asarray(predictions, np.float64), TINY, 1 - TINY)
+        if self.predicts == "probabilities":
+            return 1 / (1 + np.exp(-np.mean(np.log(kept) - np.log1p(-kept), axis=0)))
+        logs = np.log(kept).mean(axis=0)
+        joined = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        return joined / joined.sum(axis=-1, keepdims=True)
 
 
 def layer_name(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -300,6 +301,42 @@ class Answer(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "prior": self.prior, "learned_weight": self.learned_weight}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class OrderedClasses(keras.layers.Layer):
+    """How high a row stands to the probabilities of K classes in order: (B, 1) -> (B, K), which add up to 1.
+
+    Learned thresholds part the classes; each is the one before it plus a positive gap, so that none can overtake
+    another: P(class <= k) = sigmoid(threshold k - height).
+
+    Args:
+        thresholds: (K - 1,) numbers to start from, ascending.
+    """
+
+    LEAST_GAP = 0.01  # of the thresholds at the start: a class without a training row has none
+
+    def __init__(self, thresholds, **kwargs):
+        super().__init__(**kwargs)
+        self.thresholds = [float(value) for value in thresholds]
+
+    def build(self, height_shape):
+        gaps = np.maximum(np.diff(self.thresholds), self.LEAST_GAP)
+        start = np.append(self.thresholds[:1], np.log(np.expm1(gaps))).astype("float32")
+        self.steps = self.add_weight(shape=start.shape, initializer=keras.initializers.Constant(start), name="steps")
+
+    def call(self, height):
+        steps = ops.concatenate([self.steps[:1], ops.softplus(self.steps[1:])])
+        below = ops.sigmoid(ops.cumsum(steps) - height)
+        return ops.concatenate([below, ops.ones_like(height)], -1) - ops.concatenate(
+            [ops.zeros_like(height), below], -1
+        )
+
+    def compute_output_shape(self, height_shape):
+        return (height_shape[0], len(self.thresholds) + 1)
+
+    def get_config(self):
+        return {**super().get_config(), "thresholds": self.thresholds}
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -134,3 +134,24 @@ def test_without_pooling_the_vector_is_the_last_real_state():
     model = keras.Model([values, mask], layers.recur(values, mask, 4, bidirectional=False, pooling=False))
     tokens, vector = model([np.random.default_rng(0).normal(size=(1, 7, 5)), floats([[1, 1, 1, 0, 0, 0, 0]])])
     np.testing.assert_allclose(vector, np.asarray(tokens)[:, 2], atol=1e-6)
+
+
+# Answers
+
+
+def test_ordered_classes_are_parted_by_thresholds():
+    """Thresholds 0 and log 3: below them are 1/2 and 3/4 of what stands at 0, and 1/4 and 1/2 of what is at log 3."""
+    layer = layers.OrderedClasses([0, np.log(3)])
+    wanted = [[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]]
+    np.testing.assert_allclose(layer(floats([[0], [np.log(3)]])), wanted, rtol=1e-6)
+    assert layers.OrderedClasses.from_config(layer.get_config()).thresholds == layer.thresholds
+
+
+def test_ordered_classes_keep_their_order_whatever_their_weights_are():
+    layer = layers.OrderedClasses([-1, -1, 2, 2])  # two classes without a row
+    assert layer.compute_output_shape((None, 1)) == (None, 5)
+    assert np.all(layer(floats([[0], [1]])) > 0)
+    layer.set_weights([floats([3, -30, 9, -30])])
+    probabilities = layer(floats([[0], [7]]))
+    assert np.all(np.asarray(probabilities) >= 0)
+    np.testing.assert_allclose(np.sum(probabilities, axis=-1), [1, 1], rtol=1e-6)

@@ -5,7 +5,6 @@ Target: () int32, the class's index. Prediction: (K,) float32 probabilities that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 tf = lazy("tensorflow")
 keras = lazy("keras")
 
-TINY = 1e-12
-
 
 class Classification(Head):
     """Dense softmax and cross-entropy over two or more classes."""
@@ -34,6 +31,9 @@ class Classification(Head):
         "none", description="balanced: each class counts the same in the loss"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    focal_gamma: float = Field(
+        0.0, ge=0, le=10, description="how much less rows count that are right already; 2 is usual, 0: all the same"
+    )
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
     frequencies: tuple[float, ...] | None = fitted()
@@ -44,35 +44,28 @@ class Classification(Head):
 
     def check(self, values: pd.Series, split: pd.Series) -> None:
         """Refuses one class alone, classes of one row, and classes that train lacks."""
-        filled = values[values.str.strip() != ""]
-        counts = filled.value_counts()
+        is_filled = values.str.strip() != ""
+        counts = values[is_filled].value_counts()
         if len(counts) < 2:
             raise ValueError(f'every row has the class "{counts.index[0]}", expected two classes or more')
         if counts.iloc[-1] == 1:
-            row = filled.isin(counts.index[counts == 1]).idxmax()
+            row = values.isin(counts.index[counts == 1]).idxmax()
             remedy = "add rows of this class, give the row another one or delete it"
             raise ValueError(f'the class "{values[row]}" has one row only (row {row + 1}); {remedy}')
-        for name in ("test", "valid"):
-            unseen = (split[filled.index] == name) & ~filled.isin(filled[split[filled.index] == "train"].unique())
-            if unseen.any():
-                label = filled[unseen.idxmax()]
-                where = rows_where((values == label) & (split == name))
-                raise ValueError(
-                    f'the class "{label}" stands in {name} ({where}) but not in train; '
-                    "move some of its rows to train, or delete them"
-                )
+        is_foreign = is_filled & ~values.isin(values[split == "train"])
+        for name in ("valid", "test"):
+            if (is_foreign & (split == name)).any():
+                label = values[(is_foreign & (split == name)).idxmax()]
+                rows = rows_where((values == label) & (split == name))
+                got = f'the class "{label}" stands in {name} ({rows}) but not in train'
+                raise ValueError(f"{got}; move some of its rows to train, or delete them")
 
     def adapt(self, values: pd.Series) -> Classification:
-        """Learns the classes, sorted, and what each weighs."""
-        from sklearn.utils.class_weight import compute_class_weight
-
-        classes = np.array(sorted(values.unique()), dtype=object)
-        asked = "balanced" if self.class_weights == "balanced" else None
-        weights = compute_class_weight(asked, classes=classes, y=values.to_numpy(dtype=object))
-        frequencies = values.value_counts(normalize=True)[classes]
-        return self.model_copy(
-            update={"classes": tuple(classes), "weights": tuple(weights), "frequencies": tuple(frequencies)}
-        )
+        """Learns the classes, sorted, how frequent each is and what it weighs."""
+        counts = values.value_counts().sort_index()
+        weights = len(values) / (len(counts) * counts) if self.class_weights == "balanced" else np.ones(len(counts))
+        learned = {"classes": counts.index, "frequencies": counts / len(values), "weights": weights}
+        return self.model_copy(update={name: tuple(numbers.tolist()) for name, numbers in learned.items()})
 
     @property
     def prior(self) -> np.ndarray:
@@ -88,12 +81,8 @@ class Classification(Head):
         index = {name: i for i, name in enumerate(self.classes)}
         return values.map(index).fillna(-1).to_numpy(np.int32)
 
-    def known(self, targets: np.ndarray) -> np.ndarray:
-        return targets >= 0
-
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        known = np.where(targets >= 0, np.array(self.weights)[targets], 0.0)
-        return known.astype(np.float32)
+        return np.where(self.known(targets), np.array(self.weights)[targets], 0).astype(np.float32)
 
     def raw(self, vector: Any, name: str) -> Any:
         return keras.layers.Dense(len(self.classes), name=name)(vector)
@@ -103,11 +92,21 @@ class Classification(Head):
         return keras.layers.Softmax(dtype="float32", name=name)(raw)
 
     def loss(self) -> Any:
-        def smoothed_crossentropy(target: Any, prediction: Any) -> Any:
-            wanted = keras.ops.one_hot(keras.ops.reshape(target, (-1,)), len(self.classes))
-            return keras.losses.categorical_crossentropy(wanted, prediction, label_smoothing=self.label_smoothing)
+        """Cross-entropy; with `focal_gamma` each class's part is multiplied by (1 - its probability) ** gamma.
 
-        return smoothed_crossentropy
+        References:
+            Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+        """
+
+        def crossentropy(target: Any, prediction: Any) -> Any:
+            wanted = keras.ops.one_hot(keras.ops.reshape(target, (-1,)), len(self.classes))
+            if not self.focal_gamma:
+                return keras.losses.categorical_crossentropy(wanted, prediction, label_smoothing=self.label_smoothing)
+            return keras.losses.categorical_focal_crossentropy(
+                wanted, prediction, alpha=1.0, gamma=self.focal_gamma, label_smoothing=self.label_smoothing
+            )
+
+        return crossentropy
 
     def metrics(self) -> list[Any]:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
@@ -185,11 +184,6 @@ class Classification(Head):
         found = np.zeros((inputs.shape[0], len(self.classes)))
         found[:, model.classes_] = model.predict_proba(inputs)
         return found
-
-    def join(self, predictions: Sequence[np.ndarray]) -> np.ndarray:
-        logs = np.mean([np.log(np.maximum(probabilities, TINY)) for probabilities in predictions], axis=0)
-        joined = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return joined / joined.sum(axis=1, keepdims=True)
 
     def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
         from sklearn.metrics import roc_auc_score

@@ -1,6 +1,7 @@
 """One of several classes: targets, weights, loss, scores and answers, against numbers worked out by hand."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -19,8 +20,45 @@ def head():
     return Classification().adapt(TRAINING)
 
 
+def refuses(message):
+    return pytest.raises(ValueError, match=re.escape(message))
+
+
 def predictions(*rows):
     return np.array(rows, np.float32)
+
+
+# What it is for
+
+
+def test_any_column_can_hold_classes():
+    assert Classification.claims(TRAINING) == "3 classes"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["x"] * 8 + [""], 'every row has the class "x", expected two classes or more'),
+        (["x"] * 6 + ["z"] + ["y"] * 2, 'the class "z" has one row only (row 7); add rows of this class, give the row'),
+        (
+            ["x"] * 7 + ["y"] * 2,
+            'the class "y" stands in test (rows 8, 9) but not in train; move some of its rows to train, or delete them',
+        ),
+        (["x"] * 5 + ["y"] * 4, 'the class "y" stands in valid (rows 6, 7) but not in train'),
+    ],
+)
+def test_a_faulty_target_is_refused(labels, message):
+    with refuses(message):
+        Classification().check(pd.Series(labels, dtype=object), pd.Series(["train"] * 5 + ["valid"] * 2 + ["test"] * 2))
+
+
+def test_a_sound_target_passes_with_rows_that_have_none():
+    labels = pd.Series(["x", "y", "", "x", "y", " "], dtype=object)
+    Classification().check(labels, pd.Series(["train", "train", "train", "valid", "test", "test"]))
+
+
+def test_splits_hold_equal_shares_of_the_classes():
+    assert Classification().strata(TRAINING) is TRAINING
 
 
 # Targets
@@ -37,6 +75,15 @@ def test_targets_are_indices_and_unknown_ones_are_minus_1(head):
 
 def test_classes_that_look_like_numbers_keep_their_spelling():
     assert Classification().adapt(pd.Series(["01", "1", "01"], dtype=object)).classes == ("01", "1")
+
+
+def test_rows_are_known_where_training_knew_the_class(head):
+    assert head.known(np.array([2, -1, 0], np.int32)).tolist() == [True, False, True]
+
+
+def test_the_prior_is_what_the_training_rows_had(head):
+    np.testing.assert_allclose(head.prior, [1 / 6, 4 / 6, 1 / 6], rtol=1e-6)
+    assert head.prior.dtype == np.float32
 
 
 def test_every_row_counts_the_same_unless_asked(head):
@@ -68,6 +115,32 @@ def test_label_smoothing_wants_a_little_of_every_class():
     np.testing.assert_allclose(loss, [wanted], rtol=1e-5)
 
 
+def test_focal_loss_counts_less_what_is_right_already():
+    """Gamma 2: -(1 - 0.5)² log 0.5 and -(1 - 0.8)² log 0.8."""
+    head = Classification(focal_gamma=2).adapt(TRAINING)
+    loss = head.loss()(np.array([0, 2]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8]))
+    np.testing.assert_allclose(loss, [-0.25 * math.log(0.5), -0.04 * math.log(0.8)], rtol=1e-5)
+
+
+def test_focal_loss_with_label_smoothing():
+    """Wanted 0.8, 0.1, 0.1 of probabilities 0.5, 0.3, 0.2, each part times (1 - its probability)²."""
+    head = Classification(focal_gamma=2, label_smoothing=0.3).adapt(TRAINING)
+    wanted = -(0.8 * 0.25 * math.log(0.5) + 0.1 * 0.49 * math.log(0.3) + 0.1 * 0.64 * math.log(0.2))
+    loss = head.loss()(np.array([0]), predictions([0.5, 0.3, 0.2]))
+    np.testing.assert_allclose(loss, [wanted], rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"focal_gamma": 0.5, "label_smoothing": 0.1}])
+def test_unknown_rows_and_certain_predictions_have_finite_losses_and_gradients(settings):
+    head = Classification(**settings).adapt(TRAINING)
+    prediction = tf.constant(predictions([1, 0, 0], [1, 0, 0], [0, 0, 1]))
+    with tf.GradientTape() as tape:
+        tape.watch(prediction)
+        loss = head.loss()(np.array([-1, 0, 0]), prediction)
+    assert loss.shape == (3,) and np.isfinite(loss).all()
+    assert np.isfinite(tape.gradient(loss, prediction)).all()
+
+
 def test_targets_may_have_a_last_axis(head):
     """Keras adds one."""
     loss = head.loss()(np.array([[0], [2]]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8]))
@@ -79,6 +152,9 @@ def test_training_shows_accuracy(head):
     metric.update_state(np.array([0, 2, 1]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.9, 0.1, 0]))
     assert metric.name == "accuracy"
     assert float(metric.result()) == pytest.approx(2 / 3)
+    metric.reset_state()
+    metric.update_state(np.array([0, -1]), predictions([0.5, 0.3, 0.2], [0.1, 0.1, 0.8]), np.array([1.0, 0.0]))
+    assert float(metric.result()) == 1
 
 
 # Scores
@@ -164,3 +240,40 @@ def test_probabilities_add_up_to_1_in_half_precision():
         keras.config.set_dtype_policy("float32")
     assert sums.dtype == np.float32
     np.testing.assert_allclose(sums.sum(axis=-1), np.ones(4), atol=1e-5)
+
+
+# Models
+
+
+def test_several_models_answers_are_joined_by_log_probability(head):
+    """Geometric means of 0.8 and 0.2, 0.1 and 0.4, 0.1 and 0.4: 0.4, 0.2 and 0.2."""
+    joined = head.join([predictions([0.8, 0.1, 0.1]), predictions([0.2, 0.4, 0.4])])
+    np.testing.assert_allclose(joined, [[0.5, 0.25, 0.25]], rtol=1e-6)
+    assert np.isfinite(head.join([predictions([1, 0, 0]), predictions([0, 1, 0])])).all()
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_a_baseline_learns_the_classes_that_it_sees(head, is_sparse):
+    model = head.baseline(is_sparse, seed=0)
+    if not is_sparse:
+        model.set_params(n_estimators=20)
+    inputs = np.array([[0.0], [9.0]])
+    found = head.baseline_predictions(model.fit(inputs, np.array([2, 0])), inputs)
+    assert found.argmax(axis=1).tolist() == [2, 0]
+    np.testing.assert_array_equal(found[:, 1], [0, 0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"focal_gamma": 2, "label_smoothing": 0.1, "class_weights": "balanced"}])
+def test_a_planted_truth_is_found(settings):
+    """The class is the largest of three numbers."""
+    keras.utils.set_random_seed(0)
+    inputs = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
+    values = pd.Series(inputs[:, :3].argmax(axis=1)).map({0: "cat", 1: "bird", 2: "dog"})
+    head = Classification(**settings).adapt(values)
+    targets = head.encode_target(values)
+    vector = keras.Input((4,))
+    model = keras.Model(vector, head.output(head.raw(vector, "raw"), "answer"))
+    model.compile(keras.optimizers.Adam(0.1), head.loss(), weighted_metrics=head.metrics())
+    model.fit(inputs, targets, batch_size=32, epochs=8, verbose=0, sample_weight=head.sample_weights(targets))
+    scores = head.score(targets, model.predict(inputs, verbose=0))
+    assert scores["accuracy"] > 0.95 > head.score(targets, np.tile(head.prior, (256, 1)))["accuracy"]
