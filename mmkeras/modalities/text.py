@@ -20,6 +20,7 @@ from pydantic import Field
 
 from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
+from mmkeras.manifest import are_categories
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +142,7 @@ class Text(Modality):
     def claims(cls, values: pd.Series) -> str | None:
         sample = values.sample(min(len(values), 1000), random_state=0)
         wordy = sample.str.contains(r"\S\s+\S") | sample.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2}")
-        if wordy.mean() < 0.5:
+        if wordy.mean() < 0.5 or are_categories(values):
             return None
         return f"{wordy.mean():.0%} of the cells hold several words"
 
