@@ -134,7 +134,7 @@ class Modality(Component):
         raise NotImplementedError
 
     def adapt(self, cells: Iterable[Cell]) -> Modality:
-        """A copy that has learned what it needs (vocabulary, mean, deviation) from training cells, as `every_row` says."""
+        """A copy that has learned what it needs of training cells (vocabulary, mean, deviation)."""
         raise NotImplementedError
 
     @property

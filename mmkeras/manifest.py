@@ -65,6 +65,7 @@ DATE = (
     r"(?i)(?:[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})(?:[ T].*)?"
     rf"|(?:[0-9]{{1,2}}[ -])?{MONTH}[ -](?:[0-9]{{1,2}},? )?(?:[0-9]{{2}}){{1,2}}|[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9.]+)?"
 )
+FILE_NAME = r"^[^@]*\.[A-Za-z][A-Za-z0-9]{1,6}\s*$"
 QUANTITY = r"[$€£¥₹] ?[0-9.,]+ ?[kKmM]?|[+-]?[0-9.,]+ ?[%€$£¥₹]|[+-]?[0-9.,]+ [A-Za-z/²³]{1,5}"
 
 ROWS_SHOWN = 5
@@ -338,7 +339,7 @@ def _guess_column(manifest: Manifest, column: str, modalities: Mapping[str, Clai
 
 def _name_files(cells: pd.Series, folder: Path) -> bool:
     """Says whether most cells end like file names, or the first ones name files without an ending."""
-    if _mostly(cells.str.contains(r"^[^@]*\.[A-Za-z][A-Za-z0-9]{1,6}\s*$")):
+    if _mostly(cells.str.contains(FILE_NAME)):
         return True
     return _mostly(cells.iloc[:10].map(lambda cell: os.path.isfile(folder / cell.strip())))
 
@@ -350,13 +351,13 @@ def _reason_to_ignore(cells: pd.Series, value_count: int, filled_count: int) -> 
         return f'one value only: "{cells.iloc[0].strip()[:40]}"'
     if _mostly(cells.str.strip().str.fullmatch(DATE)):
         return "dates or times; to use them, add columns of numbers (year, month, days since)"
+    is_plain = numbers_of(cells) is not None or value_count <= NUMBERED_MIN_VALUES
+    if not is_plain and _mostly(cells.str.strip().str.fullmatch(QUANTITY)):
+        return f'numbers with a sign or unit ("{cells.iloc[0].strip()[:20]}"); to use them, write the numbers alone'
     if reason := _identifies(cells, value_count, filled_count):
         return reason
     if _mostly(cells.str.fullmatch(r"\S*[/\\]\S*")):
         return "path-like strings that name no file: would spell the label?"
-    is_plain = numbers_of(cells) is not None or value_count <= NUMBERED_MIN_VALUES
-    if not is_plain and _mostly(cells.str.strip().str.fullmatch(QUANTITY)):
-        return f'numbers with a sign or unit ("{cells.iloc[0].strip()[:20]}"); to use them, write the numbers alone'
     return None
 
 
@@ -364,13 +365,12 @@ def _identifies(cells: pd.Series, value_count: int, filled_count: int) -> str | 
     """Why a column tells which row, customer or thing it is about, and nothing else."""
     numbers, is_named = numbers_of(cells), _is_named(cells, IDENTIFIER_NAME)
     is_token = _mostly(cells.str.fullmatch(r"[!-~]+"))
-    if (
-        value_count == filled_count
-        and is_token
-        and (numbers is None or is_named or _are_numbered(numbers, filled_count))
-    ):
+    names_rows = is_named or numbers is None or _are_numbered(numbers, filled_count)
+    if value_count == filled_count and is_token and names_rows:
         return "unique in every row: an identifier"
-    if are_categories(cells) and (value_count <= NUMBERED_MIN_VALUES or _rows_per_value(cells) >= 10):
+    if are_categories(cells) and (
+        value_count <= NUMBERED_MIN_VALUES or _rows_per_value(cells) >= CATEGORY_MANY_ROWS_PER_VALUE
+    ):
         return None
     if is_named and is_token:
         return f"named like an identifier, {value_count} different values in {filled_count} rows"
@@ -412,11 +412,18 @@ def are_codes(cells: pd.Series) -> bool:
 
 def are_categories(cells: pd.Series) -> bool:
     """Whether short values repeat so often that one can be learned about each."""
+    if end_like_files(cells):
+        return False
     rows_each, values = _rows_per_value(cells), cells.nunique()
     are_few = values <= CATEGORY_MAX_VALUES and rows_each >= CATEGORY_MIN_ROWS_PER_VALUE
     repeat_often = values <= CATEGORY_MOST_VALUES and rows_each >= CATEGORY_MANY_ROWS_PER_VALUE
     are_short = cells.str.len().mean() <= CATEGORY_MAX_CHARACTERS
     return bool((are_few or repeat_often) and are_short and cells.str.split().str.len().mean() <= CATEGORY_MAX_WORDS)
+
+
+def end_like_files(cells: pd.Series) -> bool:
+    """Whether half of the cells or more end like file names."""
+    return bool(cells.str.contains(FILE_NAME).mean() >= 0.5)
 
 
 def _rows_per_value(cells: pd.Series) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
+ops = lazy("mmkeras.ops")
 
 UNKNOWN, FIRST = 1, 2
 # What str.strip takes away too.
@@ -76,7 +77,7 @@ class Category(Modality):
         return {"index": tf.where(is_there, index, 0), "present": tf.cast(is_there, tf.float32)}
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        hidden = tf.random.stateless_uniform((), seed) < self.unknown_dropout
+        hidden = tf.random.stateless_uniform((), ops.split_seed(seed, 1)[0]) < self.unknown_dropout
         return {**features, "index": tf.where(hidden & (features["index"] > 0), UNKNOWN, features["index"])}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
