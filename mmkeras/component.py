@@ -116,6 +116,8 @@ class Modality(Component):
     """Whether a cell of the table names files (sound, pictures), or holds the value itself (text)."""
     takes_folders: ClassVar[bool] = False
     """Whether a path in a cell may be a folder."""
+    every_row: ClassVar[bool] = False
+    """Whether `adapt` sees the cell of each training row, however often it repeats, or each distinct cell once."""
 
     def paths(self, value: str) -> list[str]:
         """The files that a table's cell names, in order; [] where it holds the value itself."""
@@ -133,7 +135,7 @@ class Modality(Component):
         raise NotImplementedError
 
     def adapt(self, cells: Iterable[Cell]) -> Modality:
-        """A copy that has learned what it needs (vocabulary, mean, deviation) from distinct training cells."""
+        """A copy that has learned what it needs of training cells (vocabulary, mean, deviation)."""
         raise NotImplementedError
 
     @property

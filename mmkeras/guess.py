@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mmkeras.component import find, members
 from mmkeras.config import Config, override, parse_config
-from mmkeras.manifest import Guess, Manifest, guess_columns, guess_split_column, require_columns
+from mmkeras.manifest import Guess, Manifest, filled_cells, guess_columns, guess_split_column, require_columns
 from mmkeras.terminal import show_table
 
-# A column of classes is what most tables are about; a config names other tasks.
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a target is where no other head claims it.
 DEFAULT_HEAD = "classification"
 
 
@@ -31,8 +36,13 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
     modalities = {name: find("modality", name) for name in members("modality")}
     exclude = [split_column] if split_column else []
     guesses = guess_columns(manifest, target, modalities, exclude)
-    _show_guess(guesses, target, split_column)
-    columns = {guess.column: {"type": guess.type} for guess in guesses if guess.type}
+    columns = {
+        guess.column: {"type": guess.type, **modalities[guess.type].suggest(filled_cells(manifest, guess.column))}
+        for guess in guesses
+        if guess.type
+    }
+    head, reason = guess_head(filled_cells(manifest, target))
+    _show_guess(guesses, Guess(target, head, reason), split_column)
     if not columns:
         raise ValueError(
             f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them"
@@ -40,24 +50,34 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
     raw = {
         "manifest": path,
         "columns": columns,
-        "targets": {target: {"type": DEFAULT_HEAD}},
+        "targets": {target: {"type": head}},
         "split": {"column": split_column} if split_column else {},
     }
     return parse_config(override(raw, overrides), "overrides")
 
 
-def _show_guess(guesses: list[Guess], target: str, split_column: str | None) -> None:
+def guess_head(values: pd.Series) -> tuple[str, str]:
+    """The head that claims a target's filled cells, and why; the default one is asked last."""
+    heads = sorted(members("head"), key=lambda name: name == DEFAULT_HEAD)
+    for name in heads:
+        if reason := find("head", name).claims(values):
+            return name, reason
+    return DEFAULT_HEAD, "no head claims it"
+
+
+def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:
     types = "|".join(members("modality"))
     rows = [
         (
             guess.column,
             guess.type or "ignored",
             guess.reason,
-            f"columns.{guess.column}={'null' if guess.type else '{type: ' + types + '}'}",
+            f"columns.{guess.column}={'null or ' * bool(guess.type)}{{type: {types}}}",
         )
         for guess in guesses
     ]
-    rows.append((target, "target", "asked for", f"targets.{target}.type={DEFAULT_HEAD}"))
+    heads = "|".join(members("head"))
+    rows.append((target.column, f"target: {target.type}", target.reason, f"targets.{target.column}={{type: {heads}}}"))
     if split_column:
         rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
     show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)

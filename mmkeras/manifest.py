@@ -12,6 +12,7 @@ import difflib
 import errno
 import functools
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,14 +41,34 @@ FILE_FAULTS = {
 }
 
 PATHS_BETWEEN = ";"
+# How tables write that a number is missing, in any case.
+MISSING_WORDS = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", ".")
+# 3.5, .5, 1e-3, 1,234,567.8; no percent signs, no comma before decimals.
+NUMBER = r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 # The type guess: what "mostly" means, how many cells it looks at, and what still counts as a category.
 MOST = 0.9
 SAMPLE_CELLS = 10_000
-CATEGORY_MAX_VALUES = 50
-CATEGORY_MIN_ROWS_PER_VALUE = 3
-CATEGORY_MAX_CHARACTERS = 24
-CATEGORY_MAX_WORDS = 3
+# Few values repeat soon; many values must repeat often, or they are names of single customers or things.
+CATEGORY_MAX_VALUES, CATEGORY_MIN_ROWS_PER_VALUE = 50, 3
+CATEGORY_MOST_VALUES, CATEGORY_MANY_ROWS_PER_VALUE = 1000, 10
+CATEGORY_MAX_CHARACTERS = 32
+CATEGORY_MAX_WORDS = 4
+# So few different whole numbers are codes (classes 1 to 3, yes and no) or grades; more of them can be counted with.
+CODE_MAX_VALUES = 5
+CODE_NAME = r"(?i).*(?:\bzip|_zip|zip_?code|postal_?code|post_?code|[ _-]code)"
+IDENTIFIER_NAME = r"(?:.*[ _.-])?(?i:id|uuid|guid)|.*[a-z](?:Id|ID)"
+NUMBERED_NAME = r"[A-Za-z]{0,8}[ _#-]?[0-9]+"
+NUMBERED_MIN_VALUES = 10
+LONG_NUMBER = 1e8
+YEARS = 1800, 2100
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DATE = (
+    r"(?i)(?:[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})(?:[ T].*)?"
+    rf"|(?:[0-9]{{1,2}}[ -])?{MONTH}[ -](?:[0-9]{{1,2}},? )?(?:[0-9]{{2}}){{1,2}}|[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9.]+)?"
+)
+FILE_NAME = r"^[^@]*\.[A-Za-z][A-Za-z0-9]{1,6}\s*$"
+QUANTITY = r"[$€£¥₹] ?[0-9.,]+ ?[kKmM]?|[+-]?[0-9.,]+ ?[%€$£¥₹]|[+-]?[0-9.,]+ [A-Za-z/²³]{1,5}"
 
 ROWS_SHOWN = 5
 COLUMNS_SHOWN = 8
@@ -280,7 +301,7 @@ def guess_columns(
     Args:
         manifest: The table.
         target: The column to predict; gets no guess.
-        modalities: Name and class, in the order in which they are asked; the first that claims a column gets it.
+        modalities: Name and class; the first that claims a column gets it, though no two of ours claim the same.
         exclude: More columns that get no guess.
 
     Returns:
@@ -306,9 +327,17 @@ def guess_split_column(manifest: Manifest) -> str | None:
     return None
 
 
+def filled_cells(manifest: Manifest, column: str) -> pd.Series:
+    """At most `SAMPLE_CELLS` cells that are not blank, spread evenly."""
+    values = manifest.rows[column]
+    filled = values[values != ""]
+    cells = filled.iloc[:: max(1, -(-len(filled) // SAMPLE_CELLS))]
+    return cells[cells.str.strip() != ""]
+
+
 def _guess_column(manifest: Manifest, column: str, modalities: Mapping[str, Claimer]) -> Guess:
     values = manifest.rows[column]
-    cells = _sample(values)
+    cells = filled_cells(manifest, column)
     value_count = values.nunique() - bool((values == "").any())
     filled_count = int((values != "").sum())
     if not _name_files(cells, manifest.folder) and (reason := _reason_to_ignore(cells, value_count, filled_count)):
@@ -316,18 +345,12 @@ def _guess_column(manifest: Manifest, column: str, modalities: Mapping[str, Clai
     for name, modality in modalities.items():
         if reason := modality.claims(cells):
             return Guess(column, name, reason)
-    return Guess(column, None, f"{value_count} different values that no modality claims ({', '.join(modalities)})")
-
-
-def _sample(values: pd.Series) -> pd.Series:
-    filled = values[values != ""]
-    cells = filled.iloc[:: max(1, -(-len(filled) // SAMPLE_CELLS))]
-    return cells[cells.str.strip() != ""]
+    return Guess(column, None, f"{value_count} different values in {filled_count} rows: neither repeated nor sentences")
 
 
 def _name_files(cells: pd.Series, folder: Path) -> bool:
     """Says whether most cells end like file names, or the first ones name files without an ending."""
-    if _mostly(cells.str.contains(r"\.[A-Za-z][A-Za-z0-9]{1,6}\s*$")):
+    if _mostly(cells.str.contains(FILE_NAME)):
         return True
     return _mostly(cells.iloc[:10].map(lambda cell: os.path.isfile(folder / cell.strip())))
 
@@ -335,23 +358,91 @@ def _name_files(cells: pd.Series, folder: Path) -> bool:
 def _reason_to_ignore(cells: pd.Series, value_count: int, filled_count: int) -> str | None:
     if cells.empty:
         return "no cell is filled"
-    are_numbers = _mostly(pd.to_numeric(cells, errors="coerce").notna())
-    are_tokens = _mostly(cells.str.fullmatch(r"[!-~]+"))
-    if value_count == filled_count and are_tokens and not (are_numbers and cells.str.contains(".", regex=False).any()):
-        return "unique in every row: an identifier"
-    if are_numbers:
-        return "numbers are not yet supported as an input"
+    if value_count == 1:
+        return f'one value only: "{cells.iloc[0].strip()[:40]}"'
+    if _mostly(cells.str.strip().str.fullmatch(DATE)):
+        return "dates or times; to use them, add columns of numbers (year, month, days since)"
+    is_plain = numbers_of(cells) is not None or value_count <= NUMBERED_MIN_VALUES
+    if not is_plain and _mostly(cells.str.strip().str.fullmatch(QUANTITY)):
+        return f'numbers with a sign or unit ("{cells.iloc[0].strip()[:20]}"); to use them, write the numbers alone'
+    if reason := _identifies(cells, value_count, filled_count):
+        return reason
     if _mostly(cells.str.fullmatch(r"\S*[/\\]\S*")):
         return "path-like strings that name no file: would spell the label?"
-    if _are_categories(cells, value_count, filled_count):
-        return f"{value_count} different value{'s' * (value_count > 1)}: a category (not yet supported as an input)"
     return None
 
 
-def _are_categories(cells: pd.Series, value_count: int, filled_count: int) -> bool:
-    are_few = value_count <= min(CATEGORY_MAX_VALUES, filled_count / CATEGORY_MIN_ROWS_PER_VALUE)
+def _identifies(cells: pd.Series, value_count: int, filled_count: int) -> str | None:
+    """Why a column tells which row, customer or thing it is about, and nothing else."""
+    numbers, is_named = numbers_of(cells), _is_named(cells, IDENTIFIER_NAME)
+    is_token = _mostly(cells.str.fullmatch(r"[!-~]+"))
+    names_rows = is_named or numbers is None or _are_numbered(numbers, filled_count)
+    if value_count == filled_count and is_token and names_rows:
+        return "unique in every row: an identifier"
+    if are_categories(cells) and (
+        value_count <= NUMBERED_MIN_VALUES or _rows_per_value(cells) >= CATEGORY_MANY_ROWS_PER_VALUE
+    ):
+        return None
+    if is_named and is_token:
+        return f"named like an identifier, {value_count} different values in {filled_count} rows"
+    if numbers is None and value_count > NUMBERED_MIN_VALUES and _mostly(cells.str.fullmatch(NUMBERED_NAME)):
+        return f'{value_count} numbered names in {filled_count} rows ("{cells.iloc[0]}"): an identifier that repeats?'
+    return None
+
+
+def _are_numbered(numbers: pd.Series, filled_count: int) -> bool:
+    """Whether different numbers only name the rows: in order, without many gaps, or as long as phone numbers."""
+    if (numbers % 1 != 0).any():
+        return False
+    in_order = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
+    is_dense = numbers.max() - numbers.min() < 1.1 * filled_count
+    is_long = numbers.min() >= LONG_NUMBER and numbers.max() < 10 ** (len(f"{numbers.min():.0f}"))
+    return bool(in_order or is_dense or is_long)
+
+
+def numbers_of(cells: pd.Series) -> pd.Series | None:
+    """The numbers of a column that mostly holds numbers, words for missing ones left out; None: it does not."""
+    plain = cells.str.strip()
+    plain = plain[~plain.str.lower().isin(MISSING_WORDS)]
+    are_numbers = plain.str.fullmatch(NUMBER)
+    if not _mostly(are_numbers):
+        return None
+    return plain[are_numbers].str.replace(",", "", regex=False).astype(float)
+
+
+def are_codes(cells: pd.Series) -> bool:
+    """Whether numbers (`numbers_of`) stand for kinds of things: 01, zip codes, a few different whole numbers."""
+    numbers = numbers_of(cells)
+    if numbers is None or (numbers % 1 != 0).any():
+        return False
+    is_named = any(_is_named(cells, name) for name in (CODE_NAME, IDENTIFIER_NAME))
+    are_few = numbers.nunique() <= CODE_MAX_VALUES and _rows_per_value(numbers) >= CATEGORY_MIN_ROWS_PER_VALUE
+    are_few = are_few and not numbers.between(*YEARS).all()
+    return bool(is_named or are_few or cells.str.fullmatch(r"\s*0[0-9]+\s*").any())
+
+
+def are_categories(cells: pd.Series) -> bool:
+    """Whether short values repeat so often that one can be learned about each."""
+    if end_like_files(cells):
+        return False
+    rows_each, values = _rows_per_value(cells), cells.nunique()
+    are_few = values <= CATEGORY_MAX_VALUES and rows_each >= CATEGORY_MIN_ROWS_PER_VALUE
+    repeat_often = values <= CATEGORY_MOST_VALUES and rows_each >= CATEGORY_MANY_ROWS_PER_VALUE
     are_short = cells.str.len().mean() <= CATEGORY_MAX_CHARACTERS
-    return bool(are_few and are_short and cells.str.split().str.len().mean() <= CATEGORY_MAX_WORDS)
+    return bool((are_few or repeat_often) and are_short and cells.str.split().str.len().mean() <= CATEGORY_MAX_WORDS)
+
+
+def end_like_files(cells: pd.Series) -> bool:
+    """Whether half of the cells or more end like file names."""
+    return bool(cells.str.contains(FILE_NAME).mean() >= 0.5)
+
+
+def _rows_per_value(cells: pd.Series) -> float:
+    return len(cells) / max(1, cells.nunique())
+
+
+def _is_named(cells: pd.Series, pattern: str) -> bool:
+    return re.fullmatch(pattern, str(cells.name).strip()) is not None
 
 
 def _mostly(answers: pd.Series) -> bool:

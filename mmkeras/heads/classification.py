@@ -147,6 +147,9 @@ class Classification(Head):
             scores["roc_auc"] = self._roc_auc(targets, predictions)
         return {name: float(value) for name, value in scores.items()}
 
+    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        return float(np.mean(predictions.argmax(axis=-1) == targets))
+
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         from sklearn.metrics import classification_report
 

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
+from mmkeras.manifest import are_categories, end_like_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,8 +141,11 @@ class Text(Modality):
     @classmethod
     def claims(cls, values: pd.Series) -> str | None:
         sample = values.sample(min(len(values), 1000), random_state=0)
-        wordy = sample.str.contains(r"\S\s+\S") | sample.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2}")
-        if wordy.mean() < 0.5:
+        # Not numbers with blanks between them, nor paths.
+        lettered = sample.str.replace(r"(?i)\b(?:nan|na|null|none)\b", "", regex=True).str.contains(r"[^\W\d_]{2}")
+        several = sample.str.contains(r"\S\s+\S") | sample.str.contains(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2}")
+        wordy = lettered & several
+        if wordy.mean() < 0.5 or are_categories(values) or end_like_files(values):
             return None
         return f"{wordy.mean():.0%} of the cells hold several words"
 

@@ -1,0 +1,117 @@
+"""Categories: one of a few values, whose order means nothing.
+
+Cell: a UTF-8 string; blank means missing.
+Features: `index` () int32, 0 = missing, 1 = a value that training did not know; `present` (), 1 for unknown values too.
+Encoding: Embedding; one token, the same as the vector.
+"""
+
+from __future__ import annotations
+
+import html
+import random
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.lazy import lazy
+from mmkeras.manifest import are_categories, are_codes, numbers_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+ops = lazy("mmkeras.ops")
+
+UNKNOWN, FIRST = 1, 2
+# What str.strip takes away too.
+BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
+MOST_WIDTH, LEAST_WIDTH = 50, 8
+BASELINE_VALUES = 100
+
+
+class Category(Modality):
+    """A value of a list: a country, a brand, yes or no, a code."""
+
+    from_file = False
+    every_row = True
+
+    max_categories: int = Field(1000, ge=1, le=20_000, description="rarer values of the training rows are unknown")
+    min_count: int = Field(1, ge=1, description="values of fewer training rows are unknown")
+    width: int | None = tunable(None, ge=1, description="of the embedding; by default half the values, 8 to 50")
+    unknown_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training makes a value unknown")
+    categories: tuple[str, ...] | None = fitted()
+
+    def read(self, value: str) -> str:
+        return value.strip()
+
+    def adapt(self, cells: Iterable[str]) -> Category:
+        """Learns the most frequent values, sorted."""
+        counts = Counter(at_least_one(filter(None, map(str.strip, cells))))
+        frequent = sorted(counts, key=lambda value: (-counts[value], value))[: self.max_categories]
+        known = tuple(sorted(value for value in frequent if counts[value] >= self.min_count))
+        return self.model_copy(update={"categories": known})
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec((), tf.string)
+
+    @property
+    def cell_description(self) -> str:
+        return "UTF-8 string, one of the values that training knew or any other; empty or blank: missing"
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return {"index": tf.TensorSpec((), tf.int32), "present": tf.TensorSpec((), tf.float32)}
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        cell = tf.strings.regex_replace(cell, BLANKS_AROUND, "")
+        # A comparison with each: thousands take microseconds, and unlike a table it needs no resource in an export.
+        places = tf.where(tf.equal(tf.constant(np.array(self.categories, dtype=object), tf.string), cell))[:, 0]
+        index = tf.reduce_max(tf.concat([[UNKNOWN], tf.cast(places, tf.int32) + FIRST], axis=0))
+        is_there = tf.strings.length(cell) > 0
+        return {"index": tf.where(is_there, index, 0), "present": tf.cast(is_there, tf.float32)}
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        hidden = tf.random.stateless_uniform((), ops.split_seed(seed, 1)[0]) < self.unknown_dropout
+        return {**features, "index": tf.where(hidden & (features["index"] > 0), UNKNOWN, features["index"])}
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs (B,) -> vector (B, D)
+        count = len(self.categories)
+        width = self.width or max(LEAST_WIDTH, min(MOST_WIDTH, (count + 1) // 2))
+        vector = keras.layers.Embedding(count + FIRST, width)(inputs["index"])
+        # vector (B, D) -> tokens (B, 1, D)
+        tokens = keras.layers.Reshape((1, width))(vector)
+        return Encoding(vector, tokens, keras.ops.ones_like(tokens[..., 0]), inputs["present"])
+
+    def example(self, seed: int) -> str:
+        return ["red", "green", "blue", "синий", "黄色"][random.Random(seed).randrange(5)]
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        is_number = numbers_of(values) is not None
+        if not are_categories(values) or (is_number and not are_codes(values)):
+            return None
+        return f"{values.nunique()} different values{', codes or grades' * is_number}"
+
+    def draw(self, cell: str, attribution: np.ndarray | None = None) -> str:
+        return f"<p>{html.escape(cell)}</p>"
+
+    def baseline(self) -> Any:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist", max_categories=BASELINE_VALUES, sparse_output=False
+        )
+        return make_pipeline(FunctionTransformer(_as_column), encoder)
+
+
+def _as_column(cells: Iterable[str | None]) -> np.ndarray:
+    """(N, 1) strings, "" where a cell is missing."""
+    return np.array([cell or "" for cell in cells], dtype=object)[:, np.newaxis]

@@ -1,0 +1,166 @@
+"""Numbers.
+
+Cell: a float32 number; NaN and infinite ones mean missing.
+Features: `value` (1,) float32, z-scored or mapped by the training rows' quantiles; `present` ().
+Encoding: a dense layer over the value and its soft membership in bins, so that one layer can single out a range; one
+token, the same as the vector.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import random
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.lazy import lazy
+from mmkeras.manifest import MISSING_WORDS, NUMBER, are_codes, numbers_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+layers = lazy("mmkeras.layers")
+ops = lazy("mmkeras.ops")
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Number(Modality):
+    """A number that can be counted with: a price, an age, a measurement."""
+
+    from_file = False
+    every_row = True
+
+    scaling: Literal["zscore", "quantile"] = Field(
+        "quantile", description="quantile: by its place among the training rows, good for skewed columns and outliers"
+    )
+    quantiles: int = Field(200, ge=2, le=10_000, description="of the training rows, at most one for each of them")
+    missing: tuple[str, ...] = Field(MISSING_WORDS, description="what tables write for a missing number, in any case")
+    bins: int = tunable(16, ge=2, le=1024)
+    units: int = tunable(32, ge=1)
+    noise: float = tunable(0.02, ge=0, description="training adds so much, in standard deviations")
+    mean: float | None = fitted()
+    deviation: float | None = fitted()
+    quantile_values: tuple[float, ...] | None = fitted()
+
+    def read(self, value: str) -> float:
+        plain = value.strip()
+        if plain.lower() in {"", *map(str.lower, self.missing)}:
+            return math.nan
+        if not re.fullmatch(NUMBER, plain):
+            raise ValueError(f'got "{plain[:40]}", expected a number')
+        number = float(plain.replace(",", ""))
+        if abs(number) > LARGEST:
+            raise ValueError(f'got "{plain[:40]}", expected a number between {-LARGEST:.1e} and {LARGEST:.1e}')
+        return number
+
+    def adapt(self, cells: Iterable[float]) -> Number:
+        """Learns mean, deviation and quantiles; a column that never changes has the deviation 1."""
+        from sklearn.preprocessing import StandardScaler
+
+        values = np.array([*at_least_one(cell for cell in cells if math.isfinite(cell))], np.float64)
+        scaler = StandardScaler().fit(values[:, np.newaxis])
+        places = np.linspace(0, 100, min(self.quantiles, max(2, len(values))))
+        return self.model_copy(
+            update={
+                "mean": float(scaler.mean_[0]),
+                "deviation": float(scaler.scale_[0]),
+                "quantile_values": tuple(np.maximum.accumulate(np.percentile(values, places)).tolist()),
+            }
+        )
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec((), tf.float32)
+
+    @property
+    def cell_description(self) -> str:
+        return "number; NaN or infinite: missing"
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return {"value": tf.TensorSpec((1,), tf.float32), "present": tf.TensorSpec((), tf.float32)}
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_there = tf.math.is_finite(cell)
+        number = tf.where(is_there, cell, 0.0)
+        scaled = self._z_score(number) if self.scaling == "zscore" else self._place(number)
+        return {
+            "value": tf.where(is_there, scaled, 0.0)[tf.newaxis],
+            "present": tf.cast(is_there, tf.float32),
+        }
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        noise = self.noise * tf.random.stateless_normal((1,), seed)
+        return {**features, "value": features["value"] + noise * features["present"]}
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs (B, 1) -> vector (B, D)
+        value = keras.layers.Concatenate()([inputs["value"], layers.SoftBins(self.bins)(inputs["value"])])
+        vector = keras.layers.Dense(self.units, activation="relu")(value)
+        # vector (B, D) -> tokens (B, 1, D)
+        tokens = keras.layers.Reshape((1, self.units))(vector)
+        return Encoding(vector, tokens, keras.ops.ones_like(inputs["value"]), inputs["present"])
+
+    def example(self, seed: int) -> float:
+        return round(random.Random(seed).uniform(-100, 100), 2)
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        numbers = numbers_of(values)
+        if numbers is None or are_codes(values):
+            return None
+        low, high, share = _shown(numbers.min()), _shown(numbers.max()), len(numbers) / len(values)
+        return f"numbers from {low} to {high}" + (f" in {share:.0%} of the cells" if share < 1 else "")
+
+    def draw(self, cell: float, attribution: np.ndarray | None = None) -> str:
+        return f"<p>{html.escape(str(cell))}</p>"
+
+    def baseline(self) -> Any:
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+
+        return make_pipeline(
+            FunctionTransformer(_as_column), SimpleImputer(strategy="median", keep_empty_features=True)
+        )
+
+    def _z_score(self, number: tf.Tensor) -> tf.Tensor:
+        # A cell near the end of float32's range may pass it when it is divided.
+        return tf.clip_by_value(ops.standardize(number, self.mean, self.deviation), -LARGEST, LARGEST)
+
+    def _place(self, number: tf.Tensor) -> tf.Tensor:
+        """The share of training rows below, as a uniform variable of mean 0 and deviation 1.
+
+        On a run of equal quantiles it is the middle of the run. (scikit-learn's QuantileTransformer does the same, but
+        for runs at the ends: with many zeros, it sends all of them to the end.)
+        """
+        known = tf.constant(self.quantile_values, tf.float32)
+        last = len(self.quantile_values) - 1
+        number = tf.clip_by_value(number, known[0], known[-1])
+        below = tf.minimum(tf.searchsorted(known, number[tf.newaxis], "right")[0] - 1, last)
+        above = tf.maximum(tf.searchsorted(known, number[tf.newaxis], "left")[0], 0)
+        low, high = tf.cast(below, tf.float32), tf.cast(above, tf.float32)
+        # Between two quantiles `above` follows `below`; on a quantile, `below` is its last place and `above` its first.
+        gap = known[above] - known[below]
+        between = low + tf.math.divide_no_nan(number - known[below], gap)
+        place = tf.where(gap > 0, between, (low + high) / 2.0) / last
+        return (2.0 * place - 1.0) * math.sqrt(3.0)
+
+
+def _as_column(cells: Iterable[float | None]) -> np.ndarray:
+    """(N, 1): NaN where a cell is missing."""
+    values = np.array([math.nan if cell is None or cell == "" else cell for cell in cells], np.float64)
+    return np.where(np.isfinite(values), values, math.nan)[:, np.newaxis]
+
+
+def _shown(number: float) -> str:
+    return f"{number:.0f}" if number % 1 == 0 and abs(number) < 1e15 else f"{number:g}"
