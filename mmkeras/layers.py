@@ -196,6 +196,34 @@ class BesideWeights(keras.layers.Layer):
         return prediction_shape
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class AttentionPool(_OverTime):
+    """The mean of the real tokens, each weighted by how much it tells, zeros where there is none.
+
+    The weights are a softmax over what a hidden layer of `units` gives each token.
+
+    References:
+        Ilse et al., Attention-based Deep Multiple Instance Learning, 2018, arXiv:1802.04712, equation 8.
+    """
+
+    def __init__(self, units: int = 64, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden, self.score = keras.layers.Dense(units, activation="tanh"), keras.layers.Dense(1, use_bias=False)
+        self.softmax = MaskedSoftmax()
+
+    def build(self, tokens_shape, mask_shape=None):
+        self.hidden.build(tokens_shape)
+        self.score.build((*tokens_shape[:-1], self.units))
+
+    def call(self, tokens, mask):
+        shares = self.softmax(ops.squeeze(self.score(self.hidden(tokens)), -1), mask)
+        return ops.sum(tokens * ops.expand_dims(shares, -1), axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 # Over time
 
 
@@ -283,6 +311,23 @@ def fold(files: keras.KerasTensor) -> keras.KerasTensor:
 def unfold(vectors: keras.KerasTensor, count: int) -> keras.KerasTensor:
     """(B * N, …) -> (B, N, …)."""
     return ops.reshape(vectors, (-1, count, *vectors.shape[1:]))
+
+
+def pool_files(
+    vectors: keras.KerasTensor, file_mask: keras.KerasTensor, pooling: Literal["mean", "attention"]
+) -> keras.KerasTensor:
+    """What one encoder made of every file, (B * N, D), and which files are there, (B, N) -> one vector, (B, D)."""
+    layer = {"mean": MaskedMean, "attention": AttentionPool}[pooling]()
+    return layer(unfold(vectors, file_mask.shape[1]), file_mask)
+
+
+def join_files(
+    tokens: keras.KerasTensor, mask: keras.KerasTensor, file_mask: keras.KerasTensor
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The files' tokens one after another: (B * N, T, D), (B * N, T), (B, N) -> (B, N * T, D), (B, N * T)."""
+    files, steps, width = file_mask.shape[1], *tokens.shape[1:]
+    mask = unfold(mask, files) * ops.expand_dims(file_mask, -1)
+    return ops.reshape(tokens, (-1, files * steps, width)), ops.reshape(mask, (-1, files * steps))
 
 
 # Pictures
