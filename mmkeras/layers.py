@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 IMAGENET_VARIANCE = np.square([0.229, 0.224, 0.225])  # of the channels of pictures in [0, 1]
-BLOCK_ENDS = {"Add", "Concatenate", "MaxPooling2D", "AveragePooling2D"}
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -487,16 +486,19 @@ def _quicken(backbone: keras.Model) -> None:
 
 
 def _blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The layers in order, cut after each sum, concatenation or pooling that all of the picture passes through.
+    """The layers in order, cut after each layer that joins several and that all of the picture passes through.
 
-    What has no kernel, as a last normalisation, goes with the block before it.
+    (A product does not count: it weighs the channels inside a block.) A network without any is cut before each layer that makes the picture smaller. What has no kernel, as a last
+    normalisation, goes with the block before it.
     """
     operations = backbone.operations
     last_use = {id(tensor): i for i, operation in enumerate(operations) for tensor in _as_list(operation.input)}
+    has_joins = any(_joins(operation) for operation in operations)
     pieces, open_until = [[]], 0
     for i, operation in enumerate(operations):
         pieces[-1].append(operation)
-        if open_until <= i and type(operation).__name__ in BLOCK_ENDS:
+        ends = _joins(operation) if has_joins else _shrinks(operations[i : i + 2])
+        if open_until <= i and ends:
             pieces.append([])
         open_until = max([open_until, *(last_use.get(id(tensor), 0) for tensor in _as_list(operation.output))])
     blocks = []
@@ -507,6 +509,15 @@ def _blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
         else:
             blocks[-1] = blocks[-1] + piece
     return blocks
+
+
+def _joins(operation: keras.layers.Layer) -> bool:
+    return len(_as_list(operation.input)) > 1 and type(operation).__name__ != "Multiply"
+
+
+def _shrinks(pair: list[keras.layers.Layer]) -> bool:
+    """Whether the second layer's picture is lower than the first one's."""
+    return len(pair) == 2 and pair[1].output.shape[1] < pair[0].output.shape[1]
 
 
 def _as_list(tensors: object) -> list:

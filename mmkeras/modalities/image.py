@@ -5,8 +5,8 @@ Features: `pixels` (H, W, 3) float32, z-scored by channel; `size` (2,) float32, 
 width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size` have an axis of files in front, and
 `file_mask` (files,) is 1 where there is one.
 Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
-vector joins the mean and the maximum over its last picture, a thumbnail and the size. Several files pass through one
-encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
+vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
+through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Image(Modality):
     kernel_px: int = tunable(3, ge=1)
     batch_normalization: bool = tunable(True)
     layer_normalization: bool = tunable(False, description="in place of batch normalization")
-    flatten: bool = tunable(False, description="the last picture as it is, in place of its mean and maximum")
+    flatten: bool = tunable(False, description="the last picture as it is, not pooled")
     dropout: float = tunable(0.4, ge=0, lt=1)
     size_bins: int = tunable(32, ge=0, description="show the encoder the original height and width, in bins; 0: do not")
     thumbnail_px: int = tunable(8, ge=0, description="show the encoder a small copy too: colours in place; 0: do not")
@@ -284,7 +284,9 @@ class Image(Modality):
         if self.flatten:
             parts = [keras.layers.Flatten()(picture)]
         else:
-            parts = [keras.layers.GlobalAveragePooling2D()(picture), keras.layers.GlobalMaxPooling2D()(picture)]
+            # A network of keras.applications was trained with the mean alone.
+            pools = [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D]
+            parts = [pool()(picture) for pool in (pools if self.encoder in FROM_SCRATCH else pools[:1])]
         parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(pixels, size)
         return layers.concatenate(parts), keras.layers.Reshape((-1, picture.shape[-1]))(picture)
 
