@@ -1,9 +1,12 @@
 """Pictures.
 
-Cell: PNG, JPEG, GIF (first frame) or BMP bytes; empty means missing.
+Cell: PNG, JPEG, GIF (first frame) or BMP bytes, empty means missing; with `files` above 1 a list of them.
 Features: `pixels` (H, W, 3) float32, z-scored by channel; `size` (2,) float32, the logarithm of the original height and
-width in pixels, z-scored; `present` ().
-Encoding: blocks of Conv2D + MaxPooling2D; the vector joins the mean and the maximum over the last block, and the size.
+width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size` have an axis of files in front, and
+`file_mask` (files,) is 1 where there is one.
+Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
+vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
+through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
 """
 
 from __future__ import annotations
@@ -15,9 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import (
+    Encoding,
+    Modality,
+    at_least_one,
+    check_files,
+    fitted,
+    nearest,
+    split_paths,
+    tunable,
+)
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -33,6 +45,28 @@ UPRIGHT = 1  # the EXIF orientation that needs no turning
 EXIF_ORIENTATION = 0x0112
 THUMBNAIL_PX, HISTOGRAM_BINS = 24, 16
 
+FROM_SCRATCH = ("cnn", "resnet")
+# What keras.applications holds, by its module; written out, since importing it takes seconds.
+BACKBONES = {
+    "convnext": ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
+    "densenet": ("DenseNet121", "DenseNet169", "DenseNet201"),
+    "efficientnet": tuple(f"EfficientNetB{i}" for i in range(8)),
+    "efficientnet_v2": tuple(f"EfficientNetV2{i}" for i in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+    "inception_resnet_v2": ("InceptionResNetV2",),
+    "inception_v3": ("InceptionV3",),
+    "mobilenet": ("MobileNet",),
+    "mobilenet_v2": ("MobileNetV2",),
+    "mobilenet_v3": ("MobileNetV3Small", "MobileNetV3Large"),
+    "nasnet": ("NASNetMobile", "NASNetLarge"),
+    "resnet": ("ResNet50", "ResNet101", "ResNet152"),
+    "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
+    "vgg16": ("VGG16",),
+    "vgg19": ("VGG19",),
+    "xception": ("Xception",),
+}
+FAMILY = {name: family for family, names in BACKBONES.items() for name in names}
+SMALLEST_PX = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # of any other: 32
+
 
 class Image(Modality):
     """A picture of any size, shape and common format."""
@@ -40,12 +74,23 @@ class Image(Modality):
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
+    files: int = Field(1, ge=1, le=64, description="most pictures in one cell, with ; between their paths")
+    file_pooling: Literal["mean", "attentive"] = tunable(
+        "mean", description="of a cell's pictures; attentive: weighted"
+    )
+    encoder: str = tunable("cnn", description="cnn, resnet (both from scratch) or a network of keras.applications")
+    weights: str = tunable(
+        "none", description="of a network of keras.applications: none, imagenet (fetched), or a file without its top"
+    )
+    frozen: bool | None = tunable(None, description="whether these weights stay; null: they do if they are given")
+    unfrozen_blocks: int = tunable(0, ge=0, description="so many blocks at the top of a frozen network learn")
     filters: tuple[int, ...] = tunable(
-        (24, 48, 96, 128), min_length=1, description="of each Conv2D + MaxPooling2D block"
+        (24, 48, 96, 128), min_length=1, description="of each block of cnn or resnet, which halves the picture"
     )
     kernel_px: int = tunable(3, ge=1)
     batch_normalization: bool = tunable(True)
-    flatten: bool = tunable(False, description="the last picture as it is, in place of its mean and maximum")
+    layer_normalization: bool = tunable(False, description="in place of batch normalization")
+    flatten: bool = tunable(False, description="the last picture as it is, not pooled")
     dropout: float = tunable(0.4, ge=0, lt=1)
     size_bins: int = tunable(32, ge=0, description="show the encoder the original height and width, in bins; 0: do not")
     thumbnail_px: int = tunable(8, ge=0, description="show the encoder a small copy too: colours in place; 0: do not")
@@ -60,31 +105,52 @@ class Image(Modality):
     size_mean: tuple[float, ...] | None = fitted()
     size_deviation: tuple[float, ...] | None = fitted()
 
-    def read(self, value: str) -> bytes:
-        from PIL import Image as Pillow
-        from PIL import UnidentifiedImageError
+    @field_validator("encoder")
+    @classmethod
+    def _encoder_is_known(cls, name: str) -> str:
+        known = {spelling.lower(): spelling for spelling in (*FROM_SCRATCH, *FAMILY)}
+        plain = name.lower().replace("_", "").replace("-", "")
+        if plain not in known:
+            raise ValueError(f'unknown encoder "{name}"{nearest(plain, known)}')
+        return known[plain]
 
-        content = Path(value).read_bytes()
-        try:
-            with Pillow.open(io.BytesIO(content)) as picture:
-                direct = self._graph_decodes(picture)
-                if direct:
-                    picture.draft("RGB", (1, 1))  # JPEG only: checks the whole file without the costly last step
-                picture.load()
-                return content if direct else _as_png(picture)
-        except UnidentifiedImageError:
-            raise ValueError("not a picture that Pillow knows") from None
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise ValueError(f"not a readable picture: {error}") from None
+    @model_validator(mode="after")
+    def _encoder_fits(self) -> Image:
+        if self.encoder in FROM_SCRATCH and self.weights != "none":
+            raise ValueError(
+                f'encoder {self.encoder} learns from scratch, got weights "{self.weights}"; expected none, or an '
+                "encoder of keras.applications such as MobileNetV2"
+            )
+        smallest_px = self._smallest_px
+        if min(self.height_px, self.width_px) < smallest_px:
+            raise ValueError(
+                f"encoder {self.encoder} needs height_px and width_px of at least {smallest_px}, got "
+                f"{self.height_px} x {self.width_px}"
+            )
+        return self
 
-    def adapt(self, cells: Iterable[bytes]) -> Image:
+    def paths(self, value: str) -> list[str]:
+        return [value] if self.files == 1 else split_paths(value)
+
+    def read(self, value: str) -> bytes | list[bytes]:
+        paths = self.paths(value)
+        check_files(paths, self.files)
+        if self.files > 1:
+            return [_read_one_of(paths, i) for i in range(len(paths))]
+        several = split_paths(value)
+        if len(several) > 1 and not Path(value).exists():
+            check_files(several, self.files)
+        return _read(value)
+
+    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Image:
         """Learns the mean and deviation of each colour channel and of the logarithm of the sizes."""
         from sklearn.preprocessing import StandardScaler
 
+        self._check_weights()
         pixels, sizes = StandardScaler(), StandardScaler()
-        measure = tf.function(self._measure, input_signature=[self.cell])
-        for cell in at_least_one(cells):
-            picture, size = measure(tf.constant(cell))
+        measure = tf.function(self._measure, input_signature=[tf.TensorSpec((), tf.string)])
+        for content in at_least_one(content for cell in cells for content in self._files_of(cell)):
+            picture, size = measure(tf.constant(content))
             pixels.partial_fit(picture.numpy().reshape(-1, 3))
             sizes.partial_fit(size.numpy()[np.newaxis])
         return self.model_copy(
@@ -98,65 +164,104 @@ class Image(Modality):
 
     @property
     def cell(self) -> tf.TensorSpec:
-        return tf.TensorSpec((), tf.string)
+        return tf.TensorSpec((), tf.string) if self.files == 1 else tf.TensorSpec((None,), tf.string)
 
     @property
     def cell_description(self) -> str:
-        return "bytes of a PNG, JPEG, GIF (first frame) or BMP file of any size; empty: missing"
+        kinds = "bytes of a PNG, JPEG, GIF (first frame) or BMP file of any size"
+        if self.files == 1:
+            return f"{kinds}; empty: missing"
+        return f"list of up to {self.files} pictures, each {kinds}; no or only empty ones: missing"
 
     @property
     def features(self) -> dict[str, tf.TensorSpec]:
+        return self._file_features if self.files == 1 else ops.files_spec(self._file_features, self.files)
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.files == 1:
+            return self._preprocess_file(cell)
+        return ops.map_files(cell, self.files, self._preprocess_file, self._file_features)
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.files == 1:
+            return self._augment_file(features, seed)
+        return ops.augment_files(features, seed, self._augment_file)
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        if self.files == 1:
+            vector, tokens = self._encode_file(inputs["pixels"], inputs["size"])
+            return Encoding(vector, tokens, keras.ops.ones_like(tokens[..., 0]), inputs["present"])
+        # Inputs (B, N, …) -> (B * N, …) -> vectors (B * N, D'), tokens (B * N, T, D)
+        vectors, tokens = self._encode_file(layers.fold(inputs["pixels"]), layers.fold(inputs["size"]))
+        # -> vector (B, D'), tokens (B, N * T, D)
+        vector = layers.pool_files(vectors, inputs["file_mask"], self.file_pooling)
+        tokens, mask = layers.join_files(tokens, keras.ops.ones_like(tokens[..., 0]), inputs["file_mask"])
+        return Encoding(vector, tokens, mask, inputs["present"])
+
+    def trained(self) -> Image:
+        return self.model_copy(update={"weights": "none", "frozen": self.is_frozen})
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the weights of a network of `keras.applications` stay, but for its unfrozen blocks."""
+        return self.weights != "none" if self.frozen is None else self.frozen
+
+    def example(self, seed: int) -> bytes | list[bytes]:
+        generator = np.random.default_rng(seed)
+        if self.files == 1:
+            return _random_picture(generator)
+        return [_random_picture(generator) for _ in range(generator.integers(2, self.files + 1))]
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        named = values.map(_names_pictures).mean()
+        return f"{named:.0%} of the cells end as picture files do" if named >= 0.5 else None
+
+    @classmethod
+    def suggest(cls, values: pd.Series) -> dict[str, Any]:
+        most = max((len(split_paths(value)) for value in values if _names_pictures(value)), default=1)
+        return {"files": min(most, 64)} if most > 1 else {}
+
+    def draw(self, cell: bytes | list[bytes], attribution: np.ndarray | None = None) -> str:
+        contents = [cell] if isinstance(cell, bytes) else cell
+        return "".join(
+            f'<img alt="" src="data:image;base64,{base64.b64encode(content).decode()}">' for content in contents
+        )
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._thumbnails_and_histograms)
+
+    @property
+    def _smallest_px(self) -> int:
+        return 1 if self.encoder in FROM_SCRATCH else SMALLEST_PX.get(FAMILY[self.encoder], 32)
+
+    def _check_weights(self) -> None:
+        if self.weights not in ("none", "imagenet") and not Path(self.weights).is_file():
+            raise ValueError(
+                f'weights: no file "{self.weights}"; expected none, imagenet or the path of a file of Keras weights'
+            )
+
+    def _files_of(self, cell: bytes | list[bytes]) -> list[bytes]:
+        return [cell] if self.files == 1 else cell
+
+    @property
+    def _file_features(self) -> dict[str, tf.TensorSpec]:
         return {
             "pixels": tf.TensorSpec((self.height_px, self.width_px, 3), tf.float32),
             "size": tf.TensorSpec((2,), tf.float32),
             "present": tf.TensorSpec((), tf.float32),
         }
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        return tf.cond(ops.is_image(cell), lambda: self._present(cell), lambda: ops.zeros(self.features))
+    def _preprocess_file(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.cond(ops.is_image(content), lambda: self._present(content), lambda: ops.zeros(self._file_features))
 
-    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _augment_file(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 3)
         pixels = ops.move_image(features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
         pixels = ops.erase_rectangle(ops.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
         return {**features, "pixels": pixels * features["present"]}
-
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs (B, H, W, 3) -> picture (B, h, w, D)
-        picture = layers.convolve_picture(inputs["pixels"], self.filters, self.kernel_px, self.batch_normalization)
-        # picture (B, h, w, D) -> tokens (B, h * w, D) -> vector (B, D')
-        tokens = keras.layers.Reshape((-1, self.filters[-1]))(picture)
-        mask = keras.ops.ones_like(tokens[..., 0])
-        parts = [keras.layers.Flatten()(picture)] if self.flatten else _pool(picture)
-        parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(inputs)
-        vector = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
-        return Encoding(vector, tokens, mask, inputs["present"])
-
-    def example(self, seed: int) -> bytes:
-        from PIL import Image as Pillow
-
-        pixels = np.random.default_rng(seed).integers(0, 256, (23, 31, 3), dtype=np.uint8)
-        return _as_png(Pillow.fromarray(pixels))
-
-    @classmethod
-    def claims(cls, values: pd.Series) -> str | None:
-        named = values.str.lower().str.endswith(ENDINGS).mean()
-        return f"{named:.0%} of the cells end as picture files do" if named >= 0.5 else None
-
-    def draw(self, cell: bytes, attribution: np.ndarray | None = None) -> str:
-        return f'<img alt="" src="data:image;base64,{base64.b64encode(cell).decode()}">'
-
-    def baseline(self) -> Any:
-        from sklearn.preprocessing import FunctionTransformer
-
-        return FunctionTransformer(_thumbnails_and_histograms)
-
-    def _graph_decodes(self, picture: Any) -> bool:
-        """Whether TensorFlow decodes the file as Pillow does; anything else is turned into a PNG first."""
-        upright = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT
-        return upright and (picture.format, picture.mode) in {
-            ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("PNG", "LA"),
-        }  # fmt: skip
 
     def _measure(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The resized picture (h, w, 3) in [0, 255] and the logarithm of its original (height, width)."""
@@ -173,23 +278,92 @@ class Image(Modality):
             "present": tf.constant(1.0),
         }
 
-    def _simple_parts(self, inputs: dict[str, Any]) -> list[Any]:
+    def _encode_file(self, pixels: Any, size: Any) -> tuple[Any, Any]:
+        """Pixels (B, H, W, 3), size (B, 2) -> vector (B, D'), tokens (B, h * w, D)."""
+        picture = self._encode_picture(pixels)
+        if self.flatten:
+            parts = [keras.layers.Flatten()(picture)]
+        else:
+            # A network of keras.applications was trained with the mean alone.
+            pools = [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D]
+            parts = [pool()(picture) for pool in (pools if self.encoder in FROM_SCRATCH else pools[:1])]
+        parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(pixels, size)
+        return layers.concatenate(parts), keras.layers.Reshape((-1, picture.shape[-1]))(picture)
+
+    def _encode_picture(self, pixels: Any) -> Any:
+        """(B, H, W, 3) -> (B, h, w, D)."""
+        if self.encoder in FROM_SCRATCH:
+            return layers.encode_picture(
+                pixels,
+                self.encoder,
+                filters=self.filters,
+                kernel_px=self.kernel_px,
+                batch_normalization=self.batch_normalization,
+                layer_normalization=self.layer_normalization,
+            )
+        self._check_weights()
+        return layers.backbone_picture(
+            pixels * np.array(self.deviation, np.float32) + np.array(self.mean, np.float32),
+            FAMILY[self.encoder],
+            self.encoder,
+            weights=self.weights,
+            frozen=self.is_frozen,
+            unfrozen_blocks=self.unfrozen_blocks,
+        )
+
+    def _simple_parts(self, pixels: Any, size: Any) -> list[Any]:
         """What little data tells already: where which colour is, how large the picture was."""
         parts = []
         if self.thumbnail_px:
             pool_px = (max(1, self.height_px // self.thumbnail_px), max(1, self.width_px // self.thumbnail_px))
-            thumbnail = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(inputs["pixels"]))
+            thumbnail = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(pixels))
             thumbnail = keras.layers.Dense(64, activation="relu")(thumbnail)
             parts.append(keras.layers.Dropout(self.dropout)(thumbnail))
         if self.size_bins:
-            size = keras.layers.Concatenate()([inputs["size"], layers.SoftBins(self.size_bins)(inputs["size"])])
+            size = keras.layers.Concatenate()([size, layers.SoftBins(self.size_bins)(size)])
             parts.append(keras.layers.Dense(64, activation="relu")(size))
         return parts
 
+    def _thumbnails_and_histograms(self, cells: list[bytes] | list[list[bytes]]) -> np.ndarray:
+        """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""
+        return np.stack(
+            [np.mean([_thumbnail_and_histogram(file) for file in self._files_of(cell)], axis=0) for cell in cells]
+        )
 
-def _pool(picture: Any) -> list[Any]:
-    """(B, h, w, D) -> the mean and the maximum over the picture, (B, D) each."""
-    return [keras.layers.GlobalAveragePooling2D()(picture), keras.layers.GlobalMaxPooling2D()(picture)]
+
+def _read_one_of(paths: list[str], i: int) -> bytes:
+    try:
+        return _read(paths[i])
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f'file {i + 1} of {len(paths)}, "{paths[i]}": {reason}') from None
+
+
+def _read(path: str) -> bytes:
+    """A picture's file as it is, if the graph decodes it, or as a PNG."""
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    content = Path(path).read_bytes()
+    try:
+        with Pillow.open(io.BytesIO(content)) as picture:
+            direct = _graph_decodes(picture)
+            if direct:
+                picture.draft("RGB", (1, 1))  # JPEG only: checks the whole file without the costly last step
+            picture.load()
+            return content if direct else _as_png(picture)
+    except UnidentifiedImageError:
+        raise ValueError("not a picture that Pillow knows") from None
+    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        raise ValueError(f"not a readable picture: {error}") from None
+
+
+def _graph_decodes(picture: Any) -> bool:
+    """Whether TensorFlow decodes the file as Pillow does; anything else is turned into a PNG first."""
+    upright = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT
+    return upright and (picture.format, picture.mode) in {
+        ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("PNG", "LA"),
+    }  # fmt: skip
 
 
 def _as_png(picture: Any) -> bytes:
@@ -208,9 +382,16 @@ def _as_png(picture: Any) -> bytes:
     return stream.getvalue()
 
 
-def _thumbnails_and_histograms(cells: list[bytes]) -> np.ndarray:
-    """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""
-    return np.stack([_thumbnail_and_histogram(cell) for cell in cells])
+def _random_picture(generator: np.random.Generator) -> bytes:
+    from PIL import Image as Pillow
+
+    return _as_png(Pillow.fromarray(generator.integers(0, 256, (23, 31, 3), dtype=np.uint8)))
+
+
+def _names_pictures(value: str) -> bool:
+    """Whether a cell names a picture, or several with semicolons between them."""
+    paths = split_paths(value.lower())
+    return bool(paths) and all(path.endswith(ENDINGS) for path in paths)
 
 
 def _thumbnail_and_histogram(cell: bytes) -> np.ndarray:
