@@ -81,7 +81,7 @@ def test_long_files_are_cut(tmp_path):
     cell = AUDIO.read(save(tmp_path / "a.wav", tones(44100, seconds=3), 44100))
     assert 8000 <= len(heard(cell)) <= 8001
     assert AUDIO.frames == 1 + 8000 // 320
-    assert AUDIO.features["mel"].shape == (26, AUDIO.mel_bins)
+    assert AUDIO.features["spectrum"].shape == (26, AUDIO.mel_bins)
 
 
 def test_too_loud_files_are_clipped_and_do_not_wrap(tmp_path):
@@ -164,7 +164,7 @@ def features(audio, cell):
 
 def test_training_frames_have_mean_0_and_deviation_1(audio):
     frames = np.concatenate([
-        features(audio, wav(noise(16000, seed=seed), 16000))["mel"][: 1 + 6400 // 320] for seed in range(4)
+        features(audio, wav(noise(16000, seed=seed), 16000))["spectrum"][: 1 + 6400 // 320] for seed in range(4)
     ])  # fmt: skip
     np.testing.assert_allclose(frames.mean(axis=0), np.zeros(AUDIO.mel_bins), atol=1e-3)
     np.testing.assert_allclose(frames.std(axis=0), np.ones(AUDIO.mel_bins), atol=1e-3)
@@ -173,14 +173,14 @@ def test_training_frames_have_mean_0_and_deviation_1(audio):
 def test_the_mask_says_where_sound_is(audio):
     found = features(audio, wav(noise(16000), 16000))
     assert found["mask"].tolist() == [1] * 21 + [0] * 5  # 1 + 6400 // 320 frames of 26
-    assert not found["mel"][21:].any() and (np.abs(found["mel"][:21]).sum(axis=1) > 0).all()
+    assert not found["spectrum"][21:].any() and (np.abs(found["spectrum"][:21]).sum(axis=1) > 0).all()
 
 
 def test_silence_is_there_and_is_not_missing(audio):
     found = features(audio, wav(np.zeros(1600), 16000))
     assert found["present"] == 1
     assert found["mask"].sum() == 1 + 1600 // 320
-    assert (found["mel"][:6, : AUDIO.mel_bins * 3 // 4] < -3).all()  # the bands that training heard something in
+    assert (found["spectrum"][:6, : AUDIO.mel_bins * 3 // 4] < -3).all()  # the bands that training heard something in
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -193,7 +193,7 @@ def test_a_file_sent_as_it_is_gives_nearly_what_was_trained_on(audio, tmp_path, 
     sent = features(audio, Path(path).read_bytes())
     np.testing.assert_array_equal(sent["mask"], trained["mask"])
     below_cut_off = audio.mel_bins * 3 // 4
-    difference = np.abs(sent["mel"] - trained["mel"])[1:19, :below_cut_off]
+    difference = np.abs(sent["spectrum"] - trained["spectrum"])[1:19, :below_cut_off]
     assert difference.max() < 0.05
 
 
@@ -201,8 +201,8 @@ def test_a_loud_neighbour_changes_nothing(audio):
     """What Keras' own MelSpectrogram layer gets wrong by up to 18 dB."""
     quiet, loud = wav(0.001 * noise(16000), 16000), wav(2 * noise(16000, seed=1), 16000)
     cells = tf.constant([loud, quiet, loud])
-    together = tf.map_fn(audio.preprocess, cells, fn_output_signature=audio.features)["mel"][1]
-    np.testing.assert_array_equal(together, features(audio, quiet)["mel"])
+    together = tf.map_fn(audio.preprocess, cells, fn_output_signature=audio.features)["spectrum"][1]
+    np.testing.assert_array_equal(together, features(audio, quiet)["spectrum"])
 
 
 def test_augmentation_hides_bands_and_moments_within_their_limits(audio):
@@ -210,11 +210,11 @@ def test_augmentation_hides_bands_and_moments_within_their_limits(audio):
     found = audio.preprocess(tf.constant(wav(noise(16000, seconds=0.5), 16000)))
     hidden_bands, hidden_frames = set(), set()
     for seed in range(40):
-        changed = audio.augment(found, tf.constant([seed, 1]))["mel"].numpy()
+        changed = audio.augment(found, tf.constant([seed, 1]))["spectrum"].numpy()
         is_hidden = changed == 0
         hidden_bands.add(int(is_hidden.all(axis=0).sum()))
         hidden_frames.add(int(is_hidden.all(axis=1).sum()))
-        np.testing.assert_array_equal(changed[~is_hidden], found["mel"].numpy()[~is_hidden])
+        np.testing.assert_array_equal(changed[~is_hidden], found["spectrum"].numpy()[~is_hidden])
     assert hidden_bands == {0, 1, 2, 3, 4, 5}
     assert hidden_frames == {0, 1, 2, 3}
 
