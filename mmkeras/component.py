@@ -382,6 +382,21 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
         raise ValueError("no cell of a training row can be learned from; leave the column out or mend its cells")
 
 
+def split_paths(value: str) -> list[str]:
+    """The files that a cell names, with semicolons between them."""
+    return [path.strip() for path in value.split(";") if path.strip()]
+
+
+def check_files(paths: Sequence[str], files: int) -> None:
+    """Refuses a cell that names more files than the features have room for.
+
+    Raises:
+        ValueError: Says how many there are, and which setting to raise.
+    """
+    if len(paths) > files:
+        raise ValueError(f"names {len(paths)} files, expected at most {files}; set files: {len(paths)} for this column")
+
+
 def own_prediction(target: str, column: str) -> str:
     """The model's output that says what one column alone predicts."""
     return f"{target}_by_{layer_name(column)}"

@@ -196,6 +196,34 @@ class BesideWeights(keras.layers.Layer):
         return prediction_shape
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class AttentionPool(_OverTime):
+    """The mean of the real tokens, each weighted by how much it tells, zeros where there is none.
+
+    The weights are a softmax over what a hidden layer of `units` gives each token.
+
+    References:
+        Ilse et al., Attention-based Deep Multiple Instance Learning, 2018, arXiv:1802.04712, equation 8.
+    """
+
+    def __init__(self, units: int = 64, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden, self.score = keras.layers.Dense(units, activation="tanh"), keras.layers.Dense(1, use_bias=False)
+        self.softmax = MaskedSoftmax()
+
+    def build(self, tokens_shape, mask_shape=None):
+        self.hidden.build(tokens_shape)
+        self.score.build((*tokens_shape[:-1], self.units))
+
+    def call(self, tokens, mask):
+        shares = self.softmax(ops.squeeze(self.score(self.hidden(tokens)), -1), mask)
+        return ops.sum(tokens * ops.expand_dims(shares, -1), axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 # Over time
 
 
@@ -285,7 +313,45 @@ def unfold(vectors: keras.KerasTensor, count: int) -> keras.KerasTensor:
     return ops.reshape(vectors, (-1, count, *vectors.shape[1:]))
 
 
+def pool_files(
+    vectors: keras.KerasTensor, file_mask: keras.KerasTensor, pooling: Literal["mean", "attention"]
+) -> keras.KerasTensor:
+    """What one encoder made of every file, (B * N, D), and which files are there, (B, N) -> one vector, (B, D)."""
+    layer = {"mean": MaskedMean, "attention": AttentionPool}[pooling]()
+    return layer(unfold(vectors, file_mask.shape[1]), file_mask)
+
+
+def join_files(
+    tokens: keras.KerasTensor, mask: keras.KerasTensor, file_mask: keras.KerasTensor
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The files' tokens one after another: (B * N, T, D), (B * N, T), (B, N) -> (B, N * T, D), (B, N * T)."""
+    files, steps, width = file_mask.shape[1], *tokens.shape[1:]
+    mask = unfold(mask, files) * ops.expand_dims(file_mask, -1)
+    return ops.reshape(tokens, (-1, files * steps, width)), ops.reshape(mask, (-1, files * steps))
+
+
 # Pictures
+
+
+def encode_picture(
+    picture: keras.KerasTensor,
+    encoder: Literal["cnn", "resnet"],
+    *,
+    filters: Sequence[int],
+    kernel_px: int,
+    batch_normalization: bool,
+) -> keras.KerasTensor:
+    """(B, H, W, 3) -> (B, h, w, D), by a network that learns from scratch; D is the last of `filters`.
+
+    Args:
+        picture: float32, z-scored.
+        encoder: cnn: `convolve_picture`; resnet: `residual_picture`.
+        filters: Of each block, which halves the height and the width.
+        kernel_px: Of the convolutions, height and width.
+        batch_normalization: Whether each convolution is followed by it.
+    """
+    encode = {"cnn": convolve_picture, "resnet": residual_picture}[encoder]
+    return encode(picture, filters, kernel_px, batch_normalization)
 
 
 def convolve_picture(
@@ -293,9 +359,36 @@ def convolve_picture(
 ) -> keras.KerasTensor:
     """(B, H, W, 3) -> (B, h, w, D): blocks of Conv2D and MaxPooling2D, which halves the height and the width."""
     for count in filters:
-        picture = keras.layers.Conv2D(count, kernel_px, padding="same", use_bias=not batch_normalization)(picture)
-        if batch_normalization:
-            # synchronized: the same statistics on one device and on several that share a batch
-            picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
+        picture = _convolve(picture, count, kernel_px, 1, batch_normalization)
         picture = keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
+    return picture
+
+
+def residual_picture(
+    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, batch_normalization: bool
+) -> keras.KerasTensor:
+    """(B, H, W, 3) -> (B, h, w, D): a convolution, then residual blocks of stride 2, two convolutions each.
+
+    References:
+        He et al., Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385.
+    """
+    picture = keras.layers.Activation("relu")(_convolve(picture, filters[0], kernel_px, 1, batch_normalization))
+    for count in filters:
+        shortcut = _convolve(picture, count, 1, 2, batch_normalization)
+        inner = keras.layers.Activation("relu")(_convolve(picture, count, kernel_px, 2, batch_normalization))
+        inner = _convolve(inner, count, kernel_px, 1, batch_normalization)
+        picture = keras.layers.Activation("relu")(keras.layers.Add()([shortcut, inner]))
+    return picture
+
+
+def _convolve(
+    picture: keras.KerasTensor, count: int, kernel_px: int, stride_px: int, batch_normalization: bool
+) -> keras.KerasTensor:
+    convolution = keras.layers.Conv2D(
+        count, kernel_px, strides=stride_px, padding="same", use_bias=not batch_normalization
+    )
+    picture = convolution(picture)
+    if batch_normalization:
+        # synchronized: the same statistics on one device and on several that share a batch
+        picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
     return picture

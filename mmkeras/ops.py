@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Literal
 
@@ -374,6 +375,63 @@ def pad_time(values: tf.Tensor, steps: int) -> tf.Tensor:
 def time_mask(valid_steps: tf.Tensor, steps: int) -> tf.Tensor:
     """(steps,) float32: 1 for the first `valid_steps`, then 0."""
     return tf.sequence_mask(valid_steps, steps, dtype=tf.float32)
+
+
+# Several files in one cell
+
+
+def files_spec(features: dict[str, tf.TensorSpec], files: int) -> dict[str, tf.TensorSpec]:
+    """One file's features -> a cell's: each with an axis of files in front, `file_mask` (files,) and `present` ()."""
+    stacked = {
+        name: tf.TensorSpec((files, *spec.shape), spec.dtype) for name, spec in features.items() if name != "present"
+    }
+    return {**stacked, "file_mask": tf.TensorSpec((files,), tf.float32), "present": tf.TensorSpec((), tf.float32)}
+
+
+def map_files(
+    cell: tf.Tensor,
+    files: int,
+    one: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    features: dict[str, tf.TensorSpec],
+) -> dict[str, tf.Tensor]:
+    """The first files of a cell, each preprocessed for itself, as `files_spec` says.
+
+    Args:
+        cell: (N,) strings, N >= 0; an empty one is no file.
+        files: How many the features hold.
+        one: Preprocesses one file, () string; its "present" says whether it can be used.
+        features: What `one` returns.
+    """
+    kept = cell[:files]
+    filled = tf.ensure_shape(tf.concat([kept, tf.fill([files - tf.shape(kept)[0]], "")], axis=0), (files,))
+    found = tf.map_fn(one, filled, fn_output_signature=features)
+    return _with_file_mask({name: tf.ensure_shape(found[name], (files, *features[name].shape)) for name in features})
+
+
+def augment_files(
+    features: dict[str, tf.Tensor],
+    seed: tf.Tensor,
+    one: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+) -> dict[str, tf.Tensor]:
+    """A cell's features with every file changed by a seed of its own.
+
+    Args:
+        features: As `files_spec` says.
+        seed: (2,) integers.
+        one: Changes one file's features, which hold `present` in place of `file_mask`, by a seed.
+    """
+    files = features["file_mask"].shape[0]
+    stacked = {name: values for name, values in features.items() if name not in ("file_mask", "present")}
+    stacked["present"] = features["file_mask"]
+    specs = {name: tf.TensorSpec(values.shape[1:], values.dtype) for name, values in stacked.items()}
+    seeds = tf.random.split(tf.cast(seed, tf.int32), files)
+    changed = tf.map_fn(lambda file: one(*file), (stacked, seeds), fn_output_signature=specs)
+    return _with_file_mask({name: tf.ensure_shape(changed[name], stacked[name].shape) for name in stacked})
+
+
+def _with_file_mask(stacked: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    mask = stacked.pop("present")
+    return {**stacked, "file_mask": mask, "present": tf.reduce_max(mask)}
 
 
 # Random changes, each fixed by its seed
