@@ -258,7 +258,7 @@ class Audio(Modality):
     def _convolve_steps(self, steps: Any, mask: Any) -> tuple[Any, Any]:
         """(B, T, F) -> (B, T', D), each convolution over the real steps only."""
         for _ in range(self.convolutions):
-            steps = keras.layers.Conv1D(self.filters, 5, strides=2, padding="same")(steps)
+            steps = keras.layers.Conv1D(self.filters, 5, 2, padding="same", use_bias=self._has_bias)(steps)
             mask = mask[:, ::2]
             steps = keras.layers.Activation("relu")(self._normalize(steps, mask))
             steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
@@ -268,7 +268,7 @@ class Audio(Modality):
         """(B, T, F) -> (B, T', D): blocks over time and bands, in which what lies behind a clip's end stays zero."""
         picture = keras.ops.expand_dims(spectrum, -1)
         for filters in self.picture_filters:
-            picture = keras.layers.Conv2D(filters, 3, padding="same")(picture)
+            picture = keras.layers.Conv2D(filters, 3, padding="same", use_bias=self._has_bias)(picture)
             visible = keras.ops.expand_dims(mask, -1)
             picture = keras.layers.Activation("relu")(self._normalize(picture, visible))
             picture = keras.layers.MaxPooling2D(padding="same")(picture * keras.ops.expand_dims(visible, -1))
@@ -284,6 +284,11 @@ class Audio(Modality):
             steps = keras.layers.Dropout(self.dropout / 2)(steps)
         tokens, vector = layers.recur(steps, mask, self.units, self.bidirectional, self.pooling, cell)
         return tokens, mask, vector
+
+    @property
+    def _has_bias(self) -> bool:
+        """Whether convolutions have one: batch normalisation would take it away again."""
+        return self.normalization != "batch"
 
     def _normalize(self, values: Any, mask: Any) -> Any:
         """(B, …, D) with the statistics of what is real: padding must not shift them. The mask lacks the last axis."""
