@@ -399,7 +399,9 @@ def recur(
     states_each = 2 if cell == "lstm" else 1  # an LSTM's cell state follows its hidden one
     if bidirectional:
         layer = keras.layers.Bidirectional(layer)
-    tokens, *states = layer(values, mask=ops.cast(mask, "bool"))
+    # cuDNN fails on a row without any real step, a missing cell's: there the first step, which is zeros, is taken in.
+    taken_in = ops.concatenate([ops.ones_like(mask[:, :1]), mask[:, 1:]], axis=1)
+    tokens, *states = layer(values, mask=ops.cast(taken_in, "bool"))
     if pooling:
         return tokens, mean_and_max(tokens, mask)
     return tokens, concatenate(states[0::states_each])

@@ -306,6 +306,27 @@ def mel_filter_bank(sample_rate_hz: int, fft_samples: int, mel_bins: int) -> np.
     return librosa.filters.mel(sr=sample_rate_hz, n_fft=fft_samples, n_mels=mel_bins).T.astype(np.float32)
 
 
+def mfcc(decibels: tf.Tensor, count: int) -> tf.Tensor:
+    """(T, mel_bins) decibels of mel bands -> (T, count): the first mel-frequency cepstral coefficients.
+
+    Equal to librosa.feature.mfcc(S=decibels). (`tf.signal.mfccs_from_log_mel_spectrograms` wants natural logarithms,
+    and its first coefficient is larger by the square root of 2.)
+
+    References:
+        Davis and Mermelstein, Comparison of Parametric Representations for Monosyllabic Word Recognition in
+        Continuously Spoken Sentences, 1980.
+    """
+    return tf.matmul(decibels, cosine_transform(decibels.shape[-1], count))
+
+
+@functools.cache
+def cosine_transform(bins: int, count: int) -> np.ndarray:
+    """(bins, count) float32: the first `count` columns of the orthonormal discrete cosine transform of type 2."""
+    angles = math.pi / bins * np.outer(np.arange(bins) + 0.5, np.arange(count))
+    scale = np.where(np.arange(count) == 0, math.sqrt(1.0 / bins), math.sqrt(2.0 / bins))
+    return (scale * np.cos(angles)).astype(np.float32)
+
+
 @functools.cache
 def _tfio() -> ModuleType:
     """tensorflow-io, imported without its two warnings.

@@ -1,9 +1,12 @@
 """Sound.
 
-Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing.
-Features: `mel` (T, F) float32, decibels z-scored by band, zeros after the clip's end; `mask` (T,), 1 where there is
-sound; `present` ().
-Encoding: strided convolutions, an LSTM over the real steps; the vector is its outputs' mean and maximum over time.
+Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing. With `files` above 1 a list of them.
+Features: `spectrum` (T, F) float32, decibels of mel bands or their cepstral coefficients, z-scored by band, zeros after
+the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files have an axis in front, `file_mask`
+(files,) and `present` ().
+Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
+dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
+attention makes of them.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, check_files, fitted, split_paths, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -28,38 +32,179 @@ layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf")
+MOST_FILES = 64
 
 
 class Audio(Modality):
-    """A clip of sound, as decibels over mel bands and time."""
+    """A clip of sound or several, as decibels over mel bands and time, or as cepstral coefficients."""
 
+    files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)
     fft_samples: int = Field(512, ge=64, le=8192)
     hop_samples: int = Field(320, ge=16, le=8192)
     mel_bins: int = Field(48, ge=4, le=512)
-    convolutions: int = tunable(3, ge=0, le=8, description="before the LSTM; each halves the number of steps")
-    filters: int = tunable(64, ge=1, description="of each convolution")
-    units: int = tunable(48, ge=1, description="of the LSTM, per direction")
-    bidirectional: bool = tunable(False)
-    pooling: bool = tunable(True, description="the mean and maximum over time in place of the LSTM's last state")
-    dropout: float = tunable(0.5, ge=0, lt=1)
-    mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring mel bands")
+    spectrum: Literal["mel", "mfcc"] = Field(
+        "mel", description="mel: decibels of each mel band; mfcc: their first cepstral coefficients"
+    )
+    mfcc_count: int = Field(20, ge=1, le=512, description="cepstral coefficients, at most mel_bins; mfcc only")
+    encoder: Literal["lstm", "gru", "cnn", "transformer"] = tunable(
+        "lstm", description="cnn: convolutions over the spectrum as a picture; the others follow strided convolutions"
+    )
+    convolutions: int = tunable(3, ge=0, le=8, description="each halves the number of steps; all encoders but cnn")
+    filters: int = tunable(64, ge=1, description="of each of these convolutions")
+    picture_filters: tuple[int, ...] = tunable(
+        (16, 32, 64), min_length=1, max_length=8, description="of each Conv2D + MaxPooling2D block; cnn only"
+    )
+    normalization: Literal["none", "batch", "layer"] = tunable("none", description="after each convolution")
+    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction; width of the others' tokens")
+    depth: int = tunable(1, ge=1, le=12, description="LSTMs or GRUs one after the other, blocks of the Transformer")
+    heads: int = tunable(4, ge=1, le=64, description="of the Transformer's attention; units is a multiple of it")
+    bidirectional: bool = tunable(False, description="lstm and gru only")
+    pooling: bool = tunable(
+        True, description="the mean and maximum over time in place of the last state; lstm and gru only"
+    )
+    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; half as much between layers")
+    file_pooling: Literal["mean", "attention"] = tunable("mean", description="how several clips become one vector")
+    mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring bands")
     mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
+
+    @model_validator(mode="after")
+    def _sizes_fit_together(self) -> Audio:
+        if self.spectrum == "mfcc" and self.mfcc_count > self.mel_bins:
+            raise ValueError(
+                f"mfcc_count is {self.mfcc_count}, expected at most mel_bins, which is {self.mel_bins}; "
+                "lower mfcc_count or raise mel_bins"
+            )
+        if self.encoder == "transformer" and self.units % self.heads:
+            raise ValueError(
+                f"units is {self.units}, expected a multiple of heads, which is {self.heads}; change one of them"
+            )
+        return self
 
     @property
     def frames(self) -> int:
         """T of the features."""
         return 1 + round(self.seconds * self.sample_rate_hz) // self.hop_samples
 
-    def read(self, value: str) -> bytes:
+    @property
+    def bands(self) -> int:
+        """F of the features."""
+        return self.mel_bins if self.spectrum == "mel" else self.mfcc_count
+
+    def paths(self, value: str) -> list[str]:
+        return split_paths(value) if self.files > 1 else [value]
+
+    def read(self, value: str) -> bytes | list[bytes]:
+        if self.files == 1:
+            return self._read_clip(value)
+        paths = split_paths(value)
+        check_files(paths, self.files)
+        return [self._read_one_of(paths, i) for i in range(len(paths))]
+
+    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Audio:
+        """Learns the mean and deviation of each band or coefficient over all frames."""
+        from sklearn.preprocessing import StandardScaler
+
+        bands = StandardScaler()
+        measure = self._measure_function()
+        for clip in at_least_one(clip for cell in cells for clip in self._clips(cell)):
+            bands.partial_fit(measure(tf.constant(clip)).numpy())
+        return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec(() if self.files == 1 else (None,), tf.string)
+
+    @property
+    def cell_description(self) -> str:
+        clip = (
+            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
+            f"cut after {self.seconds:g} s"
+        )
+        if self.files == 1:
+            return f"{clip}; empty: missing"
+        return f"up to {self.files} strings, each the {clip}; empty strings are passed over, none at all: missing"
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return self._clip_features if self.files == 1 else ops.files_spec(self._clip_features, self.files)
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.files == 1:
+            return self._preprocess_clip(cell)
+        return ops.map_files(cell, self.files, self._preprocess_clip, self._clip_features)
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.files == 1:
+            return self._augment_clip(features, seed)
+        return ops.augment_files(features, seed, self._augment_clip)
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        spectrum, mask = inputs["spectrum"], inputs["mask"]
+        if self.files == 1:
+            # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
+            tokens, mask, vector = self._encode_clip(spectrum, mask)
+        else:
+            # Inputs (B, N, T, F) -> of each file tokens (B * N, T', D), vector (B * N, D')
+            tokens, mask, vector = self._encode_clip(layers.fold(spectrum), layers.fold(mask))
+            # All files -> tokens (B, N * T', D), vector (B, D')
+            vector = layers.pool_files(vector, inputs["file_mask"], self.file_pooling)
+            tokens, mask = layers.join_files(tokens, mask, inputs["file_mask"])
+        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def example(self, seed: int) -> bytes | list[bytes]:
+        """Tones of 200 to 2000 Hz, a fifth of a second each."""
+        rng = np.random.default_rng(seed)
+        time_s = np.arange(self.sample_rate_hz // 5) / self.sample_rate_hz
+        clips = [
+            _as_wav(0.5 * np.sin(2 * np.pi * rng.uniform(200, 2000) * time_s), self.sample_rate_hz)
+            for _ in range(1 if self.files == 1 else rng.integers(2, self.files + 1))
+        ]
+        return clips[0] if self.files == 1 else clips
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        named = values.map(_names_sounds).mean()
+        return f"{named:.0%} of the cells end as sound files do" if named >= 0.5 else None
+
+    @classmethod
+    def suggest(cls, values: pd.Series) -> dict[str, Any]:
+        most = max((len(split_paths(value)) for value in values if _names_sounds(value)), default=1)
+        return {"files": min(most, MOST_FILES)} if most > 1 else {}
+
+    def draw(self, cell: bytes | list[bytes], attribution: np.ndarray | None = None) -> str:
+        if isinstance(cell, list):
+            return f"<div>{''.join(self.draw(clip) for clip in cell)}</div>"
+        return f'<audio controls src="data:audio/wav;base64,{base64.b64encode(cell).decode()}"></audio>'
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._mean_bands)
+
+    @property
+    def _clip_features(self) -> dict[str, tf.TensorSpec]:
+        return {
+            "spectrum": tf.TensorSpec((self.frames, self.bands), tf.float32),
+            "mask": tf.TensorSpec((self.frames,), tf.float32),
+            "present": tf.TensorSpec((), tf.float32),
+        }
+
+    def _read_one_of(self, paths: list[str], i: int) -> bytes:
+        try:
+            return self._read_clip(paths[i])
+        except ValueError as error:
+            raise ValueError(f"file {i + 1} of {len(paths)}, {Path(paths[i]).name}: {error}") from None
+
+    def _read_clip(self, path: str) -> bytes:
         import soundfile
         import soxr
 
         try:
-            with soundfile.SoundFile(value) as clip:
+            with soundfile.SoundFile(path) as clip:
                 rate_hz = clip.samplerate
                 samples = clip.read(frames=int(rate_hz * self.seconds) + 1, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -69,90 +214,103 @@ class Audio(Modality):
         mono = soxr.resample(samples.mean(axis=1), rate_hz, self.sample_rate_hz)
         return _as_wav(mono, self.sample_rate_hz)
 
-    def adapt(self, cells: Iterable[bytes]) -> Audio:
-        """Learns the mean and deviation of each mel band over all frames."""
-        from sklearn.preprocessing import StandardScaler
+    def _clips(self, cell: bytes | list[bytes]) -> list[bytes]:
+        """A cell's clips without what only fills it up."""
+        return [clip for clip in ([cell] if self.files == 1 else cell) if clip]
 
-        bands = StandardScaler()
-        measure = tf.function(self._log_mel, input_signature=[self.cell])
-        for cell in at_least_one(cells):
-            bands.partial_fit(measure(tf.constant(cell)).numpy())
-        return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
+    def _measure_function(self) -> Any:
+        return tf.function(self._measure, input_signature=[tf.TensorSpec((), tf.string)])
 
-    @property
-    def cell(self) -> tf.TensorSpec:
-        return tf.TensorSpec((), tf.string)
-
-    @property
-    def cell_description(self) -> str:
-        return (
-            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
-            f"cut after {self.seconds:g} s; empty: missing"
-        )
-
-    @property
-    def features(self) -> dict[str, tf.TensorSpec]:
-        return {
-            "mel": tf.TensorSpec((self.frames, self.mel_bins), tf.float32),
-            "mask": tf.TensorSpec((self.frames,), tf.float32),
-            "present": tf.TensorSpec((), tf.float32),
-        }
-
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        return tf.cond(ops.is_wav(cell), lambda: self._present(cell), lambda: ops.zeros(self.features))
-
-    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = ops.split_seed(seed, 2)
-        mel = ops.drop_band(features["mel"], seeds[0], axis=1, most=self.mask_bands)
-        return {**features, "mel": ops.drop_band(mel, seeds[1], axis=0, most=self.mask_frames)}
-
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs (B, T, F) -> steps (B, T', D), each convolution over the real steps only
-        steps, mask = inputs["mel"], inputs["mask"]
-        for _ in range(self.convolutions):
-            steps = keras.layers.Conv1D(self.filters, 5, strides=2, padding="same", activation="relu")(steps)
-            mask = mask[:, ::2]
-            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
-        # steps -> tokens (B, T', D), vector (B, D')
-        tokens, vector = layers.recur(steps, mask, self.units, self.bidirectional, self.pooling)
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
-
-    def example(self, seed: int) -> bytes:
-        """A tone of 200 to 2000 Hz, a fifth of a second."""
-        frequency_hz = np.random.default_rng(seed).uniform(200, 2000)
-        time_s = np.arange(self.sample_rate_hz // 5) / self.sample_rate_hz
-        return _as_wav(0.5 * np.sin(2 * np.pi * frequency_hz * time_s), self.sample_rate_hz)
-
-    @classmethod
-    def claims(cls, values: pd.Series) -> str | None:
-        named = values.str.lower().str.endswith(ENDINGS).mean()
-        return f"{named:.0%} of the cells end as sound files do" if named >= 0.5 else None
-
-    def draw(self, cell: bytes, attribution: np.ndarray | None = None) -> str:
-        return f'<audio controls src="data:audio/wav;base64,{base64.b64encode(cell).decode()}"></audio>'
-
-    def baseline(self) -> Any:
-        from sklearn.preprocessing import FunctionTransformer
-
-        return FunctionTransformer(self._mean_bands)
-
-    def _log_mel(self, content: tf.Tensor) -> tf.Tensor:
+    def _measure(self, content: tf.Tensor) -> tf.Tensor:
+        """(t, F): decibels or cepstral coefficients of a clip, not yet z-scored."""
         samples = ops.decode_wav(content, self.sample_rate_hz, self.seconds)
-        return ops.log_mel(samples, self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins)
+        mel = ops.log_mel(samples, self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins)
+        return mel if self.spectrum == "mel" else ops.mfcc(mel, self.mfcc_count)
+
+    def _preprocess_clip(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.cond(ops.is_wav(content), lambda: self._present(content), lambda: ops.zeros(self._clip_features))
 
     def _present(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
-        mel = ops.standardize(self._log_mel(content), self.mean, self.deviation)
+        spectrum = ops.standardize(self._measure(content), self.mean, self.deviation)
         return {
-            "mel": ops.pad_time(mel, self.frames),
-            "mask": ops.time_mask(tf.shape(mel)[0], self.frames),
+            "spectrum": ops.pad_time(spectrum, self.frames),
+            "mask": ops.time_mask(tf.shape(spectrum)[0], self.frames),
             "present": tf.constant(1.0),
         }
 
-    def _mean_bands(self, cells: list[bytes]) -> np.ndarray:
-        """(N, 2 * mel_bins): each band's mean and deviation over time."""
-        measure = tf.function(self._log_mel, input_signature=[self.cell])
-        clips = [measure(tf.constant(cell)).numpy() for cell in cells]
-        return np.stack([np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in clips])
+    def _augment_clip(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        seeds = ops.split_seed(seed, 2)
+        spectrum = ops.drop_band(features["spectrum"], seeds[0], axis=1, most=self.mask_bands)
+        return {**features, "spectrum": ops.drop_band(spectrum, seeds[1], axis=0, most=self.mask_frames)}
+
+    def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""
+        spectrum = spectrum * keras.ops.expand_dims(mask, -1)
+        if self.encoder == "cnn":
+            tokens, mask = self._convolve_picture(spectrum, mask)
+            return tokens, mask, layers.mean_and_max(tokens, mask)
+        steps, mask = self._convolve_steps(spectrum, mask)
+        if self.encoder == "transformer":
+            tokens = layers.transform(steps, mask, self.units, self.depth, self.heads, self.dropout / 2)
+            return tokens, mask, layers.mean_and_max(tokens, mask)
+        return self._recur(steps, mask)
+
+    def _convolve_steps(self, steps: Any, mask: Any) -> tuple[Any, Any]:
+        """(B, T, F) -> (B, T', D), each convolution over the real steps only."""
+        for _ in range(self.convolutions):
+            steps = keras.layers.Conv1D(self.filters, 5, 2, padding="same", use_bias=self._has_bias)(steps)
+            mask = mask[:, ::2]
+            steps = keras.layers.Activation("relu")(self._normalize(steps, mask))
+            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
+        return steps, mask
+
+    def _convolve_picture(self, spectrum: Any, mask: Any) -> tuple[Any, Any]:
+        """(B, T, F) -> (B, T', D): blocks over time and bands, in which what lies behind a clip's end stays zero."""
+        picture = keras.ops.expand_dims(spectrum, -1)
+        for filters in self.picture_filters:
+            picture = keras.layers.Conv2D(filters, 3, padding="same", use_bias=self._has_bias)(picture)
+            visible = keras.ops.expand_dims(mask, -1)
+            picture = keras.layers.Activation("relu")(self._normalize(picture, visible))
+            picture = keras.layers.MaxPooling2D(padding="same")(picture * keras.ops.expand_dims(visible, -1))
+            picture, mask = keras.layers.Dropout(self.dropout / 2)(picture), mask[:, ::2]
+        # picture (B, T', f, C) -> steps (B, T', f * C): what a band means depends on where it lies
+        steps = keras.layers.Reshape((picture.shape[1], -1))(picture)
+        return keras.layers.Dense(self.units, activation="relu")(steps), mask
+
+    def _recur(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
+        cell = "gru" if self.encoder == "gru" else "lstm"
+        for _ in range(self.depth - 1):
+            steps, _ = layers.recur(steps, mask, self.units, self.bidirectional, True, cell)
+            steps = keras.layers.Dropout(self.dropout / 2)(steps)
+        tokens, vector = layers.recur(steps, mask, self.units, self.bidirectional, self.pooling, cell)
+        return tokens, mask, vector
+
+    @property
+    def _has_bias(self) -> bool:
+        """Whether convolutions have one: batch normalisation would take it away again."""
+        return self.normalization != "batch"
+
+    def _normalize(self, values: Any, mask: Any) -> Any:
+        """(B, …, D) with the statistics of what is real: padding must not shift them. The mask lacks the last axis."""
+        if self.normalization == "batch":
+            return keras.layers.BatchNormalization(momentum=0.9)(values, mask=mask)
+        return keras.layers.LayerNormalization()(values) if self.normalization == "layer" else values
+
+    def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
+        """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
+        measure = self._measure_function()
+        rows = []
+        for cell in cells:
+            clips = [measure(tf.constant(clip)).numpy() for clip in self._clips(cell)]
+            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in clips]
+            rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
+        return np.stack(rows).astype(np.float32)
+
+
+def _names_sounds(value: str) -> bool:
+    """Whether all that a table's cell names ends as sound files do."""
+    paths = split_paths(value)
+    return bool(paths) and all(path.lower().endswith(ENDINGS) for path in paths)
 
 
 def _as_wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:

@@ -1,9 +1,11 @@
 """Sound: every kind of file that people have, and the same clip sent as it is."""
 
+import contextlib
 import io
 from pathlib import Path
 
 import keras
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from mmkeras import ops
 from mmkeras.modalities.audio import Audio
 
 HOSTILE = Path(__file__).parents[3] / "shared/data/hostile/audio"
+STAMPS_MINI = Path(__file__).parents[3] / "shared/data/stamps-mini"
 AUDIO = Audio(seconds=0.5)
 
 
@@ -81,7 +84,7 @@ def test_long_files_are_cut(tmp_path):
     cell = AUDIO.read(save(tmp_path / "a.wav", tones(44100, seconds=3), 44100))
     assert 8000 <= len(heard(cell)) <= 8001
     assert AUDIO.frames == 1 + 8000 // 320
-    assert AUDIO.features["mel"].shape == (26, AUDIO.mel_bins)
+    assert AUDIO.features["spectrum"].shape == (26, AUDIO.mel_bins)
 
 
 def test_too_loud_files_are_clipped_and_do_not_wrap(tmp_path):
@@ -164,7 +167,7 @@ def features(audio, cell):
 
 def test_training_frames_have_mean_0_and_deviation_1(audio):
     frames = np.concatenate([
-        features(audio, wav(noise(16000, seed=seed), 16000))["mel"][: 1 + 6400 // 320] for seed in range(4)
+        features(audio, wav(noise(16000, seed=seed), 16000))["spectrum"][: 1 + 6400 // 320] for seed in range(4)
     ])  # fmt: skip
     np.testing.assert_allclose(frames.mean(axis=0), np.zeros(AUDIO.mel_bins), atol=1e-3)
     np.testing.assert_allclose(frames.std(axis=0), np.ones(AUDIO.mel_bins), atol=1e-3)
@@ -173,14 +176,14 @@ def test_training_frames_have_mean_0_and_deviation_1(audio):
 def test_the_mask_says_where_sound_is(audio):
     found = features(audio, wav(noise(16000), 16000))
     assert found["mask"].tolist() == [1] * 21 + [0] * 5  # 1 + 6400 // 320 frames of 26
-    assert not found["mel"][21:].any() and (np.abs(found["mel"][:21]).sum(axis=1) > 0).all()
+    assert not found["spectrum"][21:].any() and (np.abs(found["spectrum"][:21]).sum(axis=1) > 0).all()
 
 
 def test_silence_is_there_and_is_not_missing(audio):
     found = features(audio, wav(np.zeros(1600), 16000))
     assert found["present"] == 1
     assert found["mask"].sum() == 1 + 1600 // 320
-    assert (found["mel"][:6, : AUDIO.mel_bins * 3 // 4] < -3).all()  # the bands that training heard something in
+    assert (found["spectrum"][:6, : AUDIO.mel_bins * 3 // 4] < -3).all()  # the bands that training heard something in
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -193,7 +196,7 @@ def test_a_file_sent_as_it_is_gives_nearly_what_was_trained_on(audio, tmp_path, 
     sent = features(audio, Path(path).read_bytes())
     np.testing.assert_array_equal(sent["mask"], trained["mask"])
     below_cut_off = audio.mel_bins * 3 // 4
-    difference = np.abs(sent["mel"] - trained["mel"])[1:19, :below_cut_off]
+    difference = np.abs(sent["spectrum"] - trained["spectrum"])[1:19, :below_cut_off]
     assert difference.max() < 0.05
 
 
@@ -201,8 +204,8 @@ def test_a_loud_neighbour_changes_nothing(audio):
     """What Keras' own MelSpectrogram layer gets wrong by up to 18 dB."""
     quiet, loud = wav(0.001 * noise(16000), 16000), wav(2 * noise(16000, seed=1), 16000)
     cells = tf.constant([loud, quiet, loud])
-    together = tf.map_fn(audio.preprocess, cells, fn_output_signature=audio.features)["mel"][1]
-    np.testing.assert_array_equal(together, features(audio, quiet)["mel"])
+    together = tf.map_fn(audio.preprocess, cells, fn_output_signature=audio.features)["spectrum"][1]
+    np.testing.assert_array_equal(together, features(audio, quiet)["spectrum"])
 
 
 def test_augmentation_hides_bands_and_moments_within_their_limits(audio):
@@ -210,28 +213,365 @@ def test_augmentation_hides_bands_and_moments_within_their_limits(audio):
     found = audio.preprocess(tf.constant(wav(noise(16000, seconds=0.5), 16000)))
     hidden_bands, hidden_frames = set(), set()
     for seed in range(40):
-        changed = audio.augment(found, tf.constant([seed, 1]))["mel"].numpy()
+        changed = audio.augment(found, tf.constant([seed, 1]))["spectrum"].numpy()
         is_hidden = changed == 0
         hidden_bands.add(int(is_hidden.all(axis=0).sum()))
         hidden_frames.add(int(is_hidden.all(axis=1).sum()))
-        np.testing.assert_array_equal(changed[~is_hidden], found["mel"].numpy()[~is_hidden])
+        np.testing.assert_array_equal(changed[~is_hidden], found["spectrum"].numpy()[~is_hidden])
     assert hidden_bands == {0, 1, 2, 3, 4, 5}
     assert hidden_frames == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("convolutions", [0, 1, 3])
-def test_the_encoder_does_not_see_the_silence_behind_a_clip(convolutions):
-    cells = [wav(noise(16000, seconds=0.2, seed=seed), 16000) for seed in range(3)]
+def test_cepstral_coefficients_are_librosas_z_scored():
+    samples = noise(16000)
+    clip = wav(samples, 16000)
+    audio = Audio(seconds=0.5, spectrum="mfcc", mfcc_count=13, mel_bins=40).adapt([clip])
+    power = librosa.feature.melspectrogram(y=heard(clip), sr=16000, n_fft=512, hop_length=320, n_mels=40)
+    wanted = librosa.feature.mfcc(S=librosa.power_to_db(power, top_db=None), n_mfcc=13).T
+    found = features(audio, clip)
+    assert found["spectrum"].shape == audio.features["spectrum"].shape == (26, 13)
+    got = found["spectrum"][:21] * np.array(audio.deviation) + np.array(audio.mean)
+    np.testing.assert_allclose(got, wanted, atol=3e-4)
+    np.testing.assert_allclose(audio.mean, wanted.mean(axis=0), atol=1e-4)
+    assert not found["spectrum"][21:].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"spectrum": "mfcc", "mfcc_count": 41, "mel_bins": 40},
+            "mfcc_count is 41, expected at most mel_bins, which is 40; lower mfcc_count or raise mel_bins",
+        ),
+        (
+            {"encoder": "transformer", "units": 10, "heads": 4},
+            "units is 10, expected a multiple of heads, which is 4; change one of them",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_together(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Audio(**settings)
+
+
+def test_sizes_that_are_not_used_need_not_fit():
+    assert Audio(mfcc_count=41, mel_bins=40, units=10, heads=4).bands == 40
+
+
+@pytest.mark.parametrize("folder", [HOSTILE, STAMPS_MINI / "audio"], ids=["hostile", "stamps-mini"])
+@pytest.mark.parametrize("spectrum", ["mel", "mfcc"])
+def test_real_files_go_all_the_way(folder, spectrum):
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: its sounds were NOT tried")
+    cells = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".ogg", ".wav"))[::9]:
+        with contextlib.suppress(ValueError):
+            cells.append(AUDIO.read(str(path)))
+    assert len(cells) > 3
+    audio = AUDIO.model_copy(update={"spectrum": spectrum}).adapt(cells)
+    for cell in cells:
+        found = features(audio, cell)
+        assert found["present"] == 1 and found["mask"].sum() >= 1
+        assert np.isfinite(found["spectrum"]).all() and found["spectrum"].any()
+
+
+# Encoders, on features that no sound gave: B = 3 or 5 cells, T = 11 frames, F = 7 or 5 bands
+
+SMALL = {
+    "seconds": 0.16, "sample_rate_hz": 1000, "hop_samples": 16, "fft_samples": 64, "mel_bins": 7, "mfcc_count": 5,
+    "convolutions": 2, "filters": 6, "picture_filters": (3, 4), "units": 8, "heads": 2, "dropout": 0,
+}  # fmt: skip
+ENCODERS = ("lstm", "gru", "cnn", "transformer")
+CHANGES = [
+    *({"encoder": name, "normalization": kind} for name in ENCODERS for kind in ("none", "batch", "layer")),
+    {"encoder": "lstm", "bidirectional": True, "depth": 2},
+    {"encoder": "gru", "pooling": False},
+    {"encoder": "gru", "convolutions": 0, "bidirectional": True, "pooling": False},
+    {"encoder": "transformer", "convolutions": 0, "depth": 2},
+]
+every_encoder = pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())))
+
+
+def small(**changes):
+    return Audio(**SMALL | changes)
+
+
+def encoder_of(audio):
+    keras.utils.set_random_seed(1)
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype.name, name=name) for name, spec in audio.features.items()}
+    encoding = audio.encode(inputs)
+    return keras.Model(inputs, {name: getattr(encoding, name) for name in ("vector", "tokens", "mask", "present")})
+
+
+def made_up(audio, frames):
+    """Features of clips of so many frames, 0 where one is missing; a nested list holds the files of a cell."""
+    frames = np.array(frames)
+    mask = (np.arange(audio.frames) < frames[..., np.newaxis]).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(*mask.shape, audio.bands)) * mask[..., np.newaxis]
+    found, there = {"spectrum": values.astype(np.float32), "mask": mask}, (frames > 0).astype(np.float32)
+    if audio.files == 1:
+        return {**found, "present": there}
+    return {**found, "file_mask": there, "present": there.max(axis=1)}
+
+
+def with_garbage(found):
+    """The same with large numbers wherever no sound is."""
+    garbage = 50 * np.random.default_rng(9).normal(size=found["spectrum"].shape)
+    outside = 1 - found["mask"][..., np.newaxis]
+    return {**found, "spectrum": (found["spectrum"] + garbage * outside).astype(np.float32)}
+
+
+def assert_encodings(got, wanted, row=slice(None)):
+    mask = np.asarray(wanted["mask"])[row]
+    np.testing.assert_array_equal(got["mask"], mask)
+    np.testing.assert_allclose(got["vector"], wanted["vector"][row], atol=1e-5)
+    tokens = [np.asarray(tokens) * mask[..., np.newaxis] for tokens in (got["tokens"], wanted["tokens"][row])]
+    np.testing.assert_allclose(*tokens, atol=1e-5)
+
+
+@every_encoder
+@pytest.mark.parametrize("training", [False, True])
+def test_no_encoder_sees_what_lies_behind_a_clip(changes, training):
+    """Neither does batch normalisation in training, whose statistics are those of real frames."""
+    audio = small(**changes)
+    assert (audio.frames, audio.bands) == (11, 7)
+    model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
+    wanted = model(found, training=training)
+    assert_encodings(model(with_garbage(found), training=training), wanted)
+    found["spectrum"][0, 3] += 1
+    assert not np.allclose(model(found, training=training)["vector"][0], wanted["vector"][0], atol=1e-4)
+
+
+@every_encoder
+def test_no_encoder_sees_its_neighbours(changes):
+    audio = small(**changes)
+    model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
+    together = model(found)
+    for row in (slice(0, 1), slice(1, 2)):
+        assert_encodings(model({name: values[row] for name, values in found.items()}), together, row)
+
+
+@every_encoder
+@pytest.mark.parametrize(("spectrum", "files"), [("mel", 1), ("mfcc", 3)])
+def test_gradients_reach_every_weight_of_every_encoder(changes, spectrum, files):
+    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attention")
+    model = encoder_of(audio)
+    found = made_up(audio, [4, 11, 0] if files == 1 else [[4, 7, 0], [11, 0, 2], [0, 0, 0]])
+    with tf.GradientTape() as tape:
+        vector = model(found)["vector"]
+        # Not its sum, which layer normalisation keeps the same whatever the weights are.
+        loss = tf.reduce_sum(tf.square(vector) * tf.range(1.0, vector.shape[1] + 1))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    dead = [
+        variable.path
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.any(tf.convert_to_tensor(gradient))
+    ]
+    assert len(gradients) > 2
+    assert not dead
+
+
+@pytest.mark.parametrize(
+    ("changes", "stride", "token_width", "vector_width"),
+    [
+        ({"encoder": "lstm"}, 4, 8, 16),
+        ({"encoder": "gru", "bidirectional": True}, 4, 16, 32),
+        ({"encoder": "gru", "pooling": False, "convolutions": 1}, 2, 8, 8),
+        ({"encoder": "cnn", "picture_filters": (3,)}, 2, 8, 16),
+        ({"encoder": "transformer", "convolutions": 0, "units": 12}, 1, 12, 24),
+    ],
+)
+def test_the_shapes_of_an_encoding(changes, stride, token_width, vector_width):
+    encoding = encoder_of(small(**changes))(made_up(small(), [3, 11, 0, 6, 1]))
+    assert encoding["tokens"].shape == (5, -(-11 // stride), token_width)
+    assert encoding["vector"].shape == (5, vector_width)
+    assert encoding["mask"].numpy().sum(axis=1).tolist() == [-(-frames // stride) for frames in (3, 11, 0, 6, 1)]
+    assert encoding["present"].numpy().tolist() == [1, 1, 0, 1, 1]
+
+
+def test_each_encoder_is_another_one():
+    kinds = {name: {type(layer).__name__ for layer in encoder_of(small(encoder=name)).layers} for name in ENCODERS}
+    assert {"Conv1D", "LSTM"} <= kinds["lstm"]
+    assert {"Conv1D", "GRU"} <= kinds["gru"]
+    assert {"Conv2D", "MaxPooling2D"} <= kinds["cnn"]
+    assert {"Conv1D", "MultiHeadAttention"} <= kinds["transformer"]
+    assert not {"Conv1D", "LSTM", "GRU", "MultiHeadAttention"} & kinds["cnn"]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_dropout_is_for_training_only(encoder):
+    model, found = encoder_of(small(encoder=encoder, dropout=0.5)), made_up(small(), [4, 11, 7])
+    np.testing.assert_array_equal(model(found)["vector"], model(found)["vector"])
+    assert not np.allclose(model(found, training=True)["vector"], model(found, training=True)["vector"])
+
+
+@pytest.mark.parametrize(("encoder", "convolutions"), [("lstm", 0), ("lstm", 3), ("gru", 1), ("cnn", 0)])
+def test_the_encoder_does_not_see_how_much_silence_follows_a_clip(encoder, convolutions):
+    """26 and 42 frames: halved, both are even or both odd, so that strides fall alike."""
     vectors = []
-    for seconds in (0.5, 0.82):  # 26 and 42 frames: halved, both are even or both odd, so that strides fall alike
-        keras.utils.set_random_seed(1)
-        audio = Audio(seconds=seconds, convolutions=convolutions).adapt(cells)
-        inputs = {
-            name: keras.Input(spec.shape, dtype=spec.dtype.name, name=name) for name, spec in audio.features.items()
+    for seconds, frames in ((0.4, 26), (0.656, 42)):
+        audio = small(seconds=seconds, encoder=encoder, convolutions=convolutions)
+        assert audio.frames == frames
+        found = made_up(audio, [13, 22])
+        clips = np.random.default_rng(3).normal(size=(2, 22, 7))
+        found["spectrum"][:, :22] = clips * found["mask"][:, :22, np.newaxis]
+        vectors.append(encoder_of(audio)(found)["vector"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+# Several files
+
+
+@pytest.fixture(scope="module")
+def clips():
+    first, second, third = (wav(noise(16000, seed=seed), 16000) for seed in (1, 2, 3))
+    return Audio(seconds=0.5, files=3, mel_bins=24).adapt([[first, second], [third, b""], []])
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return Audio(seconds=0.5, mel_bins=24).adapt([wav(noise(16000, seed=seed), 16000) for seed in (1, 2, 3)])
+
+
+def test_several_files_teach_what_the_same_files_one_by_one_do(clips, clip):
+    assert clips.mean == clip.mean
+    assert clips.deviation == clip.deviation
+
+
+def test_a_cell_names_several_files(tmp_path):
+    paths = [save(tmp_path / f"{name}.wav", tones(16000), 16000) for name in "ab"]
+    value = f"{paths[0]}; {paths[1]}"
+    assert Audio(files=2).paths(value) == paths
+    cells = Audio(files=2).read(value)
+    assert [len(heard(cell)) for cell in cells] == [6400, 6400]
+    assert cells[0] == Audio().read(paths[0])
+
+
+def test_one_file_may_have_a_semicolon_in_its_name(tmp_path):
+    path = save(tmp_path / "a;b.wav", tones(16000), 16000)
+    assert Audio().paths(path) == [path]
+    assert len(heard(Audio().read(path))) == 6400
+
+
+def test_a_file_of_several_that_cannot_be_read_is_named(tmp_path):
+    good = save(tmp_path / "good.wav", tones(16000), 16000)
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"file 2 of 2, bad\.wav: not a readable sound: "):
+        Audio(files=2).read(f"{good};{tmp_path / 'bad.wav'}")
+
+
+def test_more_files_than_there_is_room_for():
+    with pytest.raises(ValueError, match="names 3 files, expected at most 2; set files: 3 for this column"):
+        Audio(files=2).read("a.wav;b.wav;c.wav")
+
+
+def test_the_features_of_several_files_are_those_of_each(clips, clip):
+    """An empty string is passed over where it stands, and what is too much at the end is left out."""
+    first, second = (wav(noise(16000, seconds, seed=5), 16000) for seconds in (0.2, 0.4))
+    for cell, there in (
+        ([first], [1, 0, 0]),
+        ([first, second, b""], [1, 1, 0]),
+        ([b"", first, b"garbage"], [0, 1, 0]),
+        ([first, b"", second, second, first], [1, 0, 1]),
+    ):
+        found = features(clips, cell)
+        assert found["file_mask"].tolist() == there
+        assert found["present"] == 1
+        for i in range(3):
+            wanted = features(clip, cell[i] if i < len(cell) else b"")
+            np.testing.assert_allclose(found["spectrum"][i], wanted["spectrum"], atol=1e-5)
+            np.testing.assert_array_equal(found["mask"][i], wanted["mask"])
+
+
+@pytest.mark.parametrize("cell", [[], [b""], [b"", b"garbage"], [b""] * 7], ids=len)
+def test_a_cell_without_any_file_that_can_be_used_is_missing(clips, cell):
+    found = clips.preprocess(tf.constant(cell, tf.string, (len(cell),)))
+    assert {name: values.shape for name, values in found.items()} == {
+        name: spec.shape for name, spec in clips.features.items()
+    }
+    assert not any(np.any(values) for values in found.values())
+
+
+def test_the_export_does_not_see_what_fills_a_cell_up(clips, tmp_path):
+    module = tf.Module()
+    module.features = tf.function(clips.preprocess, input_signature=[clips.cell])
+    tf.saved_model.save(module, str(tmp_path))
+    exported = tf.saved_model.load(str(tmp_path)).features
+    cell = clips.example(1)
+    wanted = features(clips, cell)
+    for padding in ([], [b""], [b""] * 4):
+        found = exported(tf.constant(cell + padding))
+        assert found.keys() == wanted.keys()
+        for name in wanted:
+            np.testing.assert_allclose(found[name], wanted[name], atol=1e-6)
+
+
+def test_every_file_is_augmented_for_itself(clips):
+    clips = clips.model_copy(update={"mask_bands": 0, "mask_frames": 9})
+    same = wav(noise(16000, 0.5), 16000)
+    found = clips.preprocess(tf.constant([same, same]))
+    hidden = []
+    for seed in range(8):
+        changed = clips.augment(found, tf.constant([seed, 1]))
+        assert {name: (values.shape, values.dtype) for name, values in changed.items()} == {
+            name: (spec.shape, spec.dtype) for name, spec in clips.features.items()
         }
-        model = keras.Model(inputs, audio.encode(inputs).vector)
-        vectors.append(model({name: values[None] for name, values in features(audio, cells[0]).items()}).numpy())
-    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-4)
+        np.testing.assert_array_equal(changed["file_mask"], [1, 1, 0])
+        hidden.append((changed["spectrum"].numpy()[:2] == 0).all(axis=2))
+    assert any((first != second).any() for first, second in hidden)
+    assert any((one != hidden[0]).any() for one in hidden)
+
+
+@pytest.mark.parametrize("file_pooling", ["mean", "attention"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_files_that_are_not_there_do_not_matter(encoder, file_pooling):
+    audio = small(encoder=encoder, files=4, file_pooling=file_pooling)
+    model, found = encoder_of(audio), made_up(audio, [[4, 11, 0, 0], [0, 7, 0, 0], [0, 0, 0, 0]])
+    wanted = model(found)
+    assert_encodings(model(with_garbage(found)), wanted)
+    tokens_of_each = wanted["mask"].numpy().reshape(3, 4, 3).sum(axis=2)
+    np.testing.assert_array_equal(tokens_of_each, [[1, 3, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0]])
+    assert not wanted["vector"].numpy()[2].any()
+
+
+def test_the_mean_over_files_is_of_what_one_file_gives():
+    single, several = encoder_of(small()), encoder_of(small(files=3))
+    several.set_weights(single.get_weights())
+    found = made_up(small(files=3), [[4, 11, 0], [7, 0, 0]])
+    one_by_one = {
+        "spectrum": found["spectrum"].reshape(6, 11, 7),
+        "mask": found["mask"].reshape(6, 11),
+        "present": found["file_mask"].reshape(6),
+    }
+    vectors = single(one_by_one)["vector"].numpy()
+    np.testing.assert_allclose(several(found)["vector"], [(vectors[0] + vectors[1]) / 2, vectors[3]], atol=1e-6)
+
+
+def test_attention_over_files_does_not_see_their_order():
+    audio = small(files=3, file_pooling="attention")
+    model, found = encoder_of(audio), made_up(audio, [[4, 11, 7]])
+    turned = {name: values[:, ::-1] if values.ndim > 1 else values for name, values in found.items()}
+    np.testing.assert_allclose(model(found)["vector"], model(turned)["vector"], atol=1e-6)
+
+
+def test_examples_of_several_files():
+    assert {len(Audio(files=4).example(seed)) for seed in range(12)} == {2, 3, 4}
+    assert [len(heard(cell)) for cell in Audio(files=2).example(1)] == [3200, 3200]
+
+
+def test_all_clips_are_drawn():
+    cell = Audio(files=3).example(0)
+    drawn = Audio(files=3).draw(cell)
+    assert drawn.count("<audio ") == len(cell) > 1
+    assert all(Audio().draw(one) in drawn for one in cell)
+
+
+def test_the_baseline_takes_the_mean_over_files(clips, clip):
+    first, second = (wav(noise(16000, seed=seed), 16000) for seed in (1, 2))
+    singles = clip.baseline().fit_transform([first, second])
+    joint = clips.baseline().fit_transform([[first, second], [second, b""], []])
+    assert joint.shape == (3, 2 * 24)
+    np.testing.assert_allclose(joint, [singles.mean(axis=0), singles[1], np.zeros(48)], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +580,22 @@ def test_the_encoder_does_not_see_the_silence_behind_a_clip(convolutions):
         (["a.wav", "b.OGG", "c.txt"], "67% of the cells end as sound files do"),
         (["a.mp3", "b.flac", "c.opus"], "100% of the cells end as sound files do"),
         (["a.wav", "b.png", "c.txt"], None),
+        (["a.wav;b.OGG", "c.wav", ";", "a.txt"], "50% of the cells end as sound files do"),
+        (["a.wav;b.png", "b.png;a.wav"], None),
     ],
 )
 def test_columns_of_sound_files_are_claimed(values, reason):
     assert Audio.claims(pd.Series(values, dtype=object)) == reason
+
+
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [
+        (["a.wav", "b.wav"], {}),
+        (["a.wav", "a.wav; b.ogg;c.mp3", "a.png;b.png;c.png;d.png"], {"files": 3}),
+        ([";".join(["a.wav"] * 70)], {"files": 64}),
+    ],
+)
+def test_room_for_the_most_files_is_suggested(values, settings):
+    assert Audio.suggest(pd.Series(values, dtype=object)) == settings
+    Audio(**settings)
