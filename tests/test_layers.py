@@ -137,7 +137,7 @@ def test_without_pooling_the_vector_is_the_last_real_state():
 
 
 def test_convolutions_of_several_widths_by_hand():
-    """One filter of width 1 and one of width 3, which add up what they see: tokens 1, 2 and -9, the last one padding."""
+    """One filter of width 1 and one of width 3 add up what they see: tokens 1, 2 and -9, the last one padding."""
     values, mask = keras.Input((3, 1)), keras.Input((3,))
     model = keras.Model([values, mask], layers.convolve_steps(values, mask, 1, (1, 3)))
     model.set_weights([np.ones((1, 1, 1)), np.zeros(1), np.ones((3, 1, 1)), np.zeros(1)])

@@ -1,7 +1,7 @@
 """Text in any language.
 
 Cell: a UTF-8 string; blank means missing.
-Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained encoder's own numbers + 1); `present` ().
+Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained encoder's numbers + 1); `present` ().
 Encoding: Embedding, then an LSTM (one way or both), a GRU, convolutions, a Transformer or nothing over the real tokens,
 or a pretrained backbone on its own tokens; the vector joins their outputs' mean and maximum over time and the mean of
 the vectors of word-piece n-grams.
@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
@@ -39,8 +39,6 @@ ops = lazy("mmkeras.ops")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 # What str.strip takes away too.
 BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
-
-
 # What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
 UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
 
@@ -64,7 +62,7 @@ class Text(Modality):
     units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction")
     depth: int = tunable(1, ge=1, le=48, description="LSTMs or GRUs, or the transformer's blocks, on top of each other")
     filters: int = tunable(64, ge=1, description="of the cnn, for each of its widths")
-    kernel_tokens: tuple[int, ...] = tunable((3, 4, 5), min_length=1, description="widths of the cnn's kernels")
+    kernel_tokens: tuple[PositiveInt, ...] = tunable((3, 4, 5), min_length=1, description="widths of the cnn's kernels")
     width: int = tunable(96, ge=1, description="of the transformer's tokens; a multiple of its heads")
     heads: int = tunable(4, ge=1, description="of the transformer's self-attention")
     preset: str | None = tunable(
@@ -188,7 +186,9 @@ class Text(Modality):
 
     def _understand(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
         """The backbone on its own numbers of tokens, (B, T), and what is to be trained of it."""
-        backbone = _build_backbone(self.backbone, self.preset)
+        # Keras hands `training` on to layers that are frozen: their dropout has to be taken out.
+        changes = {} if self.trainable_blocks else {"dropout": 0.0}
+        backbone = _build_backbone(self.backbone, self.preset, changes)
         _freeze_below(backbone, self.trainable_blocks)
         padding = self._backbone_tokenizer.tokenizer.pad_token_id
         known = {
@@ -199,8 +199,7 @@ class Text(Modality):
         output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
         # Ends here: what BERT makes of the first token for its own training is not used.
         body = keras.Model(backbone.input, output)
-        is_frozen = not self.trainable_blocks
-        tokens = body({name: known[name] for name in backbone.input}, training=False if is_frozen else None)
+        tokens = body({name: known[name] for name in backbone.input})
         return tokens, self._pool(tokens, mask)
 
     def _pool(self, tokens: Any, mask: Any) -> Any:
@@ -447,12 +446,18 @@ def _stored(part: Any) -> dict[str, Any]:
     return {"class_name": type(part).__name__, "config": config}
 
 
-def _build_backbone(stored: str, preset: str | None) -> Any:
-    """With the preset's weights or, without one, with random ones in their place."""
+def _build_backbone(stored: str, preset: str | None, changes: dict[str, Any]) -> Any:
+    """With the preset's weights or, without one, with random ones in their place.
+
+    Args:
+        stored: The fitted field.
+        preset: A folder or a name.
+        changes: Of the backbone's settings.
+    """
     if preset is not None:
-        return _from_preset("Backbone", preset)
+        return _from_preset("Backbone", preset, **changes)
     described = json.loads(stored)["backbone"]
-    return _hub_class(described["class_name"])(**described["config"])
+    return _hub_class(described["class_name"])(**described["config"] | changes)
 
 
 def _freeze_below(backbone: Any, trainable_blocks: int) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from mmkeras.config import build
 from mmkeras.modalities.text import PADDING, UNKNOWN, Text, _hub_tokenizer
 
 ROWS = [
@@ -237,7 +238,12 @@ def gradients(model, features):
 
 
 def dead(found):
-    return [path for path, gradient in found.items() if gradient is None or not np.any(tf.convert_to_tensor(gradient))]
+    """A key's bias aside: it adds the same to each of a query's scores, so that no softmax sees it."""
+    return [
+        path
+        for path, gradient in found.items()
+        if "key/bias" not in path and (gradient is None or not np.any(tf.convert_to_tensor(gradient)))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -416,9 +422,10 @@ def test_a_backbones_tokens_are_those_of_its_own_preprocessor(bert, preset):
     import keras_hub
 
     own = keras_hub.models.TextClassifierPreprocessor.from_preset(preset[0], sequence_length=7)
+    own = tf.function(own, input_signature=[bert.cell])
     for cell in filter(None, HUB_CELLS):
         tokens = bert.preprocess(tf.constant(cell))["tokens"].numpy()
-        wanted = tf.function(own)(tf.constant(cell))
+        wanted = own(tf.constant(cell))
         np.testing.assert_array_equal(tokens > 0, wanted["padding_mask"])
         np.testing.assert_array_equal(np.maximum(tokens - 1, 0), wanted["token_ids"])  # [PAD] is number 0 there
     # [CLS] the red car ##s [SEP]
@@ -459,8 +466,7 @@ def test_the_top_blocks_can_be_trained(bert):
     model = model_of(bert.model_copy(update={"trainable_blocks": 1}))
     found = gradients(model, batch(bert, HUB_CELLS[:2] + [""]))
     assert {path.split("/")[0] for path in found} == {"transformer_layer_1"}
-    # A key's bias adds the same to each of a query's scores, so that no softmax sees it.
-    assert all("key/bias" in path for path in dead(found))
+    assert not dead(found)
     with pytest.raises(ValueError, match="trainable_blocks: the pretrained encoder has 2, got 3"):
         model_of(bert.model_copy(update={"trainable_blocks": 3}))
 
@@ -470,7 +476,7 @@ def test_a_trained_backbone_is_built_without_its_preset(bert, preset, tmp_path):
     text = bert.model_copy(update={"preset": str(moved)})
     weights = model_of(text).get_weights()
     shutil.rmtree(moved)
-    again = Text(**json.loads(text.trained().model_dump_json(exclude={"type"})))
+    again = build("modality", json.loads(text.trained().model_dump_json()), "here")
     _hub_tokenizer.cache_clear()
     model = model_of(again)
     model.set_weights(weights)
@@ -509,9 +515,9 @@ def test_a_preset_that_does_not_fit_is_an_error(preset, tmp_path):
         Text(encoder="pretrained", preset=preset[0], max_tokens=12).adapt(["red"])
     with pytest.raises(ValueError, match=r'preset ".*nowhere": keras-hub cannot load it'):
         Text(encoder="pretrained", preset=str(tmp_path / "nowhere")).adapt(["red"])
-    pieces = {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 3, "a": 4}
-    hub.models.RobertaTokenizer(pieces, ["Ġ a"]).save_to_preset(tmp_path / "roberta")
-    hub.models.RobertaBackbone(5, 1, 1, 2, 2).save_to_preset(tmp_path / "roberta")
+    pieces = {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 3, "a": 4, "b": 5, "ab": 6}
+    hub.models.RobertaTokenizer(pieces, ["a b"]).save_to_preset(tmp_path / "roberta")
+    hub.models.RobertaBackbone(7, 1, 1, 2, 2).save_to_preset(tmp_path / "roberta")
     with pytest.raises(ValueError, match="RobertaTokenizer cannot be put into the graph; .* BERT, DistilBERT, ELECTRA"):
         Text(encoder="pretrained", preset=str(tmp_path / "roberta")).adapt(["red"])
 
