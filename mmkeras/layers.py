@@ -453,6 +453,27 @@ def feed_forward(tokens: keras.KerasTensor, dropout: float) -> keras.KerasTensor
     return tokens + keras.layers.Dropout(dropout)(keras.layers.Dense(width)(hidden))
 
 
+def convolve_steps(
+    values: keras.KerasTensor, mask: keras.KerasTensor, filters: int, kernel_steps: Sequence[int]
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Convolutions of several widths over the real steps: (B, T, F), (B, T) -> (B, T, D), their maximum (B, D).
+
+    Args:
+        values: float32.
+        mask: 1 where a step is real.
+        filters: For each width; D is this times how many there are.
+        kernel_steps: The widths.
+
+    References:
+        Kim, Convolutional Neural Networks for Sentence Classification, 2014, arXiv:1408.5882.
+    """
+    real = values * ops.expand_dims(mask, -1)  # what lies beyond the end is zero, as a convolution takes it to be
+    tokens = concatenate(
+        [keras.layers.Conv1D(filters, steps, padding="same", activation="relu")(real) for steps in kernel_steps]
+    )
+    return tokens, MaskedMax()(tokens, mask)
+
+
 def mean_and_max(tokens: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
     """(B, T, D), (B, T) -> (B, 2 D): the mean and the maximum over the real tokens."""
     return keras.layers.Concatenate()([MaskedMean()(tokens, mask), MaskedMax()(tokens, mask)])

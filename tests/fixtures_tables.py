@@ -29,8 +29,8 @@ CONFIG = {
     "manifest": "table.csv",
     "columns": {
         "question": {
-            "type": "text", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6, "units": 5,
-            "bidirectional": False, "ngram_buckets": 50, "ngram_width": 3, "dropout": 0.2,
+            "type": "text", "encoder": "lstm", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6,
+            "units": 5, "ngram_buckets": 50, "ngram_width": 3, "dropout": 0.2,
         },
         "photo": {
             "type": "image", "height_px": 16, "width_px": 14, "filters": [4, 6], "size_bins": 3, "thumbnail_px": 2,

@@ -155,3 +155,13 @@ def test_ordered_classes_keep_their_order_whatever_their_weights_are():
     probabilities = layer(floats([[0], [7]]))
     assert np.all(np.asarray(probabilities) >= 0)
     np.testing.assert_allclose(np.sum(probabilities, axis=-1), [1, 1], rtol=1e-6)
+
+
+def test_convolutions_of_several_widths_by_hand():
+    """One filter of width 1 and one of width 3 add up what they see: tokens 1, 2 and -9, the last one padding."""
+    values, mask = keras.Input((3, 1)), keras.Input((3,))
+    model = keras.Model([values, mask], layers.convolve_steps(values, mask, 1, (1, 3)))
+    model.set_weights([np.ones((1, 1, 1)), np.zeros(1), np.ones((3, 1, 1)), np.zeros(1)])
+    tokens, vector = model([floats([[[1], [2], [-9]], [[5], [5], [5]]]), floats([[1, 1, 0], [0, 0, 0]])])
+    np.testing.assert_allclose(tokens[0, :2], [[1, 3], [2, 3]])
+    np.testing.assert_allclose(vector, [[2, 3], [0, 0]])

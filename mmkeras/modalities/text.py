@@ -1,29 +1,35 @@
 """Text in any language.
 
 Cell: a UTF-8 string; blank means missing.
-Features: `tokens` (T,) int32 word pieces, 0 = padding at the end; `present` ().
-Encoding: Embedding, LSTM over the real tokens; the vector joins its outputs' mean and maximum over time
-and the mean of the vectors of word-piece n-grams.
+Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained encoder's numbers + 1); `present` ().
+Encoding: Embedding, then an LSTM (one way or both), a GRU, convolutions, a Transformer or nothing over the real tokens,
+or a pretrained backbone on its own tokens; the vector joins their outputs' mean and maximum over time and the mean of
+the vectors of word-piece n-grams.
 """
 
 from __future__ import annotations
 
 import functools
+import gzip
 import html
 import itertools
+import json
+import logging
 import random
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, PositiveInt, model_validator
 
 from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import are_categories, end_like_files
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 tf = lazy("tensorflow")
@@ -34,6 +40,8 @@ ops = lazy("mmkeras.ops")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 # What str.strip takes away too.
 BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
+# What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
+UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
 
 
 class Text(Modality):
@@ -41,55 +49,74 @@ class Text(Modality):
 
     from_file = False
 
+    # `adapt` leaves what features need of `encoder`, `preset` and `word_vectors` in the fitted fields.
+    encoder: Literal["lstm", "gru", "bilstm", "cnn", "bag", "transformer", "pretrained"] = tunable(
+        "bilstm", description="what reads the word pieces in order; bag: nothing does"
+    )
     max_tokens: int = Field(48, ge=1, le=8192, description="longer texts are cut at the end")
     vocabulary_size: int = Field(2000, ge=100, le=500_000, description="word pieces, learned from the training rows")
     lowercase: bool = True
+    word_vectors: str | None = tunable(
+        None, description="a file of Word2Vec's or GloVe's text format, may be .gz: what the Embedding starts with"
+    )
     embedding_width: int = tunable(128, ge=1)
-    units: int = tunable(48, ge=1, description="of the LSTM, per direction")
-    bidirectional: bool = tunable(True)
-    pooling: bool = tunable(True, description="the mean and maximum over time in place of the LSTM's last state")
-    ngrams: int = tunable(3, ge=0, le=8, description="beside the LSTM, a bag of n-grams up to this length; 0: none")
+    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction")
+    depth: int = tunable(1, ge=1, le=48, description="LSTMs or GRUs, or the transformer's blocks, on top of each other")
+    filters: int = tunable(64, ge=1, description="of the cnn, for each of its widths")
+    kernel_tokens: tuple[PositiveInt, ...] = tunable((3, 4, 5), min_length=1, description="widths of the cnn's kernels")
+    width: int = tunable(96, ge=1, description="of the transformer's tokens; a multiple of its heads")
+    heads: int = tunable(4, ge=1, description="of the transformer's self-attention")
+    preset: str | None = tunable(
+        None, description="of the pretrained encoder: a folder or a name that keras-hub's from_preset takes"
+    )
+    trainable_blocks: int = tunable(0, ge=0, description="of the pretrained encoder, from the top; 0: it is frozen")
+    pooling: bool = tunable(
+        True, description="the mean and maximum over time in place of the last state, or of the first token's"
+    )
+    normalization: Literal["none", "layer", "batch"] = tunable("none", description="of the encoder's vector")
+    ngrams: int = tunable(3, ge=0, le=8, description="beside the encoder, a bag of n-grams up to this length; 0: none")
     ngram_buckets: int = tunable(32768, ge=2, description="n-grams are hashed into so many vectors")
     ngram_width: int = tunable(96, ge=1)
     dropout: float = tunable(0.4, ge=0, lt=1)
-    part_dropout: float = tunable(0.3, ge=0, lt=1, description="chance that training hides the LSTM or the bag")
+    inner_dropout: float = tunable(0.1, ge=0, lt=1, description="in the transformer's blocks, between LSTMs or GRUs")
+    part_dropout: float = tunable(0.3, ge=0, lt=1, description="chance that training hides the encoder or the bag")
     token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training makes a token unknown")
     vocabulary: tuple[str, ...] | None = fitted()
+    backbone: str | None = fitted()
+    """JSON: class and settings of a pretrained encoder's tokenizer and backbone; "" where there is none."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Text:
+        if self.encoder == "pretrained" and self.preset is None and not self.backbone:
+            raise ValueError('encoder "pretrained" needs "preset", a folder or a name that keras-hub knows; got none')
+        if self.encoder == "pretrained" and self.word_vectors is not None:
+            raise ValueError('encoder "pretrained" has an embedding of its own; leave "word_vectors" out')
+        if self.encoder == "pretrained" and self.max_tokens < 3:
+            raise ValueError(
+                f'encoder "pretrained" needs max_tokens of at least 3 (start, piece, end), got {self.max_tokens}'
+            )
+        if self.encoder == "transformer" and self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+        return self
 
     def read(self, value: str) -> str:
         return value.strip()
 
     def adapt(self, cells: Iterable[str]) -> Text:
-        """Learns a WordPiece vocabulary, the same one from the same cells.
+        """Learns a WordPiece vocabulary, the same one from the same cells; takes a pretrained encoder's as it is.
 
         References:
             Schuster and Nakajima, Japanese and Korean voice search, 2012; Song et al., Fast WordPiece Tokenization,
             2021, arXiv:2012.15524 (how tensorflow-text then applies it).
         """
-        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+        cells = at_least_one(cells)
+        if self.encoder == "pretrained":
+            next(cells)
+            return self.model_copy(update=_describe_preset(self.preset, self.max_tokens))
+        return self.model_copy(update={"vocabulary": self._learn_vocabulary(cells), "backbone": ""})
 
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        words: Counter[str] = Counter()
-        for texts in _chunks(at_least_one(cells)):
-            for text in self._fold(tf.constant(texts)).numpy():
-                normal = tokenizer.normalizer.normalize_str(text.decode("utf-8"))
-                words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
-        letters = _frequent_letters(words, self.vocabulary_size // 2)
-        inside = {letter for word in words for letter in word[1:]}
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=self.vocabulary_size,
-            initial_alphabet=letters,
-            limit_alphabet=len(letters),
-            # The trainer numbers letters inside words as it meets them in a hash map, and breaks ties by number:
-            # two trainings would give two vocabularies, were they not numbered beforehand.
-            special_tokens=[PADDING, UNKNOWN, *(f"##{letter}" for letter in letters if letter in inside)],
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(words.elements(), trainer)
-        ids = tokenizer.get_vocab()
-        return self.model_copy(update={"vocabulary": tuple(sorted(ids, key=ids.__getitem__))})
+    def trained(self) -> Text:
+        return self.model_copy(update={"preset": None, "word_vectors": None})
 
     @property
     def cell(self) -> tf.TensorSpec:
@@ -105,33 +132,89 @@ class Text(Modality):
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
         cell = tf.strings.regex_replace(cell, BLANKS_AROUND, "")
-        folded = self._fold(cell)
-        tokens = _tokenizer(self.vocabulary).tokenize(folded[tf.newaxis]).flat_values
+        is_there = tf.strings.length(cell) > 0
+        tokens = self._backbone_tokens(cell) if self.backbone else self._own_tokens(cell)
         return {
-            "tokens": ops.pad_time(tf.cast(tokens, tf.int32), self.max_tokens),
-            "present": tf.cast(tf.strings.length(cell) > 0, tf.float32),
+            "tokens": ops.pad_time(tf.where(is_there, tokens, 0), self.max_tokens),
+            "present": tf.cast(is_there, tf.float32),
         }
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]
+        unknown, untouched = self._special_tokens()
         hidden = tf.random.stateless_uniform(tokens.shape, seed) < self.token_dropout
-        return {**features, "tokens": tf.where(hidden & (tokens > 0), 1, tokens)}
+        hidden &= tf.reduce_all(tokens[:, tf.newaxis] != tf.constant(untouched), axis=-1)
+        return {**features, "tokens": tf.where(hidden, unknown, tokens)}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs -> tokens (B, T, D)
+        # Inputs -> tokens (B, T, D), vector (B, D')
         mask = keras.ops.cast(keras.ops.not_equal(inputs["tokens"], 0), "float32")
-        embedded = keras.layers.Embedding(len(self.vocabulary), self.embedding_width)(inputs["tokens"])
-        embedded = keras.layers.SpatialDropout1D(self.dropout)(embedded)
-        # tokens (B, T, D) -> vector (B, D')
-        tokens, vector = layers.recur(embedded, mask, self.units, self.bidirectional, self.pooling)
+        if self.encoder == "pretrained":
+            tokens, vector = self._understand(inputs["tokens"], mask)
+        else:
+            tokens, vector = self._read_in_order(self._embed(inputs["tokens"]), mask)
+        vector = self._normalize(vector)
+        # vector (B, D') and n-grams (B, D'') -> vector (B, D' + D'')
         if self.ngrams:
             bag = layers.NgramBag(self.ngrams, self.ngram_buckets, self.ngram_width)(inputs["tokens"])
             bag = keras.layers.Dropout(self.dropout)(keras.layers.LayerNormalization()(bag))
             vector = keras.layers.Concatenate()([self._hide(vector), self._hide(bag)])
         return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
 
+    def _embed(self, tokens: Any) -> Any:
+        embedding = keras.layers.Embedding(len(self.vocabulary), self.embedding_width)
+        if self.word_vectors is not None:
+            _start_with(embedding, self.vocabulary, self._vectors_of({*self.vocabulary}))
+        return keras.layers.SpatialDropout1D(self.dropout)(embedding(tokens))
+
+    def _read_in_order(self, embedded: Any, mask: Any) -> tuple[Any, Any]:
+        """(B, T, D), (B, T) -> tokens (B, T, D'), vector (B, D'')."""
+        if self.encoder == "bag":
+            return embedded, layers.MaskedMean()(embedded, mask)
+        if self.encoder == "cnn":
+            return layers.convolve_steps(embedded, mask, self.filters, self.kernel_tokens)
+        if self.encoder == "transformer":
+            tokens = layers.transform(embedded, mask, self.width, self.depth, self.heads, self.inner_dropout)
+            return tokens, self._pool(tokens, mask)
+        return self._recur(embedded, mask)
+
+    def _recur(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
+        cell, is_both_ways = ("gru" if self.encoder == "gru" else "lstm"), self.encoder == "bilstm"
+        for _ in range(self.depth - 1):
+            tokens, _ = layers.recur(tokens, mask, self.units, is_both_ways, pooling=False, cell=cell)
+            tokens = keras.layers.Dropout(self.inner_dropout)(tokens)
+        return layers.recur(tokens, mask, self.units, is_both_ways, self.pooling, cell)
+
+    def _understand(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
+        """The backbone on its own numbers of tokens, (B, T), and what is to be trained of it."""
+        # Keras hands `training` on to layers that are frozen: their dropout has to be taken out.
+        changes = {} if self.trainable_blocks else {"dropout": 0.0}
+        backbone = _build_backbone(self.backbone, self.preset, changes)
+        _freeze_below(backbone, self.trainable_blocks)
+        padding = self._backbone_tokenizer.tokenizer.pad_token_id
+        known = {
+            "token_ids": keras.ops.where(tokens > 0, tokens - 1, padding),
+            "padding_mask": keras.ops.cast(mask, "int32"),
+            "segment_ids": keras.ops.zeros_like(tokens),
+        }
+        output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+        # Ends here: what BERT makes of the first token for its own training is not used.
+        body = keras.Model(backbone.input, output)
+        tokens = body({name: known[name] for name in backbone.input})
+        return tokens, self._pool(tokens, mask)
+
+    def _pool(self, tokens: Any, mask: Any) -> Any:
+        return layers.mean_and_max(tokens, mask) if self.pooling else tokens[:, 0]
+
+    def _normalize(self, vector: Any) -> Any:
+        if self.normalization == "none":
+            return vector
+        # synchronized: the same statistics on one device and on several that share a batch
+        batch = functools.partial(keras.layers.BatchNormalization, momentum=0.9, synchronized=True)
+        return (keras.layers.LayerNormalization if self.normalization == "layer" else batch)()(vector)
+
     def _hide(self, part: Any) -> Any:
-        """Whole parts are hidden now and then, or the LSTM learns the rows by heart and the bag stays idle."""
+        """Whole parts are hidden now and then, or the encoder learns the rows by heart and the bag stays idle."""
         return keras.layers.Dropout(self.part_dropout, noise_shape=(None, 1))(part)
 
     def example(self, seed: int) -> str:
@@ -156,6 +239,73 @@ class Text(Modality):
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+
+    def _learn_vocabulary(self, cells: Iterable[str]) -> tuple[str, ...]:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        words: Counter[str] = Counter()
+        for texts in _chunks(cells):
+            for text in self._fold(tf.constant(texts)).numpy():
+                normal = tokenizer.normalizer.normalize_str(text.decode("utf-8"))
+                words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+        letters = _frequent_letters(words, self.vocabulary_size // 2)
+        inside = {letter for word in words for letter in word[1:]}
+        # The trainer numbers letters inside words as it meets them in a hash map, and breaks ties by number:
+        # two trainings would give two vocabularies, were they not numbered beforehand.
+        first = [PADDING, UNKNOWN, *(f"##{letter}" for letter in letters if letter in inside)]
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=self.vocabulary_size,
+            initial_alphabet=letters,
+            limit_alphabet=len(letters),
+            special_tokens=[*first, *self._words_with_vectors(words, len(first) + len(letters))],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(words.elements(), trainer)
+        ids = tokenizer.get_vocab()
+        return tuple(sorted(ids, key=ids.__getitem__))
+
+    def _words_with_vectors(self, words: Counter[str], taken: int) -> list[str]:
+        """The most frequent words that the file of vectors knows: they take up to half of what the letters leave."""
+        if self.word_vectors is None:
+            return []
+        known = self._vectors_of({*words})
+        frequent = sorted(known, key=lambda word: (-words[word], word))
+        return frequent[: max(0, self.vocabulary_size - taken) // 2]
+
+    def _vectors_of(self, wanted: Container[str]) -> dict[str, np.ndarray]:
+        """The vectors of words; of two that fold to one, the first in the file, which is the more frequent."""
+        found: dict[str, np.ndarray] = {}
+        for word, numbers in _lines_of_vectors(self.word_vectors, self.embedding_width):
+            word = unicodedata.normalize("NFKC", word)
+            word = word.casefold() if self.lowercase else word
+            if word in wanted and word not in found:
+                found[word] = numbers()
+        return found
+
+    def _own_tokens(self, text: tf.Tensor) -> tf.Tensor:
+        tokens = _tokenizer(self.vocabulary).tokenize(self._fold(text)[tf.newaxis]).flat_values
+        return tf.cast(tokens, tf.int32)
+
+    def _backbone_tokens(self, text: tf.Tensor) -> tf.Tensor:
+        """1 + the backbone's own numbers, so that 0 is left for padding whatever number its own has."""
+        hub = self._backbone_tokenizer
+        valid = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+        pieces = hub.tokenize(valid)[: self.max_tokens - 2]
+        return 1 + tf.concat([[hub.tokenizer.start_token_id], pieces, [hub.tokenizer.end_token_id]], axis=0)
+
+    def _special_tokens(self) -> tuple[int, list[int]]:
+        """Which number stands for an unknown token, and which ones augmentation leaves alone."""
+        if not self.backbone:
+            return 1, [0]
+        tokenizer = self._backbone_tokenizer.tokenizer
+        return 1 + tokenizer.mask_token_id, [0, 1 + tokenizer.start_token_id, 1 + tokenizer.end_token_id]
+
+    @property
+    def _backbone_tokenizer(self) -> _HubTokenizer:
+        return _hub_tokenizer(self.backbone, self.vocabulary)
 
     def _fold(self, text: tf.Tensor) -> tf.Tensor:
         import tensorflow_text
@@ -192,3 +342,155 @@ def _frequent_letters(words: Counter[str], most: int) -> list[str]:
             counts[letter] += count
     frequent = sorted(counts, key=lambda letter: (-counts[letter], letter))[:most]
     return sorted(frequent)
+
+
+# Word vectors
+
+
+def _lines_of_vectors(path: str, width: int) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """Each word of a file in Word2Vec's or GloVe's text format, with a function to its (width,) float32 vector.
+
+    Raises:
+        ValueError: The file is not there, is something else, or holds vectors of another width.
+    """
+    try:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                fields = line.rstrip().split(" ")
+                if number == 1 and len(fields) == 2:  # "count width"
+                    _check_width(path, fields[1], width)
+                    continue
+                if number == 1:
+                    _check_width(path, len(fields) - 1, width)
+                # some of GloVe's words hold spaces
+                yield " ".join(fields[:-width]), functools.partial(_vector, path, number, fields[-width:])
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"word_vectors: {path} cannot be read as UTF-8 text, one word and its numbers a line "
+            f"(Word2Vec's binary format has to be converted first): {error}"
+        ) from None
+
+
+def _check_width(path: str, found: str | int, width: int) -> None:
+    if str(found) != str(width):
+        raise ValueError(
+            f"word_vectors: {path} holds vectors of {found} numbers, but embedding_width is {width}; "
+            f"set embedding_width to {found}"
+        )
+
+
+def _vector(path: str, line: int, fields: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array(fields, np.float32)
+    except ValueError:
+        raise ValueError(
+            f"word_vectors: {path} line {line}: expected {len(fields)} numbers after a word, "
+            f'got "{" ".join(fields)[:40]}"'
+        ) from None
+
+
+def _start_with(embedding: Any, vocabulary: Sequence[str], vectors: dict[str, np.ndarray]) -> None:
+    """Gives whole words their vectors; other pieces keep their random draw, as wide as the vectors' numbers spread.
+
+    References:
+        Kim, Convolutional Neural Networks for Sentence Classification, 2014, arXiv:1408.5882, section 4.3.
+    """
+    embedding.build((None, None))
+    table = np.array(embedding.get_weights()[0])
+    covered = [i for i, piece in enumerate(vocabulary) if piece in vectors]
+    logging.getLogger("mmkeras").info("word vectors: %d of %d word pieces have one", len(covered), len(vocabulary))
+    if covered:
+        known = np.stack([vectors[vocabulary[i]] for i in covered])
+        table *= known.std() / table.std()
+        table[covered] = known
+    embedding.set_weights([table])
+
+
+# Pretrained encoders
+
+
+class _HubTokenizer:
+    """A backbone's tokenizer and its traced form: called eagerly, keras-hub takes another path through Python."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        self.tokenize = tf.function(tokenizer, input_signature=[tf.TensorSpec((), tf.string)])
+
+
+@functools.lru_cache(maxsize=8)
+def _hub_tokenizer(backbone: str, vocabulary: tuple[str, ...]) -> _HubTokenizer:
+    """One for all that is traced with it."""
+    stored = json.loads(backbone)["tokenizer"]
+    with tf.init_scope():
+        return _HubTokenizer(_hub_class(stored["class_name"])(vocabulary=list(vocabulary), **stored["config"]))
+
+
+def _describe_preset(preset: str, max_tokens: int) -> dict[str, Any]:
+    """The fitted fields that build a preset's tokenizer and backbone again without it.
+
+    Raises:
+        ValueError: There is no such preset, its tokens are not word pieces, or it takes fewer tokens.
+    """
+    tokenizer = _from_preset("Tokenizer", preset)
+    if not isinstance(tokenizer, _hub().tokenizers.WordPieceTokenizer) or not hasattr(tokenizer, "start_token_id"):
+        raise ValueError(
+            f'preset "{preset}": {type(tokenizer).__name__} cannot be put into the graph; '
+            "expected a family with WordPiece: BERT, DistilBERT, ELECTRA"
+        )
+    backbone = _from_preset("Backbone", preset, load_weights=False)
+    most = backbone.get_config().get("max_sequence_length", max_tokens)
+    if max_tokens > most:
+        raise ValueError(f'preset "{preset}" takes at most {most} tokens, but max_tokens is {max_tokens}')
+    stored = {name: _stored(part) for name, part in (("tokenizer", tokenizer), ("backbone", backbone))}
+    return {"vocabulary": tuple(tokenizer.get_vocabulary()), "backbone": json.dumps(stored)}
+
+
+def _stored(part: Any) -> dict[str, Any]:
+    config = {key: value for key, value in part.get_config().items() if key not in UNSTORED}
+    return {"class_name": type(part).__name__, "config": config}
+
+
+def _build_backbone(stored: str, preset: str | None, changes: dict[str, Any]) -> Any:
+    """With the preset's weights or, without one, with random ones in their place.
+
+    Args:
+        stored: The fitted field.
+        preset: A folder or a name.
+        changes: Of the backbone's settings.
+    """
+    if preset is not None:
+        return _from_preset("Backbone", preset, **changes)
+    described = json.loads(stored)["backbone"]
+    return _hub_class(described["class_name"])(**described["config"] | changes)
+
+
+def _freeze_below(backbone: Any, trainable_blocks: int) -> None:
+    blocks = [layer for layer in backbone.layers if layer.name.startswith("transformer_layer_")]
+    if trainable_blocks > len(blocks):
+        raise ValueError(f"trainable_blocks: the pretrained encoder has {len(blocks)}, got {trainable_blocks}")
+    for layer in backbone.layers:
+        layer.trainable = layer in blocks[len(blocks) - trainable_blocks :]
+
+
+def _from_preset(kind: str, preset: str, **options: Any) -> Any:
+    try:
+        return getattr(_hub().models, kind).from_preset(preset, **options)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f'preset "{preset}": keras-hub cannot load it; expected a folder made by save_to_preset, or one of its '
+            f"names, such as bert_tiny_en_uncased: {error}"
+        ) from None
+
+
+def _hub_class(name: str) -> type:
+    return getattr(_hub().models, name)
+
+
+def _hub() -> ModuleType:
+    try:
+        import keras_hub
+    except ImportError:
+        raise ValueError(
+            'encoder "pretrained" needs keras-hub, which is not installed; pip install "mmkeras[pretrained]"'
+        ) from None
+    return keras_hub

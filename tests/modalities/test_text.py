@@ -1,6 +1,13 @@
 """Text: which word pieces a cell becomes, in any language."""
 
+import gzip
+import json
+import logging
+import re
+import shutil
+import sys
 import unicodedata
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,7 +15,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras.modalities.text import PADDING, UNKNOWN, Text
+from mmkeras.config import build
+from mmkeras.modalities.text import PADDING, UNKNOWN, Text, _hub_tokenizer
 
 ROWS = [
     "The red car",
@@ -196,3 +204,338 @@ def test_columns_of_words_are_claimed(values, is_claimed):
 
 def test_drawing_escapes():
     assert Text().draw("1 < 2 & <b>") == "<p>1 &lt; 2 &amp; &lt;b&gt;</p>"
+
+
+# Encoders
+
+SMALL = {
+    "max_tokens": 7, "embedding_width": 10, "units": 5, "filters": 6, "width": 12, "heads": 3, "ngram_buckets": 53,
+    "ngram_width": 9,
+}  # fmt: skip
+WIDTHS = {"lstm": 2 * 5, "gru": 2 * 5, "bilstm": 4 * 5, "cnn": 3 * 6, "bag": 10, "transformer": 2 * 12}
+TOKEN_WIDTHS = {"lstm": 5, "gru": 5, "bilstm": 10, "cnn": 18, "bag": 10, "transformer": 12}
+from_scratch = pytest.mark.parametrize("encoder", WIDTHS)
+
+
+def model_of(text):
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype.name, name=name) for name, spec in text.features.items()}
+    encoding = text.encode(inputs)
+    return keras.Model(inputs, {"vector": encoding.vector, "tokens": encoding.tokens, "mask": encoding.mask})
+
+
+def batch(text, cells):
+    rows = [text.preprocess(tf.constant(cell)) for cell in cells]
+    return {name: tf.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def gradients(model, features):
+    with tf.GradientTape() as tape:
+        vector = model(features, training=False)["vector"]
+        # the sum alone would hide what a normalisation behind the weights makes of it
+        loss = tf.reduce_sum(tf.square(vector - tf.random.stateless_normal(vector.shape, (1, 2))))
+    return dict(zip([weight.path for weight in model.trainable_variables],
+                    tape.gradient(loss, model.trainable_variables), strict=True))  # fmt: skip
+
+
+def dead(found):
+    """A key's bias aside: it adds the same to each of a query's scores, so that no softmax sees it."""
+    return [
+        path
+        for path, gradient in found.items()
+        if "key/bias" not in path and (gradient is None or not np.any(tf.convert_to_tensor(gradient)))
+    ]
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A function: encoder and settings -> a small text, its vocabulary learned from ROWS once."""
+    vocabulary = Text(vocabulary_size=300).adapt(ROWS).vocabulary
+
+    def make(encoder, **settings):
+        return Text(encoder=encoder, vocabulary=vocabulary, backbone="", **SMALL | settings)
+
+    return make
+
+
+@from_scratch
+@pytest.mark.parametrize("settings", [{}, {"depth": 2, "normalization": "layer", "ngrams": 0}], ids=["plain", "deep"])
+def test_every_encoder_gives_its_shapes_and_gradients_reach_every_weight(small, encoder, settings):
+    text = small(encoder, **settings)
+    model, features = model_of(text), batch(text, ["the red car", "naïve café", ""])
+    outputs = model(features)
+    assert outputs["vector"].shape == (3, WIDTHS[encoder] + (9 if text.ngrams else 0))
+    assert outputs["tokens"].shape == (3, 7, TOKEN_WIDTHS[encoder])
+    np.testing.assert_array_equal(outputs["mask"], features["tokens"].numpy() > 0)
+    assert np.isfinite(outputs["vector"]).all()
+    assert not dead(gradients(model, features))
+
+
+@from_scratch
+@pytest.mark.parametrize("pooling", [False, True])
+def test_no_encoder_sees_the_padding(small, encoder, pooling):
+    vectors = []
+    for max_tokens in (8, 13):
+        keras.utils.set_random_seed(1)
+        text = small(encoder, max_tokens=max_tokens, pooling=pooling)
+        vectors.append(model_of(text)(batch(text, ["the red car"]))["vector"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["lstm", "gru", "bilstm", "cnn", "transformer"])
+def test_the_order_of_words_matters_to_all_but_the_bag(small, encoder):
+    for name, differs in ((encoder, True), ("bag", False)):
+        text = small(name, ngrams=0)
+        first, second = model_of(text)(batch(text, ["red car the", "the car red"]))["vector"].numpy()
+        assert np.allclose(first, second, atol=1e-6) != differs
+
+
+def test_depth_and_heads_and_widths_are_what_the_settings_say(small):
+    def count(text, layer):
+        return sum(type(found).__name__ == layer for found in model_of(text).layers)
+
+    assert count(small("gru", depth=3), "GRU") == 3
+    assert count(small("bilstm", depth=2), "Bidirectional") == 2
+    assert count(small("transformer", depth=4), "MultiHeadAttention") == 4
+    assert count(small("cnn", kernel_tokens=(2, 3)), "Conv1D") == 2
+    assert count(small("lstm", normalization="batch"), "BatchNormalization") == 1
+    assert count(small("lstm", ngrams=0), "NgramBag") == 0
+
+
+def test_a_width_that_the_heads_do_not_share_is_an_error():
+    with pytest.raises(ValueError, match=r"width: expected a multiple of heads \(3\), got 16"):
+        Text(encoder="transformer", width=16, heads=3)
+
+
+@from_scratch
+def test_features_do_not_depend_on_an_encoder_that_learns_from_scratch(small, encoder):
+    text, other = Text(encoder=encoder, max_tokens=7).adapt(ROWS), Text(max_tokens=7).adapt(ROWS)
+    exclude = text.tunable_fields()
+    assert text.model_dump_json(exclude=exclude) == other.model_dump_json(exclude=exclude)
+
+
+# Word vectors
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """A function: lines -> the path of a file that holds them."""
+
+    def write(*lines, name="vectors.txt"):
+        path = tmp_path / name
+        path.write_bytes((gzip.compress if name.endswith("gz") else bytes)("\n".join(lines).encode() + b"\n"))
+        return str(path)
+
+    return write
+
+
+def embedding(text):
+    return next(layer for layer in model_of(text).layers if isinstance(layer, keras.layers.Embedding)).get_weights()[0]
+
+
+@pytest.mark.parametrize("header", [[], ["3 2"]])
+@pytest.mark.parametrize("name", ["vectors.txt", "vectors.txt.gz"])
+def test_whole_words_start_with_their_vectors(vectors, header, name, caplog, monkeypatch):
+    path = vectors(*header, "Boats 3 -4", "boats 9 9", "new york 5 6", "zebra 7 8", name=name)
+    text = Text(word_vectors=path, embedding_width=2, vocabulary_size=100).adapt(["boats bots", "Boats"])
+    monkeypatch.setattr(logging.getLogger("mmkeras"), "propagate", True)
+    with caplog.at_level(logging.INFO, "mmkeras"):
+        table = embedding(text)
+    np.testing.assert_array_equal(table[text.vocabulary.index("boats")], [3, -4])
+    assert "zebra" not in text.vocabulary
+    assert f"1 of {len(text.vocabulary)} word pieces" in caplog.text
+    others = np.delete(table, text.vocabulary.index("boats"), axis=0)
+    assert others.any(axis=1).all() and not np.isin(others, [9, 5, 6]).any()
+
+
+def test_frequent_words_that_the_file_knows_come_into_the_vocabulary(vectors):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 6)) for _ in range(200)]
+    cells = [" ".join(words), " ".join(words[:30])]
+    path = vectors(*(f"{word} 1 2" for word in words))
+    plain, started = (
+        Text(word_vectors=file, embedding_width=2, vocabulary_size=100).adapt(cells) for file in (None, path)
+    )
+    assert len(started.vocabulary) == len(plain.vocabulary) == 100
+    assert len({*words} & {*plain.vocabulary}) < len({*words[:30]} & {*started.vocabulary}) == 30
+    assert {*words[30:]} & {*started.vocabulary}
+
+
+def test_case_counts_where_it_is_to_count(vectors):
+    path = vectors("boat 1 2", "Boat 3 4")
+    text = Text(word_vectors=path, embedding_width=2, lowercase=False).adapt(["Boat boat"])
+    table = embedding(text)
+    np.testing.assert_array_equal(table[text.vocabulary.index("Boat")], [3, 4])
+    np.testing.assert_array_equal(table[text.vocabulary.index("boat")], [1, 2])
+
+
+def test_a_trained_text_needs_the_file_no_more(vectors):
+    path = vectors("boat 1 2")
+    text = Text(word_vectors=path, embedding_width=2).adapt(["boat"])
+    shape = embedding(text).shape
+    Path(path).unlink()
+    assert embedding(text.trained()).shape == shape
+    with pytest.raises(ValueError, match=r"word_vectors: .*vectors.txt cannot be read"):
+        embedding(text)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["boat 1 2"], "holds vectors of 2 numbers, but embedding_width is 3; set embedding_width to 2"),
+        (["10 2", "boat 1 2"], "holds vectors of 2 numbers, but embedding_width is 3"),
+        (["sea 1 2 3", "boat 1 2 x"], 'line 2: expected 3 numbers after a word, got "1 2 x"'),
+    ],
+)
+def test_a_file_of_other_vectors_is_an_error(vectors, lines, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Text(word_vectors=vectors(*lines), embedding_width=3).adapt(["boat sea"])
+
+
+# A pretrained encoder
+
+
+HUB_CELLS = ["The red CARS", "Ελλάδα red", "naïve the car 一二 red red red red red", "", "the car's"]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """A tiny BERT of random weights, saved as keras-hub saves one, and its backbone."""
+    hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed: no pretrained encoder is tested")
+    keras.utils.set_random_seed(3)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "car", "##s", "the", "一", "naive", "'", "s"]
+    folder = str(tmp_path_factory.mktemp("presets") / "bert")
+    backbone = hub.models.BertBackbone(
+        vocabulary_size=len(pieces), num_layers=2, num_heads=2, hidden_dim=6, intermediate_dim=8, max_sequence_length=11
+    )
+    for saved in (backbone, hub.models.BertTokenizer(pieces, lowercase=True)):
+        saved.save_to_preset(folder)
+    return folder, backbone
+
+
+@pytest.fixture(scope="module")
+def bert(preset):
+    """Adapted, with its weights to be fetched from the preset."""
+    return Text(encoder="pretrained", preset=preset[0], **SMALL, ngrams=0).adapt(["anything"])
+
+
+def test_a_backbones_tokens_are_those_of_its_own_preprocessor(bert, preset):
+    import keras_hub
+
+    own = keras_hub.models.TextClassifierPreprocessor.from_preset(preset[0], sequence_length=7)
+    own = tf.function(own, input_signature=[bert.cell])
+    for cell in filter(None, HUB_CELLS):
+        tokens = bert.preprocess(tf.constant(cell))["tokens"].numpy()
+        wanted = own(tf.constant(cell))
+        np.testing.assert_array_equal(tokens > 0, wanted["padding_mask"])
+        np.testing.assert_array_equal(np.maximum(tokens - 1, 0), wanted["token_ids"])  # [PAD] is number 0 there
+    # [CLS] the red car ##s [SEP]
+    assert bert.preprocess(tf.constant(HUB_CELLS[0]))["tokens"].numpy().tolist() == [3, 9, 6, 7, 8, 4, 0]
+    assert not bert.preprocess(tf.constant(" "))["tokens"].numpy().any()
+
+
+@pytest.mark.parametrize("cell", [b"\xff\xfe\x00", b"red \x80 car", b"red\0car", b"\xed\xa0\x80"])
+def test_a_backbones_tokenizer_takes_any_bytes(bert, cell):
+    features = bert.preprocess(tf.constant(cell))
+    assert features["present"] == 1 and features["tokens"][0] == 3
+
+
+def test_a_backbone_gives_what_keras_hub_gives(bert, preset):
+    features = batch(bert, HUB_CELLS[:2])
+    tokens = model_of(bert)(features)["tokens"]
+    is_real = features["tokens"] > 0
+    wanted = preset[1](
+        {
+            "token_ids": tf.maximum(features["tokens"] - 1, 0),
+            "padding_mask": is_real,
+            "segment_ids": tf.zeros_like(features["tokens"]),
+        }
+    )
+    real = is_real.numpy()
+    np.testing.assert_allclose(tokens.numpy()[real], wanted["sequence_output"].numpy()[real], atol=1e-5)
+
+
+def test_a_frozen_backbone_has_nothing_to_train(bert):
+    model = model_of(bert)
+    assert model.trainable_variables == []
+    assert len(model.weights) > 20
+    features = batch(bert, HUB_CELLS[:2])
+    np.testing.assert_array_equal(model(features, training=False)["tokens"], model(features, training=True)["tokens"])
+
+
+def test_the_top_blocks_can_be_trained(bert):
+    model = model_of(bert.model_copy(update={"trainable_blocks": 1}))
+    found = gradients(model, batch(bert, HUB_CELLS[:2] + [""]))
+    assert {path.split("/")[0] for path in found} == {"transformer_layer_1"}
+    assert not dead(found)
+    with pytest.raises(ValueError, match="trainable_blocks: the pretrained encoder has 2, got 3"):
+        model_of(bert.model_copy(update={"trainable_blocks": 3}))
+
+
+def test_a_trained_backbone_is_built_without_its_preset(bert, preset, tmp_path):
+    moved = Path(shutil.copytree(preset[0], tmp_path / "moved"))
+    text = bert.model_copy(update={"preset": str(moved)})
+    weights = model_of(text).get_weights()
+    shutil.rmtree(moved)
+    again = build("modality", json.loads(text.trained().model_dump_json()), "here")
+    _hub_tokenizer.cache_clear()
+    model = model_of(again)
+    model.set_weights(weights)
+    cells = batch(again, HUB_CELLS)
+    np.testing.assert_array_equal(cells["tokens"], batch(bert, HUB_CELLS)["tokens"])
+    np.testing.assert_allclose(model(cells)["vector"], model_of(bert)(cells)["vector"], atol=1e-6)
+    with pytest.raises(ValueError, match='preset ".*moved": keras-hub cannot load it'):
+        model_of(text)
+
+
+def test_a_backbones_features_are_exported(bert, tmp_path):
+    module = tf.Module()
+    module.features = tf.function(
+        lambda cells: tf.map_fn(bert.preprocess, cells, fn_output_signature=bert.features),
+        input_signature=[tf.TensorSpec((None,), tf.string)],
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path)).features(tf.constant(HUB_CELLS))
+    np.testing.assert_array_equal(loaded["tokens"], batch(bert, HUB_CELLS)["tokens"])
+
+
+def test_augmentation_masks_a_backbones_pieces_and_leaves_its_start_and_end(bert):
+    text = bert.model_copy(update={"token_dropout": 0.999})
+    augmented = text.augment(text.preprocess(tf.constant("the red cars")), tf.constant([1, 2]))
+    assert augmented["tokens"].numpy().tolist() == [3, 5, 5, 5, 5, 4, 0]
+
+
+def test_a_backbone_takes_the_n_gram_bag_beside_it(bert):
+    text = bert.model_copy(update={"ngrams": 3})
+    assert model_of(text)(batch(text, HUB_CELLS))["vector"].shape == (5, 2 * 6 + 9)
+
+
+def test_a_preset_that_does_not_fit_is_an_error(preset, tmp_path):
+    hub = pytest.importorskip("keras_hub")
+    with pytest.raises(ValueError, match="takes at most 11 tokens, but max_tokens is 12"):
+        Text(encoder="pretrained", preset=preset[0], max_tokens=12).adapt(["red"])
+    with pytest.raises(ValueError, match=r'preset ".*nowhere": keras-hub cannot load it'):
+        Text(encoder="pretrained", preset=str(tmp_path / "nowhere")).adapt(["red"])
+    pieces = {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 3, "a": 4, "b": 5, "ab": 6}
+    hub.models.RobertaTokenizer(pieces, ["a b"]).save_to_preset(tmp_path / "roberta")
+    hub.models.RobertaBackbone(7, 1, 1, 2, 2).save_to_preset(tmp_path / "roberta")
+    with pytest.raises(ValueError, match="RobertaTokenizer cannot be put into the graph; .* BERT, DistilBERT, ELECTRA"):
+        Text(encoder="pretrained", preset=str(tmp_path / "roberta")).adapt(["red"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, 'needs "preset"'),
+        ({"preset": "x", "word_vectors": "y"}, 'has an embedding of its own; leave "word_vectors" out'),
+        ({"preset": "x", "max_tokens": 2}, "needs max_tokens of at least 3"),
+    ],
+)
+def test_settings_that_do_not_fit_a_pretrained_encoder_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Text(encoder="pretrained", **settings)
+
+
+def test_without_keras_hub_the_error_names_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ValueError, match=r'pip install "mmkeras\[pretrained\]"'):
+        Text(encoder="pretrained", preset="x").adapt(["red"])
