@@ -288,14 +288,62 @@ def unfold(vectors: keras.KerasTensor, count: int) -> keras.KerasTensor:
 # Pictures
 
 
+def encode_picture(
+    picture: keras.KerasTensor,
+    encoder: Literal["cnn", "resnet"],
+    *,
+    filters: Sequence[int],
+    kernel_px: int,
+    batch_normalization: bool,
+) -> keras.KerasTensor:
+    """(B, H, W, 3) -> (B, h, w, D), by a network that learns from scratch; D is the last of `filters`.
+
+    Args:
+        picture: float32, z-scored.
+        encoder: cnn: `convolve_picture`; resnet: `residual_picture`.
+        filters: Of each block, which halves the height and the width.
+        kernel_px: Of the convolutions, height and width.
+        batch_normalization: Whether each convolution is followed by it.
+    """
+    encode = {"cnn": convolve_picture, "resnet": residual_picture}[encoder]
+    return encode(picture, filters, kernel_px, batch_normalization)
+
+
 def convolve_picture(
     picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, batch_normalization: bool
 ) -> keras.KerasTensor:
     """(B, H, W, 3) -> (B, h, w, D): blocks of Conv2D and MaxPooling2D, which halves the height and the width."""
     for count in filters:
-        picture = keras.layers.Conv2D(count, kernel_px, padding="same", use_bias=not batch_normalization)(picture)
-        if batch_normalization:
-            # synchronized: the same statistics on one device and on several that share a batch
-            picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
+        picture = _convolve(picture, count, kernel_px, 1, batch_normalization)
         picture = keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
+    return picture
+
+
+def residual_picture(
+    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, batch_normalization: bool
+) -> keras.KerasTensor:
+    """(B, H, W, 3) -> (B, h, w, D): a convolution, then residual blocks of stride 2, two convolutions each.
+
+    References:
+        He et al., Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385.
+    """
+    picture = keras.layers.Activation("relu")(_convolve(picture, filters[0], kernel_px, 1, batch_normalization))
+    for count in filters:
+        shortcut = _convolve(picture, count, 1, 2, batch_normalization)
+        inner = keras.layers.Activation("relu")(_convolve(picture, count, kernel_px, 2, batch_normalization))
+        inner = _convolve(inner, count, kernel_px, 1, batch_normalization)
+        picture = keras.layers.Activation("relu")(keras.layers.Add()([shortcut, inner]))
+    return picture
+
+
+def _convolve(
+    picture: keras.KerasTensor, count: int, kernel_px: int, stride_px: int, batch_normalization: bool
+) -> keras.KerasTensor:
+    convolution = keras.layers.Conv2D(
+        count, kernel_px, strides=stride_px, padding="same", use_bias=not batch_normalization
+    )
+    picture = convolution(picture)
+    if batch_normalization:
+        # synchronized: the same statistics on one device and on several that share a batch
+        picture = keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
     return picture
