@@ -352,6 +352,36 @@ def _quiet_import():
         logging.disable(logging.NOTSET)
 
 
+# Series
+
+
+def without_padding(series: tf.Tensor) -> tf.Tensor:
+    """(T, C) -> (t, C): up to the last step that holds a number."""
+    steps = tf.range(1, tf.shape(series)[0] + 1)
+    is_real = tf.reduce_any(tf.math.is_finite(series), axis=1)
+    return series[: tf.maximum(tf.reduce_max(tf.where(is_real, steps, 0)), 0)]
+
+
+def fill_gaps(values: tf.Tensor, given: tf.Tensor) -> tf.Tensor:
+    """(T, C), (T, C) bool -> (T, C): straight lines over gaps, the nearest value at the ends, 0 without any."""
+    values, given = tf.transpose(values), tf.transpose(given)
+    steps = tf.range(tf.shape(values)[1])
+    # The places of each channel's values, in order, and how many of them lie before or at each step.
+    places = tf.sort(tf.where(given, steps, tf.reduce_max(steps)), axis=1)
+    seen = tf.cumsum(tf.cast(given, tf.int32), axis=1)
+    count = seen[:, -1:]
+    before = tf.gather(places, tf.maximum(seen - 1, 0), batch_dims=1)
+    after = tf.gather(places, tf.clip_by_value(seen - tf.cast(given, tf.int32), 0, count - 1), batch_dims=1)
+    low, high = tf.gather(values, before, batch_dims=1), tf.gather(values, after, batch_dims=1)
+    share = tf.math.divide_no_nan(tf.cast(steps - before, tf.float32), tf.cast(after - before, tf.float32))
+    return tf.transpose(tf.where(count > 0, low + (high - low) * share, 0.0))
+
+
+def resize_time(values: tf.Tensor, steps: int) -> tf.Tensor:
+    """(T, C) -> (steps, C) along straight lines; where steps are joined, their weighted mean."""
+    return tf.image.resize(values[:, tf.newaxis], (steps, 1), antialias=True)[:, 0]
+
+
 # Any features
 
 

@@ -1,0 +1,366 @@
+"""Clips.
+
+Cell: (frames,) bytes of JPEG, PNG, GIF or BMP files in the order of time; empty ones are left out, none is missing.
+Features: `frames` (N, H, W, 3) float32, z-scored by colour channel, evenly spaced over the clip, zeros after its end;
+`mask` (N,), 1 where there is a frame that can be decoded; `present` ().
+Encoding: one network of convolutions for every frame and its difference from the one before, in which what is seen keeps
+its place; then an LSTM, a GRU or a Transformer over the frames.
+
+A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or several
+pictures in order, with `;` between them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.lazy import lazy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+layers = lazy("mmkeras.layers")
+ops = lazy("mmkeras.ops")
+
+ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+MOST_DRAWN = 8
+THUMBNAIL_PX = 8
+JPEG_QUALITY = 95
+MARGIN = 2  # frames are kept so many times larger than the encoder needs them
+CUT_OFF = 0.9  # of the frames that a file promises; fewer are a file that was cut off
+
+
+class Video(Modality):
+    """A clip of any length, as a fixed number of frames."""
+
+    takes_folders = True
+
+    frames: int = Field(12, ge=2, le=256, description="evenly spaced over the clip")
+    height_px: int = Field(48, ge=8, le=1024)
+    width_px: int = Field(48, ge=8, le=1024)
+    aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the frame")
+    encoder: Literal["cnn", "resnet"] = tunable("cnn", description="of each frame")
+    filters: tuple[int, ...] = tunable((16, 32, 64), min_length=1, description="of the encoder's blocks")
+    kernel_px: int = tunable(3, ge=1)
+    batch_normalization: bool = tunable(True)
+    differences: bool = tunable(True, description="show the encoder how each frame differs from the one before")
+    grid: int = tunable(6, ge=1, description="cells per side in which a frame's content keeps its place; 1: nowhere")
+    frame_units: int = tunable(64, ge=1, description="width of each frame's vector")
+    temporal: Literal["lstm", "gru", "transformer"] = tunable("lstm", description="over the frames")
+    units: int = tunable(64, ge=1, description="width of the network over the frames")
+    depth: int = tunable(1, ge=1, le=24, description="transformer: blocks")
+    heads: int = tunable(4, ge=1, description="transformer: heads of the self-attention; they divide `units`")
+    bidirectional: bool = tunable(False, description="lstm, gru: also from the end to the start")
+    pooling: bool = tunable(True, description="lstm, gru: the mean and maximum over time, not the last state")
+    dropout: float = tunable(0.3, ge=0, lt=1)
+    flip: bool = tunable(False, description="training mirrors half of the clips: what moves left then moves right")
+    shift: float = tunable(0.1, ge=0, lt=1, description="training moves clips by up to this fraction")
+    zoom: float = tunable(0.1, ge=0, lt=1, description="training scales clips by up to this fraction")
+    rotate_degrees: float = tunable(5.0, ge=0, le=180, description="training turns clips by up to this angle")
+    color: float = tunable(0.1, ge=0, lt=1, description="training changes colours by up to this fraction")
+    mask_frames: int = tunable(1, ge=0, description="training hides at most so many neighbouring frames")
+    mean: tuple[float, ...] | None = fitted()
+    deviation: tuple[float, ...] | None = fitted()
+
+    @model_validator(mode="after")
+    def _heads_divide_units(self) -> Video:
+        if self.temporal == "transformer" and self.units % self.heads:
+            raise ValueError(f"units must be a multiple of heads, got {self.units} and {self.heads}")
+        return self
+
+    def paths(self, value: str) -> list[str]:
+        return [part.strip() for part in value.split(";") if part.strip()]
+
+    def read(self, value: str) -> list[bytes]:
+        paths = self.paths(value)
+        if len(paths) == 1 and os.path.isdir(paths[0]):
+            paths = _pictures_in(paths[0])
+        elif len(paths) == 1 and not _is_picture(paths[0]):
+            return [self._as_jpeg(frame) for frame in _frames_of_clip(paths[0], self.frames)]
+        kept = min(len(paths), self.frames)
+        return [self._read_picture(paths[_evenly(i, len(paths), kept)]) for i in range(kept)]
+
+    def adapt(self, cells: Iterable[list[bytes]]) -> Video:
+        """Learns the mean and deviation of each colour channel."""
+        from sklearn.preprocessing import StandardScaler
+
+        colors = StandardScaler()
+        measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)])
+        found = (measure(tf.constant(frame)).numpy() for cell in cells for frame in cell)
+        for pixels in at_least_one(pixels for pixels in found if len(pixels)):
+            colors.partial_fit(pixels)
+        return self.model_copy(update={"mean": tuple(colors.mean_), "deviation": tuple(colors.scale_)})
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec((None,), tf.string)
+
+    @property
+    def cell_description(self) -> str:
+        return (
+            f"bytes of JPEG, PNG, GIF or BMP files, a clip's frames in order, {self.frames} of them are looked at; "
+            "empty ones are left out; none: missing"
+        )
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return {
+            "frames": tf.TensorSpec((self.frames, self.height_px, self.width_px, 3), tf.float32),
+            "mask": tf.TensorSpec((self.frames,), tf.float32),
+            "present": tf.TensorSpec((), tf.float32),
+        }
+
+    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = tf.boolean_mask(cell, tf.strings.length(cell) > 0)
+        count = tf.size(given)
+        kept = tf.minimum(count, self.frames)
+        chosen = tf.gather(given, _evenly(tf.range(kept), count, tf.maximum(kept, 1)))
+        specs = (tf.TensorSpec(self.features["frames"].shape[1:], tf.float32), tf.TensorSpec((), tf.float32))
+        frames, mask = tf.map_fn(self._frame, chosen, fn_output_signature=specs)
+        mask = ops.pad_time(mask, self.frames)
+        return {"frames": ops.pad_time(frames, self.frames), "mask": mask, "present": tf.reduce_max(mask)}
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The same move and the same colours for all frames: what moves in the clip stays what moved."""
+        seeds = ops.split_seed(seed, 3)
+        frames, height_px, width_px, _ = features["frames"].shape
+        layered = tf.reshape(tf.transpose(features["frames"], (1, 2, 0, 3)), (height_px, width_px, frames * 3))
+        layered = ops.move_image(layered, seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
+        moved = tf.transpose(tf.reshape(layered, (height_px, width_px, frames, 3)), (2, 0, 1, 3))
+        column = ops.jitter_color(tf.reshape(moved, (frames * height_px, width_px, 3)), seeds[1], self.color)
+        mask = ops.drop_band(features["mask"][:, tf.newaxis], seeds[2], axis=0, most=self.mask_frames)[:, 0]
+        # A clip of few frames is not hidden altogether.
+        mask = tf.where(tf.reduce_max(mask) > 0, mask, features["mask"])
+        return {**features, "frames": tf.reshape(column, moved.shape) * mask[:, None, None, None], "mask": mask}
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs (B, N, H, W, 3) -> pictures (B * N, H, W, 3 or 6)
+        frames, mask = inputs["frames"], inputs["mask"]
+        if self.differences:
+            frames = layers.concatenate([frames, _differences(frames, mask)])
+        # pictures -> what is where (B * N, h, w, D) -> steps (B, N, D')
+        seen = layers.encode_picture(
+            layers.fold(frames),
+            self.encoder,
+            filters=self.filters,
+            kernel_px=self.kernel_px,
+            batch_normalization=self.batch_normalization,
+        )
+        steps = layers.unfold(self._frame_vector(seen), self.frames) * keras.ops.expand_dims(mask, -1)
+        # steps -> tokens (B, N, D''), vector (B, D''')
+        tokens, vector = self._over_time(steps, mask)
+        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def example(self, seed: int) -> list[bytes]:
+        """Three frames of a few pixels."""
+        from PIL import Image as Pillow
+
+        pixels = np.random.default_rng(seed).integers(0, 256, (3, 12, 17, 3), dtype=np.uint8)
+        return [_jpeg(Pillow.fromarray(frame)) for frame in pixels]
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        named = values.str.strip().str.lower().str.endswith(ENDINGS).mean()
+        return f"{named:.0%} of the cells end as video files do" if named >= 0.5 else None
+
+    def draw(self, cell: list[bytes], attribution: np.ndarray | None = None) -> str:
+        cell = [frame for frame in cell if frame]
+        kept = min(len(cell), MOST_DRAWN)
+        shown = [base64.b64encode(cell[_evenly(i, len(cell), kept)]).decode() for i in range(kept)]
+        return "".join(f'<img alt="" src="data:image;base64,{frame}">' for frame in shown)
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._thumbnails)
+
+    def _read_picture(self, path: str) -> bytes:
+        from PIL import Image as Pillow
+        from PIL import ImageOps
+
+        name = os.path.basename(path)
+        try:
+            content = Path(path).read_bytes()
+            with Pillow.open(io.BytesIO(content)) as picture:
+                picture.load()
+                is_canonical = (picture.format, picture.mode) in {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB")}
+                upright = ImageOps.exif_transpose(picture)
+                if is_canonical and not picture.getexif() and self._fitting_px(*picture.size) == picture.size:
+                    return content
+                return self._as_jpeg(upright)
+        except Pillow.UnidentifiedImageError:
+            raise ValueError(f"{name}: not a picture that Pillow knows") from None
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+            raise ValueError(f"{name}: not a readable picture: {error}") from None
+
+    def _as_jpeg(self, picture: Any) -> bytes:
+        from PIL import Image as Pillow
+
+        if picture.has_transparency_data:
+            white = Pillow.new("RGBA", picture.size, "white")
+            picture = Pillow.alpha_composite(white, picture.convert("RGBA"))
+        size_px = self._fitting_px(*picture.size)
+        return _jpeg(picture.convert("RGB").resize(size_px, Pillow.Resampling.BILINEAR))
+
+    def _fitting_px(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """A frame's own size, or a smaller one that still has more than the encoder needs."""
+        scale = min(1.0, max(MARGIN * self.width_px / width_px, MARGIN * self.height_px / height_px))
+        return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+    def _resized(self, content: tf.Tensor) -> tf.Tensor:
+        return ops.resize_image(ops.decode_image(content), self.height_px, self.width_px, self.aspect)
+
+    def _colors(self, content: tf.Tensor) -> tf.Tensor:
+        """(pixels, 3) in [0, 255]; none where a frame cannot be decoded."""
+        return tf.cond(
+            ops.is_image(content), lambda: tf.reshape(self._resized(content), (-1, 3)), lambda: tf.zeros((0, 3))
+        )
+
+    def _frame(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(H, W, 3) and 1, or zeros and 0 where a frame cannot be decoded."""
+
+        def picture() -> tuple[tf.Tensor, tf.Tensor]:
+            pixels = ops.standardize(self._resized(content), self.mean, self.deviation)
+            return ops.pad_image(pixels, self.height_px, self.width_px), tf.constant(1.0)
+
+        nothing = tf.zeros((self.height_px, self.width_px, 3))
+        return tf.cond(ops.is_image(content), picture, lambda: (nothing, tf.constant(0.0)))
+
+    def _frame_vector(self, seen: Any) -> Any:
+        """(B, h, w, D) -> (B, D'): the strongest signs anywhere, and what is where.
+
+        Without the second, where something is would be lost and with it how it moves.
+        """
+        pool_px = tuple(max(1, size // self.grid) for size in seen.shape[1:3])
+        places = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(seen))
+        parts = layers.concatenate([places, keras.layers.GlobalMaxPooling2D()(seen)])
+        return keras.layers.Dense(self.frame_units, activation="relu")(keras.layers.Dropout(self.dropout)(parts))
+
+    def _over_time(self, steps: Any, mask: Any) -> tuple[Any, Any]:
+        if self.temporal != "transformer":
+            return layers.recur(steps, mask, self.units, self.bidirectional, self.pooling, self.temporal)
+        tokens = layers.transform(steps, mask, self.units, self.depth, self.heads, self.dropout)
+        return tokens, layers.mean_and_max(tokens, mask)
+
+    def _thumbnails(self, cells: list[list[bytes]]) -> np.ndarray:
+        """(N, 4 * 8 * 8 * 3): the mean and deviation of small frames and of their differences."""
+        return np.stack([_thumbnails(cell) for cell in cells])
+
+
+def _evenly(i: Any, count: Any, kept: Any) -> Any:
+    """Which of `count` frames is the i-th of `kept` that are evenly spaced: the middle of each of so many parts."""
+    return (2 * i + 1) * count // (2 * kept)
+
+
+def _differences(frames: Any, mask: Any) -> Any:
+    """(B, N, H, W, C): each frame less the one before; zeros for the first and where one of the two is not there."""
+    both = keras.ops.reshape(mask[:, 1:] * mask[:, :-1], (-1, mask.shape[1] - 1, 1, 1, 1))
+    changes = (frames[:, 1:] - frames[:, :-1]) * both
+    return keras.ops.concatenate([keras.ops.zeros_like(frames[:, :1]), changes], axis=1)
+
+
+# Reading
+
+
+def _is_picture(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(ops.PNG)).startswith((ops.PNG, ops.JPEG))
+
+
+def _pictures_in(folder: str) -> list[str]:
+    names = [name for name in os.listdir(folder) if name.lower().endswith(PICTURE_ENDINGS) and name[0] != "."]
+    if not names:
+        raise ValueError(f"the folder holds no picture; expected files ending in {', '.join(PICTURE_ENDINGS)}")
+    return [os.path.join(folder, name) for name in sorted(names, key=_natural)]
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts frame2 before frame10."""
+    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _frames_of_clip(path: str, most: int) -> list[Any]:
+    """At most so many Pillow pictures, evenly spaced; the others are decoded but not kept."""
+    count = _count_packets(path)
+    frames, decoded = _decode(path, count, most)
+    if len(frames) < min(count, most):  # packets that hold no frame of their own
+        frames, _ = _decode(path, decoded, most)
+    if not frames:
+        raise ValueError("holds no frame that can be decoded (a truncated or empty video)")
+    return frames
+
+
+def _count_packets(path: str) -> int:
+    """How many frames a clip seems to have; many files do not say so, and none has to be decoded to see it."""
+    with _opened(path) as (container, stream):
+        count = sum(1 for packet in container.demux(stream) if packet.size)
+        if count < CUT_OFF * stream.frames:
+            raise ValueError(f"holds {count} of {stream.frames} frames: the file is cut off")
+        return count
+
+
+def _decode(path: str, count: int, most: int) -> tuple[list[Any], int]:
+    """The evenly spaced frames of so many, and how many frames were decoded until the last of them."""
+    kept = min(count, most)
+    places = {_evenly(i, count, kept) for i in range(kept)}
+    frames, decoded = [], 0
+    with _opened(path) as (container, stream):
+        for frame in container.decode(stream):
+            if decoded in places:
+                frames.append(frame.to_image().rotate(getattr(frame, "rotation", 0), expand=True))
+            decoded += 1
+            if len(frames) == kept:
+                break
+    return frames, decoded
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Any, Any]]:
+    """A clip and its video stream, with what goes wrong while it is read as a ValueError."""
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise ImportError('PyAV, which reads videos, is not installed: pip install "mmkeras[video]"') from None
+    try:
+        # A playlist in a file called .mp4 must not fetch anything from elsewhere.
+        with av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise ValueError("holds no video, sound alone or nothing")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except av.error.FFmpegError as error:
+        raise ValueError(f"not a readable video: {error.strerror}") from None
+
+
+def _jpeg(picture: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+# The baseline
+
+
+def _thumbnails(cell: list[bytes]) -> np.ndarray:
+    side = (THUMBNAIL_PX, THUMBNAIL_PX)
+    frames = [tf.constant(frame) for frame in cell if frame]
+    small = [tf.image.resize(ops.decode_image(frame), side, antialias=True) for frame in frames if ops.is_image(frame)]
+    small = np.array(small or [np.zeros((*side, 3))], np.float32)
+    changes = np.diff(small, axis=0) if len(small) > 1 else np.zeros_like(small)
+    parts = (small.mean(axis=0), small.std(axis=0), changes.mean(axis=0), changes.std(axis=0))
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
