@@ -134,7 +134,7 @@ def compare(
 
     Folds keep groups together and every class in proportion; rows that the config's split column keeps for the test
     take no part, unless `--folds 1` asks to train on the config's own split and to judge on its test rows. Intervals
-    are those of a bootstrap over the judged rows (whole groups, where the config names groups). A model is marked `worse`
+    are those of a bootstrap over the judged rows (whole groups, where the config names groups). A model is `worse`
     where the interval of its difference from the best one, on the same resampled rows, leaves zero out.
 
     The same command goes on where it was stopped. Returns the table that it writes to `comparison.csv`.

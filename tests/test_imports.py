@@ -107,11 +107,13 @@ def test_the_table_is_about_what_is_there():
 
 
 def test_no_member_is_named_outside_its_own_file():
+    """In an open folder the names of its own kind: an encoder may be called as a fusion is."""
+    kinds = {folder: members(kind) for kind, folder in FOLDERS.items()}
     found = {
         (place(file), node.value)
         for file in FILES
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and node.value in NAMES and file.stem != node.value
+        if isinstance(node, ast.Constant) and node.value in kinds.get(place(file), NAMES) and file.stem != node.value
     }
     assert found == DEFAULTS
 
