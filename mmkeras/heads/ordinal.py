@@ -236,8 +236,9 @@ class Ordinal(Head):
         raise ValueError(f'the class "{name}" ({rows_where(cells == name)}) {fault}{known}; {remedy}')
 
     def _first_thresholds(self) -> list[float]:
-        """Those at which every row has the prior's probabilities: with others, the first epochs go to finding them."""
-        below = np.clip(np.cumsum(self.frequencies)[:-1], 0.01, 0.99)
+        """Those at which every row has the classes' shares of the loss: else the first epochs go to finding them."""
+        shares = np.multiply(self.frequencies, self.weights)
+        below = np.clip(np.cumsum(shares / shares.sum())[:-1], 0.01, 0.99)
         return np.log(below / (1 - below)).tolist()
 
 

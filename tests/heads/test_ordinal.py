@@ -134,6 +134,12 @@ def test_an_untrained_output_is_near_the_prior(head):
     np.testing.assert_allclose(model(np.ones((3, 4)))[0], wanted, rtol=1e-5)
 
 
+def test_an_untrained_output_is_near_equal_shares_where_classes_are_balanced():
+    model = network(Ordinal(order=ORDER, class_weights="balanced").adapt(cells(*TRAINING)))
+    model.get_layer("raw").set_weights([np.zeros((4, 1))])
+    np.testing.assert_allclose(model(np.ones((3, 4)))[0], [1 / 3] * 3, rtol=1e-5)
+
+
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_cumulative_probabilities_rise_whatever_is_added(policy):
     """Sums of what several columns say, and thresholds after any step of training."""
