@@ -487,6 +487,30 @@ def test_a_trained_backbone_is_built_without_its_preset(bert, preset, tmp_path):
         model_of(text)
 
 
+def test_a_backbones_tokenizer_is_made_inside_a_dataset(bert):
+    _hub_tokenizer.cache_clear()
+    dataset = tf.data.Dataset.from_tensor_slices(HUB_CELLS).map(bert.preprocess)
+    assert dataset.element_spec == bert.features
+    _hub_tokenizer.cache_clear()
+    wanted = batch(bert, HUB_CELLS)["tokens"]
+    np.testing.assert_array_equal(np.stack([row["tokens"] for row in dataset]), wanted)
+
+
+@pytest.mark.parametrize("family", ["DistilBert", "Electra"])
+def test_other_families_of_word_pieces_are_understood(preset, family, tmp_path):
+    import keras_hub
+
+    classes = [getattr(keras_hub.models, family + part) for part in ("Backbone", "Tokenizer")]
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 6, "intermediate_dim": 8, "max_sequence_length": 11}
+    sizes |= {"vocab_size": 6, "embedding_dim": 6} if family == "Electra" else {"vocabulary_size": 6}
+    for part in (classes[0](**sizes), classes[1](["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red"])):
+        part.save_to_preset(tmp_path / "tiny")
+    text = Text(encoder="pretrained", preset=str(tmp_path / "tiny"), **SMALL, trainable_blocks=1).adapt(["red"])
+    features = batch(text, ["red blue", ""])
+    assert features["tokens"].numpy()[0].tolist() == [3, 6, 2, 4, 0, 0, 0]
+    assert not dead(gradients(model_of(text), features))
+
+
 def test_a_backbones_features_are_exported(bert, tmp_path):
     module = tf.Module()
     module.features = tf.function(
