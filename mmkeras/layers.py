@@ -486,10 +486,10 @@ def _quicken(backbone: keras.Model) -> None:
 
 
 def _blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The layers in order, cut after each layer that joins several and that all of the picture passes through.
+    """The layers in order, cut after each that joins several and that all of the picture passes through.
 
-    (A product does not count: it weighs the channels inside a block.) A network without any is cut before each layer that makes the picture smaller. What has no kernel, as a last
-    normalisation, goes with the block before it.
+    A product does not count: it weighs the channels inside a block. A network that joins nothing is cut before each
+    layer that makes the picture smaller. What has no kernel, as a last normalisation, goes with the block before it.
     """
     operations = backbone.operations
     last_use = {id(tensor): i for i, operation in enumerate(operations) for tensor in _as_list(operation.input)}
