@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -444,7 +445,9 @@ def _load(backbone: keras.Model, name: str, weights: str) -> None:
             fetched = fetch(include_top=False, weights=weights, input_shape=backbone.input_shape[1:])
             backbone.set_weights(fetched.get_weights())
         elif weights != "none":
-            backbone.load_weights(weights)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a line for each layer, before the error
+                backbone.load_weights(weights)
     except Exception as error:  # Keras raises nothing narrower where a download fails
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
