@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -643,7 +644,9 @@ def _load(backbone: keras.Model, name: str, weights: str) -> None:
             fetched = fetch(include_top=False, weights=weights, input_shape=backbone.input_shape[1:])
             backbone.set_weights(fetched.get_weights())
         elif weights != "none":
-            backbone.load_weights(weights)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a line for each layer, before the error
+                backbone.load_weights(weights)
     except Exception as error:  # Keras raises nothing narrower where a download fails
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
@@ -685,10 +688,10 @@ def _quicken(backbone: keras.Model) -> None:
 
 
 def _blocks(backbone: keras.Model) -> list[list[keras.layers.Layer]]:
-    """The layers in order, cut after each layer that joins several and that all of the picture passes through.
+    """The layers in order, cut after each that joins several and that all of the picture passes through.
 
-    (A product does not count: it weighs the channels inside a block.) A network without any is cut before each layer
-    that makes the picture smaller. What has no kernel, as a last normalisation, goes with the block before it.
+    A product does not count: it weighs the channels inside a block. A network that joins nothing is cut before each
+    layer that makes the picture smaller. What has no kernel, as a last normalisation, goes with the block before it.
     """
     operations = backbone.operations
     last_use = {id(tensor): i for i, operation in enumerate(operations) for tensor in _as_list(operation.input)}

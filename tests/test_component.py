@@ -5,7 +5,20 @@ from typing import ClassVar
 import pytest
 from pydantic import Field, ValidationError
 
-from mmkeras.component import Fusion, Head, Modality, find, fitted, members, nearest, own_prediction, tunable, walk
+from mmkeras.component import (
+    Fusion,
+    Head,
+    Modality,
+    check_files,
+    find,
+    fitted,
+    members,
+    nearest,
+    own_prediction,
+    split_paths,
+    tunable,
+    walk,
+)
 
 THERMAL = """
 from mmkeras.component import Head, Modality
@@ -121,3 +134,14 @@ def test_a_component_does_not_change():
 def test_what_is_not_understood_is_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Scale(**wrong)
+
+
+def test_paths_in_a_cell_are_split_at_semicolons():
+    assert split_paths("a.jpg; b c.jpg ;;d.jpg;") == ["a.jpg", "b c.jpg", "d.jpg"]
+    assert split_paths(" ") == []
+
+
+def test_a_cell_with_too_many_files():
+    check_files(["a", "b"], 2)
+    with pytest.raises(ValueError, match="names 3 files, expected at most 2; set files: 3 for this column"):
+        check_files(["a", "b", "c"], 2)

@@ -31,7 +31,7 @@ def test_the_maximum_is_over_real_tokens():
     np.testing.assert_allclose(layers.MaskedMax()(TOKENS, MASK), [[3, -5], [2, 2], [0, 0]])
 
 
-@pytest.mark.parametrize("layer", [layers.MaskedMean, layers.MaskedMax])
+@pytest.mark.parametrize("layer", [layers.MaskedMean, layers.MaskedMax, layers.AttentionPool])
 def test_keras_own_mask_ends_where_time_ends(layer):
     tokens, mask = keras.Input((3, 2)), keras.Input((3,))
     pooled = layer()(keras.layers.Masking()(tokens), mask)
@@ -93,6 +93,7 @@ def test_soft_bins_say_where_a_number_lies():
         (layers.MaskedMax(), [TOKENS, MASK]),
         (layers.NgramBag(2, 50, 4), [np.array([[4, 8, 0]], np.int32)]),
         (layers.SoftBins(5), [floats([[-2, 0.5]])]),
+        (layers.AttentionPool(4), [TOKENS, MASK]),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -165,3 +166,79 @@ def test_convolutions_of_several_widths_by_hand():
     tokens, vector = model([floats([[[1], [2], [-9]], [[5], [5], [5]]]), floats([[1, 1, 0], [0, 0, 0]])])
     np.testing.assert_allclose(tokens[0, :2], [[1, 3], [2, 3]])
     np.testing.assert_allclose(vector, [[2, 3], [0, 0]])
+
+
+# Several files in one cell
+
+
+def test_attention_weighs_the_real_tokens():
+    pool = layers.AttentionPool(1)
+    pool.build((None, 3, 2))
+    # The score is s * tanh(first number): 0 and log 3 for the first row's real tokens, so shares of 1/4 and 3/4.
+    pool.set_weights([floats([[1], [0]]), floats([0]), floats([[np.log(3) / np.tanh(1)]])])
+    tokens = floats([[[0, 4], [1, 8], [9, 99]], [[5, 6], [9, 9], [9, 9]], [[9, 9], [9, 9], [9, 9]]])
+    np.testing.assert_allclose(pool(tokens, MASK), [[0.75, 7], [5, 6], [0, 0]], rtol=1e-5)
+
+
+def test_folded_files_come_back_in_their_places():
+    files = np.arange(3 * 2 * 5 * 4).reshape(3, 2, 5, 4)
+    folded = layers.fold(files)
+    assert folded.shape == (3 * 2, 5, 4)
+    np.testing.assert_array_equal(folded[1], files[0, 1])
+    np.testing.assert_array_equal(layers.unfold(folded, 2), files)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+def test_absent_files_do_not_count(pooling):
+    vectors, mask = keras.Input((2,)), keras.Input((3,))
+    model = keras.Model([vectors, mask], layers.pool_files(vectors, mask, pooling))
+    values = floats([[1, 2], [3, 6], [9, 9], [4, 5], [9, 9], [9, 9]])
+    pooled = np.asarray(model.call([values, floats([[1, 1, 0], [1, 0, 0]])]))
+    if pooling == "mean":
+        np.testing.assert_allclose(pooled[0], [2, 4])
+    assert 1 < pooled[0, 0] < 3
+    np.testing.assert_allclose(pooled[1], [4, 5])
+
+
+def test_the_files_tokens_stand_one_after_another():
+    tokens = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(4, 3, 1)  # B=2, N=2, T=3, D=1
+    valid = floats([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 1]])
+    joined, mask = layers.join_files(tokens, valid, floats([[1, 1], [1, 0]]))
+    np.testing.assert_array_equal(joined[..., 0], [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]])
+    np.testing.assert_array_equal(mask, [[1, 1, 0, 1, 1, 1], [1, 0, 0, 0, 0, 0]])
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_normalization": False}, {"layer_normalization": True}])
+@pytest.mark.parametrize(("encoder", "height", "width"), [("cnn", 5, 7), ("resnet", 6, 8)])
+def test_each_block_halves_a_picture(encoder, height, width, options):
+    picture = keras.Input((23, 31, 3))
+    options = {"batch_normalization": True, **options}
+    encoded = layers.encode_picture(picture, encoder, filters=(4, 9), kernel_px=3, **options)
+    assert encoded.shape == (None, height, width, 9)
+    found = {type(layer).__name__ for layer in keras.Model(picture, encoded).layers}
+    layered = "layer_normalization" in options
+    assert ("LayerNormalization" in found) == layered
+    assert ("BatchNormalization" in found) == (options["batch_normalization"] and not layered)
+
+
+def test_a_residual_block_adds_to_its_shortcut():
+    picture = keras.Input((2, 2, 3))
+    encoded = layers.encode_picture(picture, "resnet", filters=(1,), kernel_px=1, batch_normalization=False)
+    model = keras.Model(picture, encoded)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    convolutions.sort(key=lambda layer: (len(layer.name), layer.name))  # as they were made
+    for layer, weight in zip(convolutions, (1, 2, 3, -0.5), strict=True):
+        layer.set_weights([np.full_like(layer.get_weights()[0], weight), floats([0])])
+    values = floats([[[[1, 2, 4], [9, 9, 9]], [[9, 9, 9], [9, 9, 9]]]])
+    # The stem gives 1 + 2 + 4 = 7 at the top left, the shortcut 2 * 7, the two convolutions -0.5 * (3 * 7).
+    np.testing.assert_allclose(model(values), [[[[14 - 10.5]]]])
+
+
+def test_a_picture_too_small_for_its_blocks():
+    with pytest.raises(ValueError, match="4 filters halve a picture of 15 x 40 px to nothing; expected at least 16 px"):
+        layers.encode_picture(
+            keras.Input((15, 40, 3)), "cnn", filters=(4, 4, 4, 4), kernel_px=3, batch_normalization=True
+        )

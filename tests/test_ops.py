@@ -579,3 +579,49 @@ def test_a_band_may_lie_at_either_end():
 def test_a_limit_above_the_length_drops_at_most_everything():
     for seed in range(10):
         assert ops.drop_band(tf.ones((3, 5)), tf.constant([seed, 1]), axis=0, most=99).shape == (3, 5)
+
+
+# Several files in one cell
+
+FILE = {"length": tf.TensorSpec((2,), tf.float32), "present": tf.TensorSpec((), tf.float32)}
+
+
+def measured(content):
+    """Twice the length of a file; one that begins with x cannot be used."""
+    length = tf.cast(tf.strings.length(content), tf.float32)
+    present = tf.cast((length > 0) & (tf.strings.substr(content + "-", 0, 1) != "x"), tf.float32)
+    return {"length": tf.fill([2], length * present), "present": present}
+
+
+@pytest.mark.parametrize(
+    ("cell", "lengths", "present"),
+    [
+        ([], [0, 0, 0], 0),
+        (["", ""], [0, 0, 0], 0),
+        (["ab"], [2, 0, 0], 1),
+        (["xy", "abc", ""], [0, 3, 0], 1),
+        (["a", "ab", "abc", "abcd"], [1, 2, 3], 1),
+    ],
+)
+def test_the_first_files_of_a_cell_are_preprocessed_each_for_itself(cell, lengths, present):
+    mapped = tf.function(
+        lambda cell: ops.map_files(cell, 3, measured, FILE), input_signature=[tf.TensorSpec((None,), tf.string)]
+    )
+    found = mapped(tf.constant(cell, tf.string))
+    np.testing.assert_array_equal(found["length"], [[length] * 2 for length in lengths])
+    np.testing.assert_array_equal(found["file_mask"], np.sign(lengths))
+    assert found["present"] == present
+    spec = {name: (tuple(part.shape), part.dtype) for name, part in ops.files_spec(FILE, 3).items()}
+    assert {name: (tuple(part.shape), part.dtype) for name, part in found.items()} == spec
+
+
+def test_each_file_is_changed_by_a_seed_of_its_own():
+    features = ops.map_files(tf.constant(["aaa", "aaa"]), 3, measured, FILE)
+
+    def shifted(file, seed):
+        return {**file, "length": file["length"] + tf.random.stateless_uniform((), seed) * file["present"]}
+
+    changed = ops.augment_files(features, SEED, shifted)["length"].numpy()
+    assert len({*changed[:2, 0]}) == 2 and (changed[:2] > 3).all()
+    assert not changed[2].any()
+    np.testing.assert_array_equal(ops.augment_files(features, SEED, shifted)["length"], changed)

@@ -199,6 +199,8 @@ class Image(Modality):
         return Encoding(vector, tokens, mask, inputs["present"])
 
     def trained(self) -> Image:
+        if self.weights == "none":
+            return self
         return self.model_copy(update={"weights": "none", "frozen": self.is_frozen})
 
     @property

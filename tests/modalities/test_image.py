@@ -15,7 +15,10 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from mmkeras import ops
-from mmkeras.modalities.image import Image
+from mmkeras.component import find
+from mmkeras.config import build
+from mmkeras.modalities.image import BACKBONES, FAMILY, Image
+from mmkeras.model import build_model
 
 HOSTILE = Path(__file__).parents[3] / "shared/data/hostile/image"
 ORIENTATION = 0x0112
@@ -266,7 +269,421 @@ def test_the_encoder_sees_the_size_only_if_it_may(cells):
         (["a.webp", "b.tif", "c.gif", "d.bmp"], "100% of the cells end as picture files do"),
         (["a.png", "b.wav", "c.txt"], None),
         (["png", "jpg"], None),
+        (["a.png;b.png", "c.jpg ; d.JPG;"], "100% of the cells end as picture files do"),
+        (["a.png;b.txt", "c.txt;d.png"], None),
     ],
 )
 def test_columns_of_picture_files_are_claimed(values, reason):
     assert Image.claims(pd.Series(values, dtype=object)) == reason
+
+
+# Encoders
+
+
+SIZE = {"height_px": 32, "width_px": 32}  # the smallest of most networks
+TINY = {"height_px": 16, "width_px": 20, "filters": (5, 7)}
+
+
+def encoded(image):
+    """A model of the encoding's vector, tokens and mask."""
+    inputs = {name: keras.Input(spec.shape, dtype=spec.dtype.name, name=name) for name, spec in image.features.items()}
+    encoding = image.encode(inputs)
+    return keras.Model(inputs, [encoding.vector, encoding.tokens, encoding.mask])
+
+
+def batch(image, given):
+    rows = [image.preprocess(tf.constant(cell)) for cell in given]
+    return {name: tf.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def dead_weights(model, inputs):
+    """The trainable weights that no gradient reaches."""
+    with tf.GradientTape() as tape:
+        vector, tokens, _ = model(inputs, training=False)
+        weights = [tf.random.stateless_normal(part.shape, [1, 2]) for part in (vector, tokens)]
+        loss = tf.reduce_sum(vector * weights[0]) + tf.reduce_sum(tokens * weights[1])
+    assert np.isfinite(loss)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    found = zip(model.trainable_variables, gradients, strict=True)
+    return [weight.path for weight, gradient in found if gradient is None or not np.any(gradient)]
+
+
+def chain(include_top, weights, input_shape):
+    """A network of three blocks, each of half the height, with the same names whenever it is made."""
+    values = picture = keras.Input(input_shape, name="picture")
+    for i in range(3):
+        values = keras.layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False, name=f"conv_{i}")(values)
+        values = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization(momentum=0.999, name=f"normal_{i}")(values))
+    return keras.Model(picture, values, name="network")
+
+
+def residual(include_top, weights, input_shape):
+    """A network of two blocks that end in a sum; the second one weighs its channels, a normalisation follows it."""
+    picture = keras.Input(input_shape, name="picture")
+    values = keras.layers.Conv2D(4, 3, strides=8, name="stem")(picture)
+    values = keras.layers.Add()([values, keras.layers.Conv2D(4, 1, name="first")(values)])
+    inner = keras.layers.Conv2D(4, 1, name="second")(values)
+    weights = keras.layers.Conv2D(4, 1, name="weigh")(keras.layers.GlobalAveragePooling2D(keepdims=True)(inner))
+    values = keras.layers.Add()([values, keras.layers.Multiply()([inner, weights])])
+    return keras.Model(picture, keras.layers.BatchNormalization(name="normal")(values), name="network")
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """A function: puts a network in MobileNet's place, returns the path of weights for it."""
+
+    def put(make):
+        monkeypatch.setattr(keras.applications, "MobileNet", make)
+        keras.utils.set_random_seed(4)
+        made = make(include_top=False, weights=None, input_shape=(32, 32, 3))
+        for weight in made.non_trainable_variables:
+            weight.assign(weight + 0.5)  # statistics that no new network has
+        made.save_weights(tmp_path / "network.weights.h5")
+        return str(tmp_path / "network.weights.h5")
+
+    return put
+
+
+@pytest.fixture
+def as_they_are(monkeypatch):
+    """Every network of keras.applications gives its input: tests of what goes in take no time."""
+
+    def identity(include_top, weights, input_shape):
+        picture = keras.Input(input_shape)
+        return keras.Model(picture, keras.layers.Identity()(picture))
+
+    for name in FAMILY:
+        monkeypatch.setattr(keras.applications, name, identity)
+
+
+def test_every_network_of_keras_applications_is_known():
+    there = {name for name in dir(keras.applications) if name[:1].isupper()}
+    assert set(FAMILY) == there
+    for name, family in FAMILY.items():
+        assert getattr(keras.applications, name).__module__.endswith(f".{family}")
+        assert hasattr(getattr(keras.applications, family), "preprocess_input")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("resnet", "resnet"),
+        ("VGG16", "VGG16"),
+        ("vgg16", "VGG16"),
+        ("resnet_50", "ResNet50"),
+        ("efficient_net_b0", "EfficientNetB0"),
+        ("efficientnet_v2_b0", "EfficientNetV2B0"),
+        ("mobilenet-v2", "MobileNetV2"),
+        ("ResNet50V2", "ResNet50V2"),
+    ],
+)
+def test_networks_may_be_spelled_in_snake_or_class_case(spelling, name):
+    assert Image(encoder=spelling, height_px=64, width_px=64).encoder == name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": "vg16"}, r'columns\.photo\.encoder: unknown encoder "vg16"; did you mean "vgg16"\? \(cnn, '),
+        ({"encoder": "xyzzy"}, 'unknown encoder "xyzzy"; expected one of'),
+        ({"encoder": "InceptionV3"}, "InceptionV3 needs height_px and width_px of at least 75, got 48 x 48"),
+        ({"encoder": "vgg16", "width_px": 31}, "VGG16 needs height_px and width_px of at least 32, got 48 x 31"),
+        ({"weights": "imagenet"}, 'encoder cnn learns from scratch, got weights "imagenet"; expected none'),
+        ({"unfrozen_blocks": -1}, "unfrozen_blocks"),
+        ({"files": 65}, "files"),
+    ],
+)
+def test_settings_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        build("modality", {"type": "image", **options}, "config.yaml columns.photo")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_networks_get_pictures_scaled_as_they_were_trained(family, as_they_are, cells):
+    """Undoing the z-score and scaling in the graph is what keras.applications does with the file's own numbers."""
+    pixels = np.random.default_rng(2).integers(0, 256, (75, 80, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Pillow.fromarray(pixels).save(stream, "PNG")
+    image = Image(encoder=BACKBONES[family][0], height_px=75, width_px=80).adapt(cells)
+    tokens = encoded(image)(batch(image, [stream.getvalue()]))[1]
+    wanted = getattr(keras.applications, family).preprocess_input(pixels.astype(np.float32))
+    np.testing.assert_allclose(np.reshape(tokens, (75, 80, 3)), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder": "resnet", **TINY},
+        {"encoder": "resnet", "batch_normalization": False, **TINY},
+        {"layer_normalization": True, **TINY},
+        {"files": 3, **TINY},
+        {"files": 3, "file_pooling": "attentive", **TINY},
+    ],
+    ids=str,
+)
+def test_gradients_reach_every_weight(adapted, options):
+    keras.utils.set_random_seed(1)
+    image = adapted(Image(**options))
+    assert not dead_weights(encoded(image), batch(image, [image.example(seed) for seed in (1, 2, 3)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", BACKBONES)
+def test_gradients_reach_every_weight_of_a_network(adapted, family):
+    keras.utils.set_random_seed(1)
+    image = adapted(Image(encoder=BACKBONES[family][0], height_px=75, width_px=75))
+    assert not dead_weights(encoded(image), batch(image, [image.example(seed) for seed in (1, 2, 3)]))
+
+
+def test_given_weights_are_loaded_and_stay(adapted, tmp_path):
+    keras.utils.set_random_seed(4)
+    backbone = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
+    backbone.save_weights(tmp_path / "mobilenet.weights.h5")
+    image = adapted(Image(encoder="mobile_net", weights=str(tmp_path / "mobilenet.weights.h5"), **SIZE))
+    model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
+    pictures = np.array(rows["pixels"]) * image.deviation + image.mean
+    wanted = backbone(keras.applications.mobilenet.preprocess_input(pictures.astype(np.float32)))
+    np.testing.assert_allclose(model(rows)[1], wanted[:, 0], rtol=1e-3, atol=1e-5)
+    assert all("dense" in weight.path for weight in model.trainable_variables)
+
+
+@pytest.mark.parametrize(
+    ("make", "blocks", "learning"),
+    [
+        (chain, 0, []),
+        (chain, 1, ["conv_2/kernel"]),
+        (chain, 2, ["conv_1/kernel", "conv_2/kernel"]),
+        (chain, 9, ["conv_0/kernel", "conv_1/kernel", "conv_2/kernel"]),
+        (residual, 1, ["second/bias", "second/kernel", "weigh/bias", "weigh/kernel"]),
+        (
+            residual,
+            2,
+            [f"{name}/{part}" for name in ("first", "second", "stem", "weigh") for part in ("bias", "kernel")],
+        ),
+    ],
+)
+def test_blocks_at_the_top_may_learn(make, blocks, learning, adapted, network):
+    weights = network(make)
+    image = adapted(Image(encoder="mobilenet", weights=weights, unfrozen_blocks=blocks, size_bins=0, **SIZE))
+    model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
+    assert sorted(weight.path for weight in model.trainable_variables if "dense" not in weight.path) == learning
+    assert not dead_weights(model, rows)
+
+
+def test_what_is_frozen_is_the_same_in_training(adapted, network):
+    """Its batch normalisation keeps its statistics, its dropout drops nothing."""
+    image = adapted(Image(encoder="mobilenet", weights=network(chain), unfrozen_blocks=0, **SIZE))
+    model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
+    np.testing.assert_array_equal(model(rows, training=True)[1], model(rows)[1])
+
+
+def test_batch_normalization_from_scratch_learns_in_few_steps(adapted, monkeypatch):
+    monkeypatch.setattr(keras.applications, "MobileNet", chain)
+    image = adapted(Image(encoder="mobilenet", **SIZE))
+    model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
+    mean = next(weight for weight in model.non_trainable_variables if "normal_0/moving_mean" in weight.path)
+    steps = [np.array(mean) for _ in range(2) if model(rows, training=True)]
+    np.testing.assert_allclose(steps[1] / steps[0], 1.9, rtol=1e-3)  # 0.1 + 0.9 * 0.1 over 0.1 of the batch's mean
+
+
+@pytest.mark.parametrize(
+    ("weights", "frozen", "stays"),
+    [("none", None, False), ("none", True, True), ("x", None, True), ("x", False, False)],
+)
+def test_weights_stay_if_they_are_given(weights, frozen, stays):
+    image = Image(encoder="mobilenet", weights=weights, frozen=frozen)
+    assert image.is_frozen == stays
+    assert (image.trained().weights, image.trained().is_frozen) == ("none", stays)
+
+
+def test_weights_that_cannot_be_had(tmp_path, cells, monkeypatch, network):
+    with pytest.raises(ValueError, match='weights: no file ".*nowhere.h5"; expected none, imagenet or the path'):
+        Image(encoder="mobilenet", weights=str(tmp_path / "nowhere.h5")).adapt(cells)
+
+    weights = network(residual)
+    monkeypatch.setattr(keras.applications, "MobileNet", chain)
+    image = Image(encoder="mobilenet", weights=weights, **SIZE).adapt(cells)
+    with pytest.raises(ValueError, match="encoder MobileNet: .* cannot be loaded: .*include_top=False") as caught:
+        encoded(image)
+    assert "\n" not in str(caught.value)
+
+
+def test_trained_networks_fetch_nothing(cells, monkeypatch):
+    def fail(include_top, weights, input_shape):
+        if weights:
+            raise Exception("URL fetch failure on https://example.org: no route")
+        return chain(include_top, weights, input_shape)
+
+    monkeypatch.setattr(keras.applications, "MobileNet", fail)
+    image = Image(encoder="mobilenet", weights="imagenet", **SIZE).adapt(cells)
+    with pytest.raises(ValueError, match='weights "imagenet" cannot be loaded: URL fetch failure'):
+        encoded(image)
+    assert [weight.path for weight in encoded(image.trained()).trainable_variables if "conv" in weight.path] == []
+
+
+def test_imagenet_weights_of_an_efficient_net_divide_once_more(cells, monkeypatch):
+    """Keras does so by a layer that a network without weights lacks; a trained run must give the same."""
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+    def network(include_top, weights, input_shape):
+        picture = keras.Input(input_shape)
+        normalization = keras.layers.Normalization()
+        values = normalization(keras.layers.Rescaling(1 / 255)(picture))
+        if weights == "imagenet":
+            normalization.set_weights([mean, deviation**2, np.array(0)])
+            normalization.finalize_state()
+            values = keras.layers.Rescaling(1 / np.sqrt(deviation))(values)
+        return keras.Model(picture, values)
+
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", network)
+    image = Image(encoder="EfficientNetB0", weights="imagenet", **SIZE).adapt(cells)
+    rows = batch(image, cells[:1])
+    pictures = np.array(rows["pixels"]) * image.deviation + image.mean
+    wanted = network(False, "imagenet", (32, 32, 3))(pictures)
+    model = encoded(image)
+    np.testing.assert_allclose(np.reshape(model(rows)[1], wanted.shape), wanted, atol=1e-4)
+    trained = encoded(image.trained())
+    trained.set_weights(model.get_weights())
+    for layer in trained.layers:
+        if isinstance(layer, keras.Model):
+            layer.layers[-1].finalize_state()  # as loading a file does
+    np.testing.assert_allclose(trained(rows)[1], model(rows)[1], atol=1e-5)
+
+
+def test_two_columns_may_have_the_same_network(adapted, network, adapted_head, tmp_path):
+    image = adapted(Image(encoder="mobilenet", weights=network(chain), unfrozen_blocks=1, **SIZE))
+    head = adapted_head(find("head", "classification")())
+    parts = find("fusion", "concat")(), {"target": head}
+    model = build_model({"front": image, "back": image}, *parts)
+    again = build_model({"front": image.trained(), "back": image.trained()}, *parts)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again.load_weights(tmp_path / "model.weights.h5")
+    inputs = {column: batch(image, [image.example(seed)]) for column, seed in (("front", 1), ("back", 2))}
+    np.testing.assert_allclose(again(inputs)["target"], model(inputs)["target"], rtol=1e-5)
+
+
+# Several files in one cell
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Paths of three pictures, red, green and blue, and of a file that is none."""
+    for name in ("red", "green", "blue"):
+        Pillow.new("RGB", (9, 7), name).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG this is text")
+    return {path.stem: str(path) for path in tmp_path.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def several():
+    image = Image(files=3, **TINY)
+    return image.adapt([image.example(seed) for seed in range(4)])
+
+
+def test_cells_of_several_files_are_read_in_order(files, several):
+    value = f"{files['red']} ; {files['blue']};"
+    assert several.paths(value) == [files["red"], files["blue"]]
+    assert several.read(value) == [Path(files[name]).read_bytes() for name in ("red", "blue")]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["red", "broken"], r'file 2 of 2, ".*broken.png": not a (picture|readable picture)'),
+        (["nowhere", "red", "blue"], r'file 1 of 3, ".*nowhere.png": No such file'),
+        (["red", "red", "red", "red"], "names 4 files, expected at most 3; set files: 4 for this column"),
+    ],
+)
+def test_cells_of_several_files_that_cannot_be_read(names, message, files, several):
+    folder = Path(files["red"]).parent
+    with pytest.raises(ValueError, match=message):
+        several.read(";".join(str(folder / f"{name}.png") for name in names))
+
+
+def test_several_files_where_one_is_expected(files):
+    with pytest.raises(ValueError, match="names 2 files, expected at most 1; set files: 2"):
+        Image().read(f"{files['red']};{files['blue']}")
+
+
+def test_a_name_may_hold_a_semicolon(files):
+    path = Path(files["red"]).rename(Path(files["red"]).with_name("a;b.png"))
+    assert Image().read(str(path)) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "mask"),
+    [
+        ([], [0, 0, 0]),
+        (["", "", "", ""], [0, 0, 0]),
+        (["red"], [1, 0, 0]),
+        (["broken", "red", ""], [0, 1, 0]),
+        (["red", "green", "blue", "red"], [1, 1, 1]),
+    ],
+)
+def test_broken_and_empty_files_are_dropped(chosen, mask, files, several):
+    contents = [Path(files[name]).read_bytes() if name else b"" for name in chosen]
+    found = {name: part.numpy() for name, part in several.preprocess(tf.constant(contents, tf.string)).items()}
+    assert {name: part.shape for name, part in found.items()} == {
+        "pixels": (3, 16, 20, 3), "size": (3, 2), "file_mask": (3,), "present": (),
+    }  # fmt: skip
+    np.testing.assert_array_equal(found["file_mask"], mask)
+    assert found["present"] == max(mask)
+    np.testing.assert_array_equal(found["pixels"].any(axis=(1, 2, 3)), np.array(mask, bool))
+
+
+def test_each_file_gives_what_it_gives_alone(files, several):
+    alone = several.model_copy(update={"files": 1})
+    contents = [Path(files[name]).read_bytes() for name in ("red", "blue")]
+    together = several.preprocess(tf.constant(contents))
+    for i, content in enumerate(contents):
+        wanted = alone.preprocess(tf.constant(content))
+        np.testing.assert_array_equal(together["pixels"][i], wanted["pixels"])
+        np.testing.assert_array_equal(together["size"][i], wanted["size"])
+
+
+def test_each_file_is_changed_by_itself(files, several):
+    contents = [Path(files["red"]).read_bytes()] * 2
+    found = several.preprocess(tf.constant(contents))
+    changed = several.augment(found, tf.constant([3, 5]))
+    assert np.abs(changed["pixels"][0] - changed["pixels"][1]).max() > 0.01
+    assert not changed["pixels"][2].numpy().any()
+    np.testing.assert_array_equal(several.augment(found, tf.constant([3, 5]))["pixels"], changed["pixels"])
+
+
+def test_the_vector_is_the_mean_of_the_files_vectors(files, several):
+    alone = several.model_copy(update={"files": 1})
+    model, single = encoded(several), encoded(alone)
+    single.set_weights(model.get_weights())
+    contents = [Path(files[name]).read_bytes() for name in ("red", "blue")]
+    vector, tokens, mask = model(batch(several, [contents]))
+    vectors, alone_tokens, _ = single(batch(alone, contents))
+    np.testing.assert_allclose(vector[0], np.mean(vectors, axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tokens[0, :40], np.concatenate(alone_tokens), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(mask[0], [1] * 40 + [0] * 20)
+
+
+def test_examples_are_lists_of_two_or_more(several):
+    counts = {len(several.example(seed)) for seed in range(20)}
+    assert counts == {2, 3}
+    assert several.example(1) == several.example(1) != several.example(2)
+
+
+def test_all_files_are_drawn(files, several):
+    contents = [Path(files[name]).read_bytes() for name in ("red", "blue", "green")]
+    assert several.draw(contents).count("<img") == 3
+
+
+def test_the_baseline_sees_the_mean_of_the_files(files, several):
+    red, blue = (Path(files[name]).read_bytes() for name in ("red", "blue"))
+    both, first, second = several.baseline().fit_transform([[red, blue], [red], [blue]])
+    np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-6)
+    np.testing.assert_allclose(first, Image().baseline().fit_transform([red])[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [(["a.png", "b.png"], {}), (["a.png;b.png", "c.png;d.png;e.jpg", "x;y;z;u"], {"files": 3}), (["a.png;"], {})],
+)
+def test_the_number_of_files_is_suggested(values, settings):
+    assert Image.suggest(pd.Series(values, dtype=object)) == settings
