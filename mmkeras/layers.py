@@ -316,10 +316,10 @@ def unfold(vectors: keras.KerasTensor, count: int) -> keras.KerasTensor:
 
 
 def pool_files(
-    vectors: keras.KerasTensor, file_mask: keras.KerasTensor, pooling: Literal["mean", "attention"]
+    vectors: keras.KerasTensor, file_mask: keras.KerasTensor, pooling: Literal["mean", "attentive"]
 ) -> keras.KerasTensor:
     """What one encoder made of every file, (B * N, D), and which files are there, (B, N) -> one vector, (B, D)."""
-    layer = {"mean": MaskedMean, "attention": AttentionPool}[pooling]()
+    layer = MaskedMean() if pooling == "mean" else AttentionPool()
     return layer(unfold(vectors, file_mask.shape[1]), file_mask)
 
 
