@@ -357,7 +357,7 @@ def test_no_encoder_sees_its_neighbours(encoder):
 @every_encoder
 @pytest.mark.parametrize(("spectrum", "files"), [("mel", 1), ("mfcc", 3)])
 def test_gradients_reach_every_weight_of_every_encoder(changes, spectrum, files):
-    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attention")
+    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attentive")
     model = encoder_of(audio)
     found = made_up(audio, [4, 11, 0] if files == 1 else [[4, 7, 0], [11, 0, 2], [0, 0, 0]])
     with tf.GradientTape() as tape:
@@ -527,7 +527,7 @@ def test_every_file_is_augmented_for_itself(clips):
 
 @pytest.mark.parametrize(
     ("encoder", "file_pooling"),
-    [("lstm", "mean"), ("lstm", "attention"), ("gru", "mean"), ("cnn", "attention"), ("transformer", "mean")],
+    [("lstm", "mean"), ("lstm", "attentive"), ("gru", "mean"), ("cnn", "attentive"), ("transformer", "mean")],
 )
 def test_files_that_are_not_there_do_not_matter(encoder, file_pooling):
     audio = small(encoder=encoder, files=4, file_pooling=file_pooling)
@@ -553,7 +553,7 @@ def test_the_mean_over_files_is_of_what_one_file_gives():
 
 
 def test_attention_over_files_does_not_see_their_order():
-    audio = small(files=3, file_pooling="attention")
+    audio = small(files=3, file_pooling="attentive")
     model, found = encoder_of(audio), made_up(audio, [[4, 11, 7]])
     turned = {name: values[:, ::-1] if values.ndim > 1 else values for name, values in found.items()}
     np.testing.assert_allclose(model(found)["vector"], model(turned)["vector"], atol=1e-6)
