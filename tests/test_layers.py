@@ -130,6 +130,17 @@ def test_an_lstm_does_not_see_the_padding(pooling):
     assert not np.allclose(model([real, valid]), model([other, valid]), atol=1e-3)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_row_without_a_real_step_is_one_with_the_first_for_cudnn(cell):
+    """It fails on a row of which every step is masked, as a missing cell's are."""
+    values, mask = keras.Input((7, 5)), keras.Input((7,))
+    model = keras.Model([values, mask], layers.recur(values, mask, 4, bidirectional=True, pooling=False, cell=cell)[1])
+    steps = np.random.default_rng(0).normal(size=(3, 7, 5))
+    nothing = model([steps, np.zeros((3, 7), np.float32)])
+    np.testing.assert_allclose(nothing, model([steps, floats([[1, 0, 0, 0, 0, 0, 0]] * 3)]), atol=1e-6)
+    assert np.abs(nothing).max() > 1e-3
+
+
 def test_without_pooling_the_vector_is_the_last_real_state():
     values, mask = keras.Input((7, 5)), keras.Input((7,))
     model = keras.Model([values, mask], layers.recur(values, mask, 4, bidirectional=False, pooling=False))

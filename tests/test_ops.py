@@ -452,9 +452,17 @@ def test_log_mel_equals_librosas_at_any_size(fft_samples, hop_samples, mel_bins)
 def test_log_mel_equals_librosas_on_real_sound():
     if not STAMPS_MINI.is_dir():
         pytest.skip(f"{STAMPS_MINI} is not there: the real sounds were NOT compared")
-    for path in sorted(STAMPS_MINI.glob("*/*.ogg"))[::40]:
+    for samples in real_sounds():
+        assert_log_mel_is_librosas(samples)
+
+
+def real_sounds():
+    """Some recordings as mono at 16 kHz."""
+    paths = sorted(STAMPS_MINI.rglob("*.ogg"))[::40]
+    assert paths
+    for path in paths:
         samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        assert_log_mel_is_librosas(soxr.resample(samples.mean(axis=1), rate_hz, 16000))
+        yield soxr.resample(samples.mean(axis=1), rate_hz, 16000)
 
 
 def test_a_tone_peaks_in_the_band_that_holds_it():
@@ -498,11 +506,8 @@ def test_cepstral_coefficients_equal_librosas_at_any_size(mel_bins, count, fft_s
 def test_cepstral_coefficients_equal_librosas_on_real_sound():
     if not STAMPS_MINI.is_dir():
         pytest.skip(f"{STAMPS_MINI} is not there: the real sounds' coefficients were NOT compared")
-    paths = sorted((STAMPS_MINI / "audio").rglob("*.ogg"))[::40]
-    assert paths
-    for path in paths:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        assert_mfcc_is_librosas(soxr.resample(samples.mean(axis=1), rate_hz, 16000))
+    for samples in real_sounds():
+        assert_mfcc_is_librosas(samples)
 
 
 def test_cepstral_coefficients_of_known_spectra():

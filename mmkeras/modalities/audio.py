@@ -65,7 +65,7 @@ class Audio(Modality):
         True, description="the mean and maximum over time in place of the last state; lstm and gru only"
     )
     dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; half as much between layers")
-    file_pooling: Literal["mean", "attention"] = tunable("mean", description="how several clips become one vector")
+    file_pooling: Literal["mean", "attentive"] = tunable("mean", description="of a cell's clips; attentive: weighted")
     mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring bands")
     mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
     mean: tuple[float, ...] | None = fitted()

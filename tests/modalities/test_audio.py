@@ -223,15 +223,14 @@ def test_augmentation_hides_bands_and_moments_within_their_limits(audio):
 
 
 def test_cepstral_coefficients_are_librosas_z_scored():
-    samples = noise(16000)
-    clip = wav(samples, 16000)
+    clip = wav(0.1 * np.random.default_rng(0).normal(size=6400), 16000)
     audio = Audio(seconds=0.5, spectrum="mfcc", mfcc_count=13, mel_bins=40).adapt([clip])
     power = librosa.feature.melspectrogram(y=heard(clip), sr=16000, n_fft=512, hop_length=320, n_mels=40)
     wanted = librosa.feature.mfcc(S=librosa.power_to_db(power, top_db=None), n_mfcc=13).T
     found = features(audio, clip)
     assert found["spectrum"].shape == audio.features["spectrum"].shape == (26, 13)
     got = found["spectrum"][:21] * np.array(audio.deviation) + np.array(audio.mean)
-    np.testing.assert_allclose(got, wanted, atol=3e-4)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
     np.testing.assert_allclose(audio.mean, wanted.mean(axis=0), atol=1e-4)
     assert not found["spectrum"][21:].any()
 
@@ -279,14 +278,18 @@ def test_real_files_go_all_the_way(folder, spectrum):
 
 SMALL = {
     "seconds": 0.16, "sample_rate_hz": 1000, "hop_samples": 16, "fft_samples": 64, "mel_bins": 7, "mfcc_count": 5,
-    "convolutions": 2, "filters": 6, "picture_filters": (3, 4), "units": 8, "heads": 2, "dropout": 0,
+    "convolutions": 2, "filters": 12, "picture_filters": (3, 4), "units": 8, "heads": 2, "dropout": 0,
 }  # fmt: skip
 ENCODERS = ("lstm", "gru", "cnn", "transformer")
 CHANGES = [
-    *({"encoder": name, "normalization": kind} for name in ENCODERS for kind in ("none", "batch", "layer")),
-    {"encoder": "lstm", "bidirectional": True, "depth": 2},
-    {"encoder": "gru", "pooling": False},
+    {"encoder": "lstm"},
+    {"encoder": "lstm", "bidirectional": True, "depth": 2, "normalization": "layer"},
+    {"encoder": "gru", "normalization": "batch"},
     {"encoder": "gru", "convolutions": 0, "bidirectional": True, "pooling": False},
+    {"encoder": "cnn"},
+    {"encoder": "cnn", "normalization": "batch"},
+    {"encoder": "cnn", "normalization": "layer"},
+    {"encoder": "transformer", "normalization": "batch"},
     {"encoder": "transformer", "convolutions": 0, "depth": 2},
 ]
 every_encoder = pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())))
@@ -330,21 +333,21 @@ def assert_encodings(got, wanted, row=slice(None)):
 
 
 @every_encoder
-@pytest.mark.parametrize("training", [False, True])
-def test_no_encoder_sees_what_lies_behind_a_clip(changes, training):
+def test_no_encoder_sees_what_lies_behind_a_clip(changes):
     """Neither does batch normalisation in training, whose statistics are those of real frames."""
     audio = small(**changes)
     assert (audio.frames, audio.bands) == (11, 7)
     model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
-    wanted = model(found, training=training)
-    assert_encodings(model(with_garbage(found), training=training), wanted)
+    for training in (True, False):
+        wanted = model(found, training=training)
+        assert_encodings(model(with_garbage(found), training=training), wanted)
     found["spectrum"][0, 3] += 1
-    assert not np.allclose(model(found, training=training)["vector"][0], wanted["vector"][0], atol=1e-4)
+    assert not np.allclose(model(found)["vector"][0], wanted["vector"][0], atol=1e-4)
 
 
-@every_encoder
-def test_no_encoder_sees_its_neighbours(changes):
-    audio = small(**changes)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_no_encoder_sees_its_neighbours(encoder):
+    audio = small(encoder=encoder, normalization="batch")
     model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
     together = model(found)
     for row in (slice(0, 1), slice(1, 2)):
@@ -354,7 +357,7 @@ def test_no_encoder_sees_its_neighbours(changes):
 @every_encoder
 @pytest.mark.parametrize(("spectrum", "files"), [("mel", 1), ("mfcc", 3)])
 def test_gradients_reach_every_weight_of_every_encoder(changes, spectrum, files):
-    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attention")
+    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attentive")
     model = encoder_of(audio)
     found = made_up(audio, [4, 11, 0] if files == 1 else [[4, 7, 0], [11, 0, 2], [0, 0, 0]])
     with tf.GradientTape() as tape:
@@ -522,8 +525,10 @@ def test_every_file_is_augmented_for_itself(clips):
     assert any((one != hidden[0]).any() for one in hidden)
 
 
-@pytest.mark.parametrize("file_pooling", ["mean", "attention"])
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    ("encoder", "file_pooling"),
+    [("lstm", "mean"), ("lstm", "attentive"), ("gru", "mean"), ("cnn", "attentive"), ("transformer", "mean")],
+)
 def test_files_that_are_not_there_do_not_matter(encoder, file_pooling):
     audio = small(encoder=encoder, files=4, file_pooling=file_pooling)
     model, found = encoder_of(audio), made_up(audio, [[4, 11, 0, 0], [0, 7, 0, 0], [0, 0, 0, 0]])
@@ -548,7 +553,7 @@ def test_the_mean_over_files_is_of_what_one_file_gives():
 
 
 def test_attention_over_files_does_not_see_their_order():
-    audio = small(files=3, file_pooling="attention")
+    audio = small(files=3, file_pooling="attentive")
     model, found = encoder_of(audio), made_up(audio, [[4, 11, 7]])
     turned = {name: values[:, ::-1] if values.ndim > 1 else values for name, values in found.items()}
     np.testing.assert_allclose(model(found)["vector"], model(turned)["vector"], atol=1e-6)
