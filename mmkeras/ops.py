@@ -39,7 +39,7 @@ def is_image(content: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(
         [
             _begins(content, PNG) & _holds(content, PNG_END),
-            _begins(content, JPEG) & _holds(content, JPEG_SCAN),
+            _begins(content, JPEG) & _holds(content, JPEG_SCAN) & _scan_begins(content),
             _begins(content, GIF) & _holds(content, GIF_END),
             _begins(content, BMP) & (_bmp_octets(content) > 0),
         ]
@@ -88,6 +88,13 @@ def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
 
 def _holds(content: tf.Tensor, part: bytes) -> tf.Tensor:
     return tf.size(tf.strings.split(content, part)) > 1
+
+
+def _scan_begins(content: tf.Tensor) -> tf.Tensor:
+    """() bool: whether the header of a JPEG file's last scan, which begins with its own length, is all there."""
+    scan = tf.strings.split(content, JPEG_SCAN)[-1]
+    octets = 256 * _number(scan, 0, 1) + _number(scan, 1, 1)
+    return tf.cast(tf.strings.length(scan), tf.int64) > octets
 
 
 def _bmp_octets(content: tf.Tensor) -> tf.Tensor:
