@@ -365,7 +365,7 @@ def test_the_baseline_sees_colours_and_changes():
 
 
 def moving_dot(direction, generator, frames=8, size_px=32, dot_px=6):
-    """A dot that starts anywhere and goes round the edges once: left and right are one set of frames, so are up and down."""
+    """A dot that starts anywhere and goes round the edges once: left and right are one set of frames."""
     place = generator.integers(0, size_px, 2)
     step = 4 * np.array({"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}[direction])
     color = generator.integers(120, 256, 3)
