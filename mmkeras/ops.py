@@ -22,6 +22,7 @@ tf = lazy("tensorflow")
 
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
 PNG_END, JPEG_SCAN, JPEG_END, GIF_END = b"IEND\xaeB`\x82", b"\xff\xda", b"\xff\xd9", b"\x00;"
+JPEG_PROGRESSIVE = b"\xff\xc2"
 PNG_DEPTH_AT = 24  # the byte that holds the bits per channel
 WHITE = 255.0
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
@@ -40,7 +41,7 @@ def is_image(content: tf.Tensor) -> tf.Tensor:
     return tf.reduce_any(
         [
             _begins(content, PNG) & _holds(content, PNG_END),
-            _begins(content, JPEG) & _holds(content, JPEG_SCAN),
+            _begins(content, JPEG) & _holds(content, JPEG_SCAN) & _can_be_decoded(content),
             _begins(content, GIF) & _holds(content, GIF_END),
             _begins(content, BMP) & (_bmp_octets(content) > 0),
         ]
@@ -89,6 +90,18 @@ def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
 
 def _holds(content: tf.Tensor, part: bytes) -> tf.Tensor:
     return tf.size(tf.strings.split(content, part)) > 1
+
+
+def _can_be_decoded(content: tf.Tensor) -> tf.Tensor:
+    """() bool: whether a JPEG file holds the whole header of its last scan, which begins with its own length.
+
+    A progressive file has several scans with tables between them, and one that is cut off inside these is refused by
+    the decoder: it has to be whole.
+    """
+    scan = tf.strings.split(content, JPEG_SCAN)[-1]
+    octets = 256 * _number(scan, 0, 1) + _number(scan, 1, 1)
+    begins = (octets > 0) & (tf.cast(tf.strings.length(scan), tf.int64) > octets)
+    return begins & (tf.logical_not(_holds(content, JPEG_PROGRESSIVE)) | _holds(scan, JPEG_END))
 
 
 def _bmp_octets(content: tf.Tensor) -> tf.Tensor:

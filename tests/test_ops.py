@@ -152,6 +152,18 @@ def test_a_jpeg_that_is_cut_between_two_segments_comes_to_an_end(progressive):
             ops.decode_image(cut)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_is_cut_inside_a_scan_is_none_or_is_decoded(mode, progressive):
+    jpeg = encoded(picture(mode), "JPEG", progressive=progressive)
+    scan = jpeg.index(ops.JPEG_SCAN)
+    assert not ops.is_image(tf.constant(jpeg[: scan + 7]))  # inside the scan's header
+    assert ops.is_image(tf.constant(jpeg))
+    for stop in {*range(scan, scan + 20), *range(scan + 20, len(jpeg), 7)}:
+        if ops.is_image(tf.constant(jpeg[:stop])):
+            assert ops.decode_image(tf.constant(jpeg[:stop])).shape == (*picture(mode).size[::-1], 3)
+
+
 def test_a_jpeg_that_is_cut_later_shows_what_is_there():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8))
     jpeg = encoded(image, "JPEG", quality=95)

@@ -3,11 +3,11 @@
 Cell: (frames,) bytes of JPEG, PNG, GIF or BMP files in the order of time; empty ones are left out, none is missing.
 Features: `frames` (N, H, W, 3) float32, z-scored by colour channel, evenly spaced over the clip, zeros after its end;
 `mask` (N,), 1 where there is a frame that can be decoded; `present` ().
-Encoding: one network of convolutions for every frame and its difference from the one before, in which what is seen keeps
-its place; then an LSTM, a GRU or a Transformer over the frames.
+Encoding: one network of convolutions for every frame and its difference from the one before, in which what is seen
+keeps its place; then an LSTM, a GRU or a Transformer over the frames.
 
-A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or several
-pictures in order, with `;` between them.
+A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or
+several pictures in order, with `;` between them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mmkeras.component import find
 from mmkeras.modalities.timeseries import Timeseries
+from mmkeras.train import train
 
 BASIC_MOTIONS = Path(__file__).parents[3] / "shared/data/basicmotions"
 NAN = np.nan
@@ -379,3 +380,26 @@ def test_the_baseline_sees_level_spread_and_change_of_each_channel():
     np.testing.assert_allclose(table[0, :10], [1, 0.5, 0.5, 1.5, 0.75, 1, 1.25, 1, 1, 0.5])
     assert table[:, -1].tolist() == [3, 5, 1]
     assert np.isfinite(table).all()
+
+
+# Chosen by cross-validation on the 40 training rows alone: accuracy 0.97 to 1 with the defaults of the encoder.
+CONFIG = """
+manifest: {manifest}
+columns:
+  motion: {{type: timeseries, channels_first: true}}
+fusion: {{type: concat}}
+targets:
+  activity: {{type: classification}}
+split: {{column: split}}
+train: {{epochs: 60, batch_size: 8, patience: 15, modality_dropout: 0}}
+"""
+
+
+@pytest.mark.slow
+def test_motions_of_a_smart_watch_are_told_apart(tmp_path):
+    """40 rows to learn from, 40 of the official split to be judged by."""
+    if not BASIC_MOTIONS.is_dir():
+        pytest.skip(f"{BASIC_MOTIONS} is not there: the accuracy on real series was NOT measured")
+    (tmp_path / "config.yaml").write_text(CONFIG.format(manifest=BASIC_MOTIONS / "manifest.csv"))
+    run = train(str(tmp_path / "config.yaml"), run=tmp_path / "run")
+    assert run.metrics["test"]["activity"]["accuracy"] >= 0.95
