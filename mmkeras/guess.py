@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from mmkeras.component import find, members
+from mmkeras.component import Modality, find, members
 from mmkeras.config import Config, override, parse_config
 from mmkeras.manifest import Guess, Manifest, filled_cells, guess_columns, guess_split_column, require_columns
 from mmkeras.terminal import show_table
@@ -37,7 +38,7 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
     exclude = [split_column] if split_column else []
     guesses = guess_columns(manifest, target, modalities, exclude)
     columns = {
-        guess.column: {"type": guess.type, **modalities[guess.type].suggest(filled_cells(manifest, guess.column))}
+        guess.column: {"type": guess.type, **_suggested(modalities[guess.type], manifest, guess.column)}
         for guess in guesses
         if guess.type
     }
@@ -63,6 +64,13 @@ def guess_head(values: pd.Series) -> tuple[str, str]:
         if reason := find("head", name).claims(values):
             return name, reason
     return DEFAULT_HEAD, "no head claims it"
+
+
+def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dict[str, Any]:
+    """Settings that a column's cells need; the paths in them are absolute, as `Modality.read` gets them."""
+    cells, paths = filled_cells(manifest, column).str.strip(), modality().paths
+    absolute = cells.map(lambda cell: ";".join(os.path.join(manifest.folder, path) for path in paths(cell)))
+    return modality.suggest(cells.where(absolute == "", absolute))
 
 
 def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:

@@ -51,6 +51,14 @@ def test_what_a_modality_suggests_goes_into_the_config(frame, monkeypatch):
     assert seen == [["22", "38.5", "35", "54", "2"]]
 
 
+def test_what_suggests_settings_gets_absolute_paths(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(find("modality", "image"), "suggest", lambda values: seen.extend(values) or {})
+    frame = pd.DataFrame({"photo": [" a.jpg", "", "/x/b.jpg"], "label": ["u", "v", "u"]})
+    guess_config(read_table(frame, tmp_path), "label", [], None)
+    assert seen == [f"{tmp_path}/a.jpg", "/x/b.jpg"]
+
+
 def test_no_column_of_a_known_type_is_refused(frame):
     with pytest.raises(ValueError, match="DataFrame: no column looks like .*; write a config that names them"):
         guess_config(read_table(frame[["ticket", "survived"]]), "survived", [], None)

@@ -8,7 +8,6 @@ Encoding: Embedding; one token, the same as the vector.
 from __future__ import annotations
 
 import html
-import random
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -90,7 +89,7 @@ class Category(Modality):
         return Encoding(vector, tokens, keras.ops.ones_like(tokens[..., 0]), inputs["present"])
 
     def example(self, seed: int) -> str:
-        return ["red", "green", "blue", "синий", "黄色"][random.Random(seed).randrange(5)]
+        return ["red", "green", "blue", "синий", "黄色"][seed % 5]
 
     @classmethod
     def claims(cls, values: pd.Series) -> str | None:

@@ -40,7 +40,7 @@ class Number(Modality):
     every_row = True
 
     scaling: Literal["zscore", "quantile"] = Field(
-        "quantile", description="quantile: by its place among the training rows, good for skewed columns and outliers"
+        "zscore", description="quantile: by its place among the training rows, good for skewed columns and outliers"
     )
     quantiles: int = Field(200, ge=2, le=10_000, description="of the training rows, at most one for each of them")
     missing: tuple[str, ...] = Field(MISSING_WORDS, description="what tables write for a missing number, in any case")
