@@ -273,6 +273,10 @@ class Head(Component):
         """
         raise NotImplementedError
 
+    def missing(self, values: pd.Series) -> pd.Series:
+        """Which cells (strings) say nothing of the target, as booleans by row."""
+        return values.str.strip() == ""
+
     def strata(self, values: pd.Series) -> pd.Series:
         """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""
         return values

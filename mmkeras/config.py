@@ -246,7 +246,7 @@ def _describe(detail: Mapping[str, Any], model: type[BaseModel], where: str) -> 
     """One mistake as one line: where, what, got, expected."""
     *parents, last = [str(part) for part in detail["loc"]] or [""]
     key = ".".join([*parents, last])
-    place = f"{where}.{key}" if " " in where else f"{where} {key}".rstrip()
+    place = f"{where}.{key}".rstrip(".") if " " in where else f"{where} {key}".rstrip()
     if detail["type"] == "extra_forbidden":
         return f'{place}: unknown key "{last}"{nearest(last, _known_keys(model, parents))}'
     if detail["type"] == "missing":

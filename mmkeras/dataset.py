@@ -100,8 +100,14 @@ def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str
 
 
 def adapt(modality: Modality, values: pd.Series) -> Modality:
-    """The modality fitted on the distinct cells of training rows (a fixed sample of 2000, where cells are files)."""
-    distinct = pd.Series(values[values != ""].unique())
+    """The modality fitted on the distinct cells of training rows (a fixed sample of 2000, where cells are files).
+
+    One that counts how often its cells stand in the table gets them as often.
+    """
+    filled = values[values != ""]
+    if modality.every_row:
+        return modality.adapt(cell for cell in read_cells(modality, filled) if cell is not None)
+    distinct = pd.Series(filled.unique())
     if modality.from_file and len(distinct) > ADAPT_FILES:
         distinct = distinct.sample(ADAPT_FILES, random_state=0).sort_index()
     return modality.adapt(_readable_cells(modality, distinct.tolist()))

@@ -265,6 +265,10 @@ class SinusoidalPositions(keras.layers.Layer):
         Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762, section 3.5.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, tokens):
         steps, width = tokens.shape[1:]
         place = ops.expand_dims(ops.arange(steps, dtype="float32"), 1)

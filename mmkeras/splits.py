@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -258,7 +259,14 @@ def write_splits(path: str | Path, manifest: Manifest, split: pd.Series, group: 
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_targets(manifest: Manifest, targets: Iterable[str]) -> None:
+class Target(Protocol):
+    """The part of a head that knows which cells say nothing."""
+
+    def missing(self, values: pd.Series) -> pd.Series:
+        """Booleans by row."""
+
+
+def check_targets(manifest: Manifest, targets: Mapping[str, Target]) -> None:
     """Refuses rows that no target can judge: those whose targets are all missing.
 
     Raises:
@@ -266,7 +274,7 @@ def check_targets(manifest: Manifest, targets: Iterable[str]) -> None:
     """
     names = list(targets)
     require_columns(manifest, names)
-    is_missing = np.all([manifest.rows[name].str.strip() == "" for name in names], axis=0)
+    is_missing = np.all([head.missing(manifest.rows[name]) for name, head in targets.items()], axis=0)
     if is_missing.any():
         columns = "column" + "s" * (len(names) > 1) + " " + joined([f'"{name}"' for name in names])
         count = int(is_missing.sum())

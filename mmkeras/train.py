@@ -184,7 +184,7 @@ def check_rows(config: Config, manifest: Manifest, split: pd.Series) -> None:
     """Refuses targets and files that cannot be used, and warns of what stands in two splits."""
     for target, head in config.targets.items():
         _said_of(manifest, target, partial(head.check, manifest.rows[target], split))
-        if missing := int((manifest.rows[target].str.strip() == "").sum()):
+        if missing := int(head.missing(manifest.rows[target]).sum()):
             warn(f'{manifest.name}: {missing} rows have no "{target}"; they train and judge the other targets only')
     media = {column: modality for column, modality in walk(config.columns) if modality.from_file}
     _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest)
@@ -277,7 +277,7 @@ def fit_schema(config: Config, manifest: Manifest, split: pd.Series) -> Config:
             columns[column] = _said_of(manifest, column, partial(adapt, modality, cells[column][is_train]))
     for target, head in config.targets.items():
         values = manifest.rows[target][is_train]
-        heads[target] = _said_of(manifest, target, partial(head.adapt, values[values.str.strip() != ""]))
+        heads[target] = _said_of(manifest, target, partial(head.adapt, values[~head.missing(values)]))
     return config.model_copy(update={"columns": columns, "targets": heads})
 
 

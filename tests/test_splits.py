@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmkeras.heads.multilabel import Multilabel
+from mmkeras.heads.ordinal import Ordinal
 from mmkeras.manifest import SPLITS, Manifest, read_table
 from mmkeras.modalities.image import Image
 from mmkeras.splits import Leak, check_targets, leaks, split_rows, write_splits
@@ -158,21 +160,27 @@ def test_splits_are_written_by_row(tmp_path):
 
 
 def test_targets_that_leave_no_row_out_pass():
-    check_targets(table(label=["x", "", "y"], other=["1", "2", " "]), ["label", "other"])
+    check_targets(table(label=["x", "", "y"], other=["1", "2", " "]), {"label": Ordinal(), "other": Ordinal()})
+
+
+def test_a_head_may_know_what_an_empty_cell_means():
+    check_targets(table(label=["x", ""]), {"label": Multilabel(empty="none")})
+    with refuses("without a target"):
+        check_targets(table(label=["x", ""]), {"label": Multilabel()})
 
 
 def test_rows_without_any_target_are_refused():
     one = 'DataFrame column "label": got 6 rows without a target (rows 2, 4, 6, 7, 8, …), expected one in each row'
     with refuses(one):
-        check_targets(table(label=["x", "", "y", " ", "x", "", "", "", ""]), ["label"])
+        check_targets(table(label=["x", "", "y", " ", "x", "", "", "", ""]), {"label": Ordinal()})
     two = 'DataFrame columns "label" and "other": got 1 rows without a target (row 2), expected one of them in each row'
     with refuses(two):
-        check_targets(table(label=["x", "", "y"], other=["", " ", "1"]), ["label", "other"])
+        check_targets(table(label=["x", "", "y"], other=["", " ", "1"]), {"label": Ordinal(), "other": Ordinal()})
 
 
 def test_a_missing_target_column_is_refused():
     with refuses('no column "lable"; did you mean "label"?'):
-        check_targets(table(label=["x"]), ["lable"])
+        check_targets(table(label=["x"]), {"lable": Ordinal()})
 
 
 def test_a_group_in_two_splits_is_a_leak():

@@ -63,6 +63,9 @@ class Multilabel(Head):
             got = f'every train row has the labels "{BETWEEN.join(sorted(known[0]))}"'
             raise ValueError(f"{got}, expected labels that some rows have and others have not")
 
+    def missing(self, values: pd.Series) -> pd.Series:
+        return super().missing(values) & (self.empty == "unknown")
+
     def strata(self, values: pd.Series) -> pd.Series:
         """Each row's rarest label, so that rare labels come into all splits, and into train first."""
         cells = [_labels(cell) for cell in values]
