@@ -58,9 +58,7 @@ class Transformer(Fusion):
         visible = keras.ops.cast(keras.ops.expand_dims(mask, 1), "bool")
         normal = keras.layers.LayerNormalization()(tokens)
         attention = keras.layers.MultiHeadAttention(self.heads, self.width // self.heads, dropout=self.dropout)
-        attended, scores = attention(
-            normal[:, :queries], normal, attention_mask=visible, return_attention_scores=True
-        )
+        attended, scores = attention(normal[:, :queries], normal, attention_mask=visible, return_attention_scores=True)
         tokens = tokens[:, :queries] + keras.layers.Dropout(self.dropout)(attended)
         return layers.feed_forward(tokens, self.dropout), scores
 
