@@ -132,6 +132,13 @@ class Modality(Component):
     every_row: ClassVar[bool] = False
     """Whether `adapt` sees the cell of each training row, however often it repeats, or each distinct cell once."""
 
+    def check(self) -> None:
+        """Refuses settings that this machine cannot follow.
+
+        Raises:
+            ValueError: Says what is not installed, and how to get it.
+        """
+
     def paths(self, value: str) -> list[str]:
         """The files that a table's cell names, in order; [] where it holds the value itself."""
         return [value] if self.from_file else []
