@@ -160,9 +160,7 @@ def test_projections_are_of_one_width_and_bounded():
         (layers.MaskedMax(), [TOKENS, MASK]),
         (layers.NgramBag(2, 50, 4), [np.array([[4, 8, 0]], np.int32)]),
         (layers.SoftBins(5), [floats([[-2, 0.5]])]),
-<<<<<<< HEAD
         (layers.AttentionPool(4), [TOKENS, MASK]),
-=======
         (layers.MaskedSoftmax(), [floats([[1, 2, 3]]), floats([[1, 0, 1]])]),
         (layers.LearnedScores(), [floats([[1, 0, 1]])]),
         (layers.WeightedSum(), [TOKENS, MASK]),
@@ -171,7 +169,6 @@ def test_projections_are_of_one_width_and_bounded():
         (layers.Compare(), [floats([[1, 2, 3]]), floats([[4, 5, 6]])]),
         (layers.JointMaximum(True), [TOKENS, MASK]),
         (layers.Vote(False), [TOKENS, MASK]),
->>>>>>> fusions
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
