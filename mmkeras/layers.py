@@ -230,7 +230,17 @@ class Vote(_JoinPredictions):
 
 @keras.saving.register_keras_serializable("mmkeras")
 class AddLearned(keras.layers.Layer):
-    """Adds one learned vector to every token, which tells whose tokens they are: (B, T, D) -> (B, T, D)."""
+    """Adds one learned vector to every token, which tells whose tokens they are: (B, T, D) -> (B, T, D).
+
+    Keras' own mask, which an LSTM's tokens carry, ends here: where columns are joined it would cover one of them only.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *args, **kwargs):
+        return None
 
     def build(self, tokens_shape):
         initializer = keras.initializers.RandomNormal(stddev=0.1)

@@ -39,6 +39,13 @@ def test_keras_own_mask_ends_where_time_ends(layer):
     assert getattr(pooled, "_keras_mask", None) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_keras_own_mask_ends_where_columns_are_told_apart():
+    marked = layers.AddLearned()(keras.layers.Masking()(keras.Input((3, 2))))
+    assert marked.shape == (None, 3, 2)
+    assert getattr(marked, "_keras_mask", None) is None
+
+
 def ngram_bag(up_to):
     """A bag with a vector of its own for each bucket: (1, i) for bucket i."""
     bag = layers.NgramBag(up_to, buckets=1009, width=2)

@@ -58,7 +58,7 @@ def trained(fusion, task, seed):
     learner = keras.Model(model.input, outputs)
     learner.compile(keras.optimizers.Adam(0.01), dict.fromkeys(outputs, head.loss()), jit_compile=False)
     rows = tf.data.Dataset.from_tensor_slices((features, dict.fromkeys(outputs, classes)))
-    learner.fit(rows.cache().shuffle(len(classes), seed=seed).batch(BATCH), epochs=20, verbose=0)
+    learner.fit(rows.cache().shuffle(len(classes), seed=seed).batch(BATCH), epochs=20, shuffle=False, verbose=0)
     return model
 
 
