@@ -75,16 +75,18 @@ def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dic
 
 def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:
     rows = [
-        (guess.column, guess.type or "ignored", guess.reason, f"columns.{guess.column}={_other(guess)}")
+        (
+            guess.column,
+            guess.type or "ignored",
+            guess.reason,
+            f"columns.{guess.column}={'null' if guess.type else '{type: …}'}",
+        )
         for guess in guesses
     ]
     rows.append((target.column, f"target: {target.type}", target.reason, f"targets.{target.column}={{type: …}}"))
     if split_column:
         rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
     show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
-    say(f"types of columns: {', '.join(members('modality'))}; of targets: {', '.join(members('head'))}")
-
-
-def _other(guess: Guess) -> str:
-    """What a setting may change a guess to."""
-    return "null or {type: …}" if guess.type else "{type: …}"
+    say(
+        f"columns.NAME={{type: …}} changes a type; of columns: {', '.join(members('modality'))}; of targets: {', '.join(members('head'))}"
+    )
