@@ -87,6 +87,5 @@ def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -
     if split_column:
         rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
     show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
-    say(
-        f"columns.NAME={{type: …}} changes a type; of columns: {', '.join(members('modality'))}; of targets: {', '.join(members('head'))}"
-    )
+    say(f"columns.NAME={{type: …}} changes a type: {', '.join(members('modality'))}")
+    say(f"targets.NAME={{type: …}} changes a task: {', '.join(members('head'))}")
