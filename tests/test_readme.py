@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 # Installing and testing are what CI does around this test; the stamps need a Debian package; the benchmarks have tests
 # of their own; the articles' network takes long.
-ELSEWHERE = ("pip install", "apt-get", "stamps", "benchmarks/", "article")
+ELSEWHERE = ("pip install", "apt-get", "stamps", "benchmarks/", "article", "compare")
 
 
 def blocks(language: str) -> list[str]:
