@@ -478,7 +478,7 @@ def _tabulate_target(
     table = pd.concat([table, against], axis=1)
     table.insert(0, "metric", next(iter(_score_of(target, manifest, folds, judged))))
     table.insert(0, "target", target)
-    return table[[*COLUMNS]].astype({"weights": "Int64"})
+    return table.reindex(columns=COLUMNS).astype({"weights": "Int64"})
 
 
 def _figures(
@@ -561,7 +561,7 @@ def _over_folds(cells: Mapping[int, np.ndarray], folds: Collection[int] | None =
 
 
 def _choose(networks: pd.DataFrame, by: str) -> str:
-    """The network to take: by the rows judged in a cross-validation, else by validation rows; a test must not choose."""
+    """The network to take: by the rows judged in a cross-validation, else by validation rows, never by a test."""
     figures = networks[by] if networks[by].notna().any() else networks["mean"]
     return networks.loc[figures.idxmax(), "model"]
 
@@ -592,8 +592,8 @@ def _show(target: str, part: pd.DataFrame, folder: Path, folds: int, seeds: int)
     header, rows = _lines(part, metric, folds)
     show_table(title, header, rows)
     say(
-        f"chosen: the best network{' on the validation rows' * (folds == 1)}; "
-        "worse, better: what it lacks or has more, with 95 % confidence; tied: no difference is certain"
+        f"chosen: the best network{' on the validation rows' * (folds == 1)}; better, worse: than the chosen one, by "
+        "the 95 % interval of the difference; tied: that interval holds 0"
     )
     picture = folder / f"comparison_{target}.png"
     plots.draw_comparison(
