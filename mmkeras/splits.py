@@ -199,7 +199,7 @@ def _cut_valid(
 def _check_no_split_empty(manifest: Manifest, split: np.ndarray, wanted: list[str], column: str | None) -> None:
     for name in wanted:
         if name not in split:
-            remedy = "raise its fraction in split.fractions, or add rows or groups"
+            remedy = f"raise split.{name}, or add rows or groups"
             if column is not None and name == "train":
                 remedy = f'write train into column "{column}" of the rows to learn from'
             raise ValueError(f'{manifest.name}: the split "{name}" has no rows: {remedy}')

@@ -126,7 +126,7 @@ def test_a_split_of_fraction_zero_stays_empty():
 
 
 def test_too_few_groups_for_three_splits_are_refused():
-    with refuses('the split "test" has no rows: raise its fraction in split.fractions, or add rows or groups'):
+    with refuses('the split "test" has no rows: raise split.valid, or add rows or groups'):
         deal(table(who=["a", "b"] * 20), fractions=(0.6, 0.4 - 1e-3, 1e-3), group="who")
 
 
@@ -227,7 +227,7 @@ def test_too_many_folds_are_refused():
 
 
 def test_folds_without_a_row_to_choose_by_are_refused():
-    with refuses('DataFrame: the split "valid" has no rows: raise its fraction in split.fractions'):
+    with refuses('DataFrame: the split "valid" has no rows: raise split.valid'):
         folded(people(6), folds=2, group="who")
 
 
@@ -254,7 +254,7 @@ def test_rows_without_any_target_are_refused():
     one = 'DataFrame column "label": got 6 rows without a target (rows 2, 4, 6, 7, 8, …), expected one in each row'
     with refuses(one):
         check_targets(table(label=["x", "", "y", " ", "x", "", "", "", ""]), {"label": Ordinal()})
-    two = 'DataFrame columns "label" and "other": got 1 rows without a target (row 2), expected one of them in each row'
+    two = 'DataFrame columns "label" and "other": got 1 row without a target (row 2), expected one of them in each row'
     with refuses(two):
         check_targets(table(label=["x", "", "y"], other=["", " ", "1"]), {"label": Ordinal(), "other": Ordinal()})
 
