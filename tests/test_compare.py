@@ -203,6 +203,10 @@ def test_a_fusion_that_cannot_join_these_targets_is_left_out_unless_it_is_asked_
     with pytest.raises(ValueError, match="join: vote needs probabilities"):
         run(config, tmp_path / "out", *overrides, fusions="decision,concat", folds=2)
     assert not trained
+    variants = module._variants(module.read_config(config, overrides), "all", alone=False)
+    assert len(variants) == 7
+    assert "decision" not in variants
+    assert "decision is left out: join: vote needs probabilities" in capsys.readouterr().out
 
 
 def test_unknown_fusion_names_the_nearest(config, tmp_path):

@@ -112,7 +112,7 @@ def planted(tmp_path_factory):
     config = {
         "manifest": "table.csv",
         "columns": {"colour": {"type": "category"}, "junk": {"type": "number"}, "size": {"type": "number"}},
-        "fusion": {"type": "weighted", "units": [16], "width": 8, "dropout": 0},
+        "fusion": {"type": "weighted", "units": [16], "width": 8, "dropout": 0, "column_loss": 0},
         "targets": {
             "grade": {"type": "classification"}, "level": {"type": "ordinal"},
             "tags": {"type": "multilabel", "empty": "none"}, "price": {"type": "regression"},

@@ -126,7 +126,7 @@ def test_a_split_of_fraction_zero_stays_empty():
 
 
 def test_too_few_groups_for_three_splits_are_refused():
-    with refuses('the split "test" has no rows: raise split.valid, or add rows or groups'):
+    with refuses('the split "test" has no rows: raise split.test, or add rows or groups'):
         deal(table(who=["a", "b"] * 20), fractions=(0.6, 0.4 - 1e-3, 1e-3), group="who")
 
 
