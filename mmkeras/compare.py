@@ -8,17 +8,20 @@ compare-NAME/
     fold-1/splits.csv        which rows train, choose and judge
     fold-1/schema.json       what columns and heads learned from the rows that train
     fold-1/MODEL/seed-0/     a run folder
-    fold-1/classical.npz     the classical models' predictions of the judged rows
-    comparison.csv           one row a model and target: mean, deviation, interval, weights, seconds
+    fold-1/classical.npz     the classical models' predictions of the judged and of the validation rows
+    comparison.csv           one row a model and target: mean, deviation, interval, difference, weights, seconds
     comparison_TARGET.png    the same as a picture
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
+import os
+import re
+import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,33 +31,50 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Fusion, Head, find, members, nearest, walk
+from mmkeras.component import Fusion, Head, find, layer_name, members, nearest, walk
 from mmkeras.config import Config, build, parse_config, read_config
 from mmkeras.evaluate import classical, rows_of
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest, read_table
 from mmkeras.run import Run, run_name, table_hash, write_atomically
-from mmkeras.splits import fold_rows, write_splits
-from mmkeras.terminal import run_command, say, show_table, silence
-from mmkeras.train import Prepared, check, fit_schema, prepare_rows, strata, train_config
+from mmkeras.splits import UNUSED, fold_rows, units_of, write_splits
+from mmkeras.terminal import console, run_command, say, show_table, silence, warn
+from mmkeras.train import (
+    Prepared,
+    check,
+    check_columns,
+    check_rows,
+    fit_schema,
+    prepare_rows,
+    strata,
+    train_config,
+    tuned,
+    warn_of_leaks,
+)
 
 keras = lazy("keras")
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 CLASSICAL_FILE = "classical.npz"
-HEADER = {
-    "model": "model",
-    "mean": "mean",
-    "deviation": "deviation",
-    "low": "95 % from",
-    "high": "to",
-    "against_best": "beside the best",
-    "valid": "validation",
-    "weights": "weights",
-    "seconds": "seconds",
-    "runs": "runs",
-}
+COLUMNS = (
+    "target",
+    "metric",
+    "model",
+    "mean",
+    "deviation",
+    "low",
+    "high",
+    "verdict",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "valid",
+    "weights",
+    "seconds",
+    "runs",
+)
+WIDE_COLUMNS = 110  # a terminal that shows every column of the table
 
 
 @dataclass(frozen=True)
@@ -69,15 +89,41 @@ class Fold:
     folder: Path
     split: pd.Series
 
+    def rows(self, name: str) -> np.ndarray:
+        """(N,) bool: the rows of a split; models are compared on those of "test"."""
+        return (self.split == name).to_numpy()
+
     @property
-    def judged(self) -> np.ndarray:
-        """(N,) bool: the rows that models are compared on."""
-        return (self.split == "test").to_numpy()
+    def is_begun(self) -> bool:
+        return (self.folder / "schema.json").is_file()
 
     @property
     def schema(self) -> Config:
         """The config whose columns and heads know the rows that train."""
         return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model on one fold with one seed.
+
+    Attributes:
+        model: Its name in the table.
+        fold: From 0.
+        seed: From 0.
+        config: Not fitted.
+        folder: Of its run.
+    """
+
+    model: str
+    fold: int
+    seed: int
+    config: Config
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        return (self.folder / "metrics.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -101,6 +147,14 @@ class Judged:
     valid: Mapping[str, float]
     weights: int | None = None
     seconds: float | None = None
+
+    @property
+    def is_network(self) -> bool:
+        return self.weights is not None
+
+
+Cells = Mapping[str, Mapping[int, np.ndarray]]
+"""{model: {fold: (S, 1 + RESAMPLES) figures of its trainings}}: on the judged rows, then on each resample of them."""
 
 
 def compare(
@@ -135,25 +189,32 @@ def compare(
     Folds keep groups together and every class in proportion; rows that the config's split column keeps for the test
     take no part, unless `--folds 1` asks to train on the config's own split and to judge on its test rows. Intervals
     are those of a bootstrap over the judged rows (whole groups, where the config names groups). A model is `worse`
-    where the interval of its difference from the best one, on the same resampled rows, leaves zero out.
+    where the interval of its difference from the chosen one, on the same resampled rows, leaves zero out.
 
-    The same command goes on where it was stopped. Returns the table that it writes to `comparison.csv`.
+    The same command goes on where it was stopped; `--minutes 0` shows what is there. Returns the table that it writes
+    to `comparison.csv`.
     """
-    checked = read_config(config, list(overrides or []))
+    overrides = list(overrides or [])
+    checked = read_config(config, overrides)
     manifest = read_table(checked.manifest)
+    check_columns(checked, manifest)
     variants = _variants(checked, fusions, alone)
-    with silence() if folds > 1 else contextlib.nullcontext():  # leaks of a split that is not used
-        own_split = check(checked, manifest)
     folder = Path(out) if out else Path("runs") / f"compare-{run_name(Path(config))}"
-    found_folds = _folds(checked, manifest, folder, folds, own_split)
-    _claim(folder, checked, manifest, folds)
+    found_folds = _folds(checked, manifest, folder, folds)
+    _claim(folder, checked, manifest, found_folds)
+    trainings = _trainings(variants, found_folds, seeds)
+    _say_plan(trainings, folder)
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    judged = list(_judge(checked, manifest, variants, found_folds, seeds, baselines, deadline))
-    if not judged:
-        raise ValueError(f"no training was finished in {minutes:g} minutes; give more of them")
+    judged = list(_judge(checked, manifest, trainings, found_folds, baselines, deadline))
+    if left := sum(not training.is_done for training in trainings):
+        say(f"{left} of {len(trainings)} trainings are left; the same command goes on with them")
+    if not any(each.is_network for each in judged):
+        raise ValueError(f"no training is finished, and {minutes:g} minutes are over; give more of them")
     table = _tabulate(checked, manifest, found_folds, judged)
-    table.to_csv(folder / "comparison.csv", index=False)
-    _show(checked, table, folder, folds, seeds)
+    write_atomically(folder / "comparison.csv", table.to_csv(index=False))
+    for target, part in table.groupby("target", sort=True):
+        _show(str(target), part, folder, folds, seeds)
+        _say_next(str(target), part, variants, f"mmkeras train {shlex.join([str(config), *overrides])}")
     return table
 
 
@@ -162,17 +223,29 @@ def compare(
 
 def _variants(config: Config, fusions: str, alone: bool) -> dict[str, Config]:
     """{name: config}: a network for each fusion, and one for each column alone."""
-    names = members("fusion") if fusions == "all" else [name.strip() for name in fusions.split(",")]
-    for name in names:
-        if "." not in name and name not in members("fusion"):
-            raise ValueError(f'--fusions: unknown fusion "{name}"{nearest(name, members("fusion"))}')
-    found = {name: config.model_copy(update={"fusion": _fusion(config.fusion, name)}) for name in names}
-    for variant in found.values():
-        variant.fusion.check(list(config.columns), config.targets)
+    found = {}
+    for name, fusion in _asked_fusions(config, fusions).items():
+        try:
+            fusion.check(list(config.columns), config.targets)
+        except ValueError as error:
+            if fusions != "all":
+                raise
+            say(f"{name} is left out: {error}")
+            continue
+        found[name] = config.model_copy(update={"fusion": fusion})
     if alone and len(config.columns) > 1:
         for column, modality in walk(config.columns):
             found[f"{column} alone"] = config.model_copy(update={"columns": {column: modality}})
     return found
+
+
+def _asked_fusions(config: Config, fusions: str) -> dict[str, Fusion]:
+    known = list(dict.fromkeys([*members("fusion"), config.fusion.type_name()]))
+    names = known if fusions == "all" else [name.strip() for name in fusions.split(",")]
+    for name in names:
+        if "." not in name and name not in known:
+            raise ValueError(f'--fusions: unknown fusion "{name}"{nearest(name, ["all", *known])}')
+    return {name: _fusion(config.fusion, name) for name in names}
 
 
 def _fusion(asked: Fusion, name: str) -> Fusion:
@@ -180,14 +253,18 @@ def _fusion(asked: Fusion, name: str) -> Fusion:
     if name == asked.type_name():
         return asked
     other = find("fusion", name)
-    shared = {key: value for key, value in asked.settings().items() if key in asked.model_fields_set}
-    return build(
-        "fusion", {"type": name} | {k: v for k, v in shared.items() if k in other.model_fields}, f"fusion {name}"
-    )
+    shared = {key: value for key, value in _set_by_hand(asked).items() if key in other.model_fields}
+    return build("fusion", {"type": name} | shared, f"fusion {name}")
 
 
-def _folds(config: Config, manifest: Manifest, folder: Path, folds: int, own_split: pd.Series) -> list[Fold]:
+def _set_by_hand(fusion: Fusion) -> dict[str, Any]:
+    return {key: value for key, value in fusion.settings().items() if key in fusion.model_fields_set}
+
+
+def _folds(config: Config, manifest: Manifest, folder: Path, folds: int) -> list[Fold]:
+    """The rows dealt, and all that can be wrong with them told before anything is trained."""
     if folds == 1:
+        own_split = check(config, manifest)
         if not (own_split == "test").any():
             raise ValueError("--folds 1 judges on the config's test rows, and there are none; ask for more folds")
         return [Fold(folder / "fold-1", own_split)]
@@ -200,17 +277,56 @@ def _folds(config: Config, manifest: Manifest, folder: Path, folds: int, own_spl
         target=strata(config, manifest),
         seed=config.split.seed,
     )
+    # A fold may lack a class of few rows: what is refused is what no fold can have.
+    check_rows(config, manifest, splits[0].where(splits[0] == UNUSED, "train"))
+    warn_of_leaks(config, manifest, splits[0])
     return [Fold(folder / f"fold-{number}", split) for number, split in enumerate(splits, start=1)]
 
 
-def _claim(folder: Path, config: Config, manifest: Manifest, folds: int) -> None:
+def _claim(folder: Path, config: Config, manifest: Manifest, folds: Sequence[Fold]) -> None:
     """Keeps two comparisons from sharing a folder."""
-    wanted = f"# {folds} folds of a table with the hash {table_hash(manifest)}\n{config.to_yaml()}"
+    wanted = f"# {len(folds)} folds of a table with the hash {table_hash(manifest)}\n{config.to_yaml()}"
     file = folder / "config.yaml"
-    if file.is_file() and file.read_text(encoding="utf-8") != wanted:
-        raise ValueError(f"{folder}: holds a comparison of another config or table; choose another --out or delete it")
+    if folder.exists() and not file.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: exists and is no comparison; choose another --out or delete it")
+    if file.is_file() and (found := file.read_text(encoding="utf-8")) != wanted:
+        what = _difference(found, wanted)
+        raise ValueError(f"{folder}: holds a comparison {what}; choose another --out, or delete the folder")
+    for fold in folds:
+        held = fold.folder / "splits.csv"
+        if held.is_file() and pd.read_csv(held, dtype=str)["split"].tolist() != fold.split.tolist():
+            raise ValueError(
+                f"{folder}: its rows were dealt otherwise, by another version of mmkeras or scikit-learn; "
+                "choose another --out, or delete the folder"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, wanted)
+
+
+def _difference(found: str, wanted: str) -> str:
+    pattern = re.compile(r"# (?P<folds>\d+) folds of a table with the hash (?P<table>\w+)\n")
+    here, there = pattern.match(found), pattern.match(wanted)
+    if not here:
+        return "of another kind, or a training"
+    if here["folds"] != there["folds"]:
+        return f"over {here['folds']} folds, not {there['folds']}"
+    return "of other rows: the table has changed" if here["table"] != there["table"] else "with another config"
+
+
+def _trainings(variants: Mapping[str, Config], folds: Sequence[Fold], seeds: int) -> list[Training]:
+    """All models once before any a second time, so that a short budget compares them all."""
+    columns = {f"{column} alone": column for config in variants.values() for column in config.columns}
+    places = {name: f"{layer_name(columns[name])}-alone" if name in columns else name for name in variants}
+    return [
+        Training(name, number, seed, _seeded(config, seed), fold.folder / places[name] / f"seed-{seed}")
+        for number, fold in enumerate(folds)
+        for seed in range(seeds)
+        for name, config in variants.items()
+    ]
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
 
 
 # Training
@@ -219,31 +335,27 @@ def _claim(folder: Path, config: Config, manifest: Manifest, folds: int) -> None
 def _judge(
     config: Config,
     manifest: Manifest,
-    variants: Mapping[str, Config],
+    trainings: Sequence[Training],
     folds: Sequence[Fold],
-    seeds: int,
     baselines: bool,
     deadline: float,
 ) -> Iterator[Judged]:
-    """Every model on every fold; all models once before any a second time, so that a short budget compares them all."""
-    total, done, started = len(variants) * len(folds) * seeds, 0, time.monotonic()
-    prepared: dict[int, Prepared] = {}
+    """Every model on every fold, as far as time allows."""
+    progress = _Progress(trainings)
     for number, fold in enumerate(folds):
-        for seed in range(seeds):
-            for name, variant in variants.items():
-                run_folder = fold.folder / name.replace(" ", "-") / f"seed-{seed}"
-                is_there = (run_folder / "metrics.json").is_file()
-                if not is_there and time.monotonic() > deadline:
-                    continue
-                if not is_there and number not in prepared:
-                    prepared = {number: _prepare(config, manifest, fold)}  # one fold's features at a time
-                run = Run(run_folder) if is_there else _train(variant, manifest, run_folder, seed, prepared[number])
-                done += 1
-                yield _judged_run(name, number, run)
-                if not is_there:
-                    _say_progress(name, number, seed, run, done, total, time.monotonic() - started)
-        is_begun, is_there = (fold.folder / "schema.json").is_file(), (fold.folder / CLASSICAL_FILE).is_file()
-        if baselines and is_begun and (is_there or time.monotonic() <= deadline):
+        prepared = None  # one fold's features at a time
+        for training in (each for each in trainings if each.fold == number):
+            is_new = not training.is_done
+            if is_new and time.monotonic() > deadline:
+                continue
+            if is_new:
+                prepared = prepared or _prepare(config, manifest, fold)
+                _train(training, manifest, prepared)
+            yield _judged_run(training)
+            if is_new:
+                progress.say(training)
+        is_there = (fold.folder / CLASSICAL_FILE).is_file()
+        if baselines and fold.is_begun and (is_there or time.monotonic() <= deadline):
             yield from _judged_classical(manifest, fold, number)
 
 
@@ -257,51 +369,84 @@ def _prepare(config: Config, manifest: Manifest, fold: Fold) -> Prepared:
     return Prepared(fold.split, schema, features)
 
 
-def _train(config: Config, manifest: Manifest, folder: Path, seed: int, prepared: Prepared) -> Run:
+def _train(training: Training, manifest: Manifest, prepared: Prepared) -> None:
     keras.backend.clear_session()  # or a hundred models stay in memory
-    seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
     with silence():
-        return train_config(seeded, manifest, folder, prepared=prepared)
+        train_config(training.config, manifest, training.folder, prepared=prepared)
 
 
-def _judged_run(name: str, number: int, run: Run) -> Judged:
-    metrics = run.metrics
+def _judged_run(training: Training) -> Judged:
+    run = Run(training.folder)
+    metrics, schema = run.metrics, run.schema
+    if (run.folder / "config.yaml").read_text(encoding="utf-8") != training.config.to_yaml():
+        raise ValueError(f"{run.folder}: was trained with other settings, by another version of mmkeras; delete it")
     predictions = {
         key.removeprefix("test "): found for key, found in run.predictions.items() if key.startswith("test ")
     }
     valid = {target: next(iter(scores.values())) for target, scores in metrics["valid"].items() if scores}
-    training = metrics["training"]
-    return Judged(name, number, run.schema.targets, predictions, valid, training["weights"], training["seconds"])
+    weights, seconds = metrics["training"]["weights"], metrics["training"]["seconds"]
+    return Judged(training.model, training.fold, schema.targets, predictions, valid, weights, seconds)
 
 
 def _judged_classical(manifest: Manifest, fold: Fold, number: int) -> Iterator[Judged]:
+    """The classical models of a fold, whose heads learn from the validation rows as those of networks do."""
     file, schema = fold.folder / CLASSICAL_FILE, fold.schema
     if not file.is_file():
-        trained = rows_of(manifest, (fold.split == "train").to_numpy())
-        models = classical(schema, trained, rows_of(manifest, fold.judged))
-        np.savez_compressed(
-            file, **{f"{target}\n{name}": p for target, each in models.items() for name, p in each.items()}
-        )
+        _train_classical(manifest, fold, schema, file)
         say(f"fold {number + 1}: classical models are trained")
+    chosen = rows_of(manifest, fold.rows("valid")).rows
+    truth = {target: head.encode_target(chosen[target]) for target, head in schema.targets.items()}
+    heads: dict[str, dict[str, Head]] = {}
+    predictions: dict[str, dict[str, np.ndarray]] = {}
     with np.load(file, allow_pickle=False) as held:
-        by_model: dict[str, dict[str, np.ndarray]] = {}
-        for key, predictions in held.items():
-            target, _, name = key.partition("\n")
-            by_model.setdefault(name, {})[target] = predictions
-    yield from (Judged(name, number, schema.targets, predictions, {}) for name, predictions in by_model.items())
+        for key in [key for key in held if key.count("\n") == 1]:
+            target, name = key.split("\n")
+            head, valid = schema.targets[target], f"{key}\nvalid"
+            heads.setdefault(name, {})[target] = tuned(head, truth[target], held[valid]) if valid in held else head
+            predictions.setdefault(name, {})[target] = held[key]
+    yield from (Judged(name, number, heads[name], predictions[name], {}) for name in heads)
 
 
-def _say_progress(name: str, fold: int, seed: int, run: Run, done: int, total: int, elapsed: float) -> None:
-    figures = ", ".join(
-        f"{target} {metric} {value:.3f}"
-        for target, scores in run.metrics["test"].items()
-        for metric, value in list(scores.items())[:1]
-    )
-    left = elapsed / done * (total - done) / 60
-    say(
-        f"{done} of {total}: {name}, fold {fold + 1}, seed {seed}: {figures}; "
-        f"{run.metrics['training']['seconds']:.0f} s; about {left:.0f} min to go"
-    )
+def _train_classical(manifest: Manifest, fold: Fold, schema: Config, file: Path) -> None:
+    trained, chosen, judged = (rows_of(manifest, fold.rows(name)) for name in ("train", "valid", "test"))
+    arrays = {}
+    for target, models in classical(schema, trained, [chosen, judged]).items():
+        for name, (valid, test) in models.items():
+            arrays |= {f"{target}\n{name}": test, f"{target}\n{name}\nvalid": valid}
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    temporary = file.with_suffix(".part")
+    temporary.write_bytes(stream.getvalue())
+    os.replace(temporary, file)
+
+
+def _say_plan(trainings: Sequence[Training], folder: Path) -> None:
+    done = sum(training.is_done for training in trainings)
+    models, folds, seeds = (len({getattr(t, name) for t in trainings}) for name in ("model", "fold", "seed"))
+    text = f"{_count(models, 'network')}, {_count(folds, 'fold')}, {_count(seeds, 'seed')}: {len(trainings)} trainings"
+    say(f"{text}{f', {done} of them finished already' if done else ''}; results in {folder}")
+
+
+class _Progress:
+    """Says after each training how it went, and how long the others will take if they are as quick."""
+
+    def __init__(self, trainings: Sequence[Training]):
+        self.total, self.done = len(trainings), sum(training.is_done for training in trainings)
+        self.started, self.already = time.monotonic(), self.done
+
+    def say(self, training: Training) -> None:
+        self.done += 1
+        seconds = (time.monotonic() - self.started) / (self.done - self.already) * (self.total - self.done)
+        metrics = Run(training.folder).metrics
+        figures = ", ".join(
+            f"{target} {_words(metric)} {value:.3f}"
+            for target, scores in metrics["test"].items()
+            for metric, value in list(scores.items())[:1]
+        )
+        place = f"fold {training.fold + 1}, seed {training.seed}"
+        left = f"; about {_duration(seconds)} to go" if self.done < self.total else ""
+        took = metrics["training"]["seconds"]
+        say(f"{self.done} of {self.total}: {training.model}, {place}: {figures} after {took:.0f} s{left}")
 
 
 # Judging
@@ -309,93 +454,127 @@ def _say_progress(name: str, fold: int, seed: int, run: Run, done: int, total: i
 
 def _tabulate(config: Config, manifest: Manifest, folds: Sequence[Fold], judged: Sequence[Judged]) -> pd.DataFrame:
     tables = [_tabulate_target(target, config, manifest, folds, judged) for target in sorted(config.targets)]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([table for table in tables if table is not None], ignore_index=True)
 
 
 def _tabulate_target(
     target: str, config: Config, manifest: Manifest, folds: Sequence[Fold], judged: Sequence[Judged]
-) -> pd.DataFrame:
-    """One row a model, the best first."""
-    figures = [
-        _figures(target, config, manifest, fold, [j for j in judged if j.fold == i]) for i, fold in enumerate(folds)
-    ]
-    # {model: {(fold, training): [the figure, then that of each resample]}}
-    cells: dict[str, dict[tuple[int, int], np.ndarray]] = {}
-    for i, found in enumerate(figures):
-        for model, trainings in found.items():
-            cells.setdefault(model, {}).update({(i, k): values for k, values in enumerate(trainings)})
-    rows = [_row(target, model, [j for j in judged if j.model == model], found) for model, found in cells.items()]
-    table = pd.DataFrame(rows)
-    best = _best(table, len(folds))
-    table["against_best"] = [_against(cells[model], cells[best], model == best) for model in table["model"]]
-    return table.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+) -> pd.DataFrame | None:
+    """One row a model, the best first; None where no judged row has the target."""
+    cells: dict[str, dict[int, np.ndarray]] = {}
+    for number, fold in enumerate(folds):
+        of_fold = [each for each in judged if each.fold == number]
+        for model, values in _figures(target, manifest, fold, of_fold, config.split.group, seed=number).items():
+            cells.setdefault(model, {})[number] = values
+    if not cells:
+        warn(f'no judged row has a "{target}"; it is left out')
+        return None
+    networks = {each.model for each in judged if each.is_network}
+    cells = _fair(cells, networks, target)
+    rows = [_row(model, [j for j in judged if j.model == model], target, found) for model, found in cells.items()]
+    table = pd.DataFrame(rows).sort_values("mean", ascending=False, kind="stable", ignore_index=True)
+    chosen = _choose(table[table["model"].isin(networks)], "mean" if len(folds) > 1 else "valid")
+    against = pd.DataFrame([_against(cells[model], cells[chosen], model == chosen) for model in table["model"]])
+    table = pd.concat([table, against], axis=1)
+    table.insert(0, "metric", next(iter(_score_of(target, manifest, folds, judged))))
+    table.insert(0, "target", target)
+    return table.reindex(columns=COLUMNS).astype({"weights": "Int64"})
 
 
 def _figures(
-    target: str, config: Config, manifest: Manifest, fold: Fold, judged: Sequence[Judged]
-) -> dict[str, list[np.ndarray]]:
-    """{model: for each training (1 + RESAMPLES,) figures}: on the judged rows, then on resamples, the same for all."""
+    target: str, manifest: Manifest, fold: Fold, judged: Sequence[Judged], group: str | None, seed: int
+) -> dict[str, np.ndarray]:
+    """{model: (S, 1 + RESAMPLES)}: a fold's figures on its judged rows, then on resamples, the same for all models."""
     if not judged:
         return {}
-    head = fold.schema.targets[target]
-    truth = head.encode_target(manifest.rows[target][fold.judged])
+    head, is_judged = fold.schema.targets[target], fold.rows("test")
+    truth = head.encode_target(manifest.rows[target][is_judged])
     known = np.flatnonzero(head.known(truth))
-    groups = manifest.rows[config.split.group][fold.judged].to_numpy()[known] if config.split.group else None
-    samples = [np.arange(len(known)), *_resamples(len(known), groups)]
-    found: dict[str, list[np.ndarray]] = {}
+    if not len(known):
+        return {}
+    samples = [np.arange(len(known)), *resamples(units_of(manifest, group)[is_judged][known], seed)]
+    found: dict[str, list[list[float]]] = {}
     for each in judged:
-        predictions = each.predictions[target][known]
-        head = each.heads[target]
-        values = np.array([head.figure(truth[known][rows], predictions[rows]) for rows in samples])
-        found.setdefault(each.model, []).append(values)
-    return found
+        said, own_head = each.predictions[target][known], each.heads[target]
+        figures = [own_head.figure(truth[known][rows], said[rows]) for rows in samples]
+        found.setdefault(each.model, []).append(figures)
+    return {model: np.array(values) for model, values in found.items()}
 
 
-def _resamples(count: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Row numbers drawn with replacement, whole groups at a time where there are groups."""
-    rng = np.random.default_rng(0)
-    units = np.arange(count) if groups is None else pd.factorize(groups)[0]
-    rows_of_unit = pd.Series(np.arange(count)).groupby(units).apply(np.array).tolist()
+def _score_of(target: str, manifest: Manifest, folds: Sequence[Fold], judged: Sequence[Judged]) -> dict[str, float]:
+    """The figures of the first training that has any; the first of them is what models are compared by."""
+    for each in judged:
+        head, values = each.heads[target], manifest.rows[target][folds[each.fold].rows("test")]
+        truth = head.encode_target(values)
+        known = head.known(truth)
+        if known.any():
+            return head.score(truth[known], each.predictions[target][known])
+    return {}
+
+
+def resamples(units: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """`RESAMPLES` times row numbers drawn with replacement, rows of one unit always together.
+
+    Args:
+        units: (R,) integers: what must stay together.
+        seed: Another one for each fold, or the rows at one place of all folds would be drawn together.
+    """
+    rng = np.random.default_rng(seed)
+    codes = pd.factorize(units)[0]
+    rows_of_unit = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     for _ in range(RESAMPLES):
         yield np.concatenate([rows_of_unit[unit] for unit in rng.integers(0, len(rows_of_unit), len(rows_of_unit))])
 
 
-def _row(target: str, model: str, judged: Sequence[Judged], cells: Mapping[Any, np.ndarray]) -> dict[str, Any]:
-    values = np.stack(list(cells.values()))
-    low, high = _interval(values[:, 1:].mean(axis=0))
-    networks = [each for each in judged if each.seconds is not None]
+def _fair(cells: Cells, networks: Collection[str], target: str) -> Cells:
+    """The folds in which every network is trained already: figures of other rows would not compare."""
+    known = [set(found) for model, found in cells.items() if model in networks]
+    shared = set.intersection(*known)
+    if not shared or shared == set.union(*known):
+        return cells
+    warn(f"{target}: shown is what {_count(len(shared), 'fold')} say in which all these networks are trained already")
+    kept = {model: {i: values for i, values in found.items() if i in shared} for model, found in cells.items()}
+    return {model: found for model, found in kept.items() if found}
+
+
+def _row(model: str, judged: Sequence[Judged], target: str, cells: Mapping[int, np.ndarray]) -> dict[str, Any]:
+    values, runs = _over_folds(cells), np.concatenate([found[:, 0] for found in cells.values()])
+    low, high = _interval(values[1:])
+    networks = [each for each in judged if each.is_network]
+    valid = [each.valid[target] for each in networks if target in each.valid]
     return {
-        "target": target,
         "model": model,
-        "mean": values[:, 0].mean(),
-        "deviation": values[:, 0].std(ddof=1) if len(values) > 1 else np.nan,
+        "mean": values[0],
+        "deviation": runs.std(ddof=1) if len(runs) > 1 else np.nan,
         "low": low,
         "high": high,
-        "valid": np.mean([each.valid[target] for each in networks if target in each.valid]) if networks else np.nan,
-        "weights": max(each.weights for each in networks) if networks else None,
+        "valid": np.mean(valid) if valid else np.nan,
+        "weights": max(each.weights for each in networks) if networks else pd.NA,
         "seconds": np.mean([each.seconds for each in networks]) if networks else np.nan,
-        "runs": len(values),
+        "runs": len(runs),
     }
 
 
-def _best(table: pd.DataFrame, folds: int) -> str:
-    """The network that would be chosen: by the judged rows of a cross-validation; a test must not choose."""
-    networks = table[table["valid"].notna()]
-    return networks.loc[networks["mean" if folds > 1 else "valid"].idxmax(), "model"]
+def _over_folds(cells: Mapping[int, np.ndarray], folds: Collection[int] | None = None) -> np.ndarray:
+    """(1 + RESAMPLES,) means over folds of means over seeds."""
+    return np.mean([values.mean(axis=0) for i, values in cells.items() if folds is None or i in folds], axis=0)
 
 
-def _against(cells: Mapping[Any, np.ndarray], best: Mapping[Any, np.ndarray], is_best: bool) -> str:
-    """Better, worse or tied, by the interval of the difference on the same resampled rows."""
-    if is_best:
-        return "chosen"
-    # A classical model is trained once a fold: it stands beside the first training.
-    common = sorted(cells.keys() & best.keys())
-    if not common:
-        return ""
-    difference = np.mean([cells[key][1:] - best[key][1:] for key in common], axis=0)
-    low, high = _interval(difference)
-    word = "worse" if high < 0 else "better" if low > 0 else "tied"
-    return f"{word} ({low:+.3f} to {high:+.3f})"
+def _choose(networks: pd.DataFrame, by: str) -> str:
+    """The network to take: by the rows judged in a cross-validation, else by validation rows, never by a test."""
+    figures = networks[by] if networks[by].notna().any() else networks["mean"]
+    return networks.loc[figures.idxmax(), "model"]
+
+
+def _against(cells: Mapping[int, np.ndarray], chosen: Mapping[int, np.ndarray], is_chosen: bool) -> dict[str, Any]:
+    """Better, worse or tied, by the interval of the difference on the same resampled rows of the same folds."""
+    common = cells.keys() & chosen.keys()
+    if is_chosen or not common:
+        return {"verdict": "chosen" if is_chosen else ""}
+    difference = _over_folds(cells, common) - _over_folds(chosen, common)
+    low, high = _interval(difference[1:])
+    verdict = "worse" if high < 0 else "better" if low > 0 else "tied"
+    return {"verdict": verdict, "difference": difference[0], "difference_low": low, "difference_high": high}
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
@@ -403,26 +582,102 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _show(config: Config, table: pd.DataFrame, folder: Path, folds: int, seeds: int) -> None:
-    where = "the test rows" if folds == 1 else f"{folds} folds"
-    for target in sorted(config.targets):
-        part = table[table["target"] == target]
-        rows = [tuple(_shown(key, row[key]) for key in HEADER) for _, row in part.iterrows()]
-        show_table(f"{target} on {where}, {seeds} seed{'s' * (seeds > 1)}", tuple(HEADER.values()), rows)
-        picture = folder / f"comparison_{target}.png"
-        title = f"{target} on {where}: mean and 95 % interval"
-        plots.draw_comparison(
-            part["model"].tolist(), part["mean"].to_numpy(), part[["low", "high"]].to_numpy(), title, picture
+# What a person sees
+
+
+def _show(target: str, part: pd.DataFrame, folder: Path, folds: int, seeds: int) -> None:
+    metric = _words(part["metric"].iloc[0])
+    where = "the test rows" if folds == 1 else _count(folds, "fold")
+    title = f"{target}: {metric} on {where}, {_count(seeds, 'seed')}"
+    header, rows = _lines(part, metric, folds)
+    show_table(title, header, rows)
+    say(
+        f"chosen: the best network{' on the validation rows' * (folds == 1)}; better, worse: than the chosen one, by "
+        "the 95 % interval of the difference; tied: that interval holds 0"
+    )
+    picture = folder / f"comparison_{target}.png"
+    plots.draw_comparison(
+        part["model"].tolist(),
+        part["mean"].to_numpy(),
+        part[["low", "high"]].to_numpy(),
+        part["verdict"].tolist(),
+        metric,
+        f"{title}\nmean and 95 % interval",
+        picture,
+    )
+    say(f"table: {folder / 'comparison.csv'}; picture: {picture}")
+
+
+def _lines(part: pd.DataFrame, metric: str, folds: int) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The header and the rows of the table that is shown; a narrow terminal gets the columns that matter most."""
+    is_wide = console.width >= WIDE_COLUMNS
+    between = " to " if is_wide else "…"
+    shown = {
+        "model": part["model"],
+        metric: [f"{value:.3f}" for value in part["mean"]],
+        "95 %": [_range(*pair, "", between) for pair in part[["low", "high"]].to_numpy()],
+        "beside the chosen": [_mark(row, between) for _, row in part.iterrows()],
+    }
+    if folds == 1:
+        shown["validation"] = [_number(value, ".3f") for value in part["valid"]]
+    if is_wide:
+        if part["runs"].max() > 1:
+            shown["deviation"] = [_number(value, ".3f") for value in part["deviation"]]
+        shown["weights"] = [_number(value, ",.0f") for value in part["weights"]]
+        shown["seconds"] = [_number(value, ".0f") for value in part["seconds"]]
+    return list(shown), list(zip(*shown.values(), strict=True))
+
+
+def _mark(row: pd.Series, between: str) -> str:
+    if row["verdict"] in ("chosen", ""):
+        return row["verdict"]
+    return f"{row['verdict']:<6} {_range(row['difference_low'], row['difference_high'], '+', between)}"
+
+
+def _range(low: float, high: float, sign: str, between: str) -> str:
+    return f"{low:{sign}.3f}{between}{high:{sign}.3f}"
+
+
+def _number(value: Any, style: str) -> str:
+    return "" if pd.isna(value) else f"{value:{style}}"
+
+
+def _say_next(target: str, part: pd.DataFrame, variants: Mapping[str, Config], command: str) -> None:
+    """What to do with it, and what speaks against it."""
+    chosen = part[part["verdict"] == "chosen"].iloc[0]
+    variant, name = variants.get(chosen["model"]), chosen["model"]
+    if variant is None:
+        return
+    if name.endswith(" alone"):
+        [column] = variant.columns
+        say(f"Next: {column} alone is as good as all columns: leave the others out, or find out what is wrong in them")
+    else:
+        settings = [f"fusion.{k}={json.dumps(v)}" for k, v in _set_by_hand(variant.fusion).items() if k != "type"]
+        say(f"Next: {command} {shlex.join([f'fusion.type={name}', *settings])}")
+    tied = part[(part["verdict"] == "tied") & (part["weights"] < chosen["weights"])]
+    if len(tied):
+        names = ", ".join(
+            f"{model} ({_number(weights, ',.0f')})" for model, weights in tied[["model", "weights"]].values
         )
-        say(f"table: {folder / 'comparison.csv'}; picture: {picture}")
+        say(f"Tied with {name} ({chosen['weights']:,} weights) and smaller: {names}")
+    better = part[(part["verdict"] == "better") & part["weights"].isna()]
+    if len(better):
+        warn(f"{target}: {better['model'].iloc[0]} is better than {name}, the best network")
 
 
-def _shown(key: str, value: Any) -> Any:
-    if value is None or isinstance(value, float) and np.isnan(value):
-        return ""
-    if key == "weights":
-        return f"{int(value):,}"
-    return f"{value:.0f}" if key == "seconds" else value
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    return _count(minutes, "minute") if minutes < 90 else f"{seconds / 3600:.1f} hours"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,15 +11,15 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Head, Modality, walk
+from mmkeras.component import Head, Modality, layer_name, walk
 from mmkeras.config import Config
 from mmkeras.dataset import read_cells, table_cells
 from mmkeras.inference import predict_rows, predict_without
 from mmkeras.manifest import Manifest, read_table, require_columns
 from mmkeras.model import COLUMN_WEIGHTS
 from mmkeras.run import Run
-from mmkeras.terminal import progress, run_command, say, show_table, warn
-from mmkeras.train import score, train_config
+from mmkeras.terminal import progress, run_command, say, show_table, silence, warn
+from mmkeras.train import said_of, score, train_config, tuned
 
 # What models are called in tables and in evaluation.json
 OWN, WITHOUT, ONLY = "mmkeras", "the same without", "the same with nothing but"
@@ -56,7 +57,7 @@ def evaluate(
     (predictions, *without), _ = predict_without(run.model(), schema, judged, list(hidden.values()))
     found: dict[str, dict[str, dict[str, float]]] = {}
     for target, head in walk(schema.targets):
-        truth = head.encode_target(judged.rows[target])
+        truth = said_of(judged, target, partial(head.encode_target, judged.rows[target]))
         _warn_of_unknown(head, truth, target, judged.name)
         found[target] = {OWN: score(head, truth, predictions[target])}
         if not found[target][OWN]:
@@ -100,7 +101,8 @@ def _rows_to_judge(run: Run, table: Any) -> tuple[Manifest, str]:
 
 def _warn_of_unknown(head: Head, truth: np.ndarray, target: str, table: str) -> None:
     if unknown := int((~head.known(truth)).sum()):
-        warn(f'{table}: {unknown} rows have no "{target}" that training knew; they are left out of the figures')
+        have, are = ("row has", "it is") if unknown == 1 else ("rows have", "they are")
+        warn(f'{table}: {unknown} {have} no "{target}" that training knew; {are} left out of the figures')
 
 
 def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str) -> None:
@@ -116,6 +118,8 @@ def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predicti
 def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
     """What the fusion gave each column, over the rows in which it gave anything."""
     given = weights[weights.sum(axis=1) > 0]
+    if not len(given):
+        return
     rows = [
         (column, float(mean), float(deviation))
         for column, mean, deviation in zip(columns, given.mean(axis=0), given.std(axis=0), strict=True)
@@ -126,16 +130,15 @@ def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
 def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
     """Warns where a column alone is as good as all, and where all are as good without one."""
     metric, whole = next(iter(scores[OWN].items()))
+    shown = metric.replace("_", " ")
     alone = {name: figures[metric] for name, figures in scores.items() if name.startswith((ONLY, NETWORK)) and figures}
     if alone and max(alone.values()) >= whole:
         best = max(alone, key=alone.__getitem__)
-        warn(f"{target}: all columns together ({metric} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
+        warn(f"{target}: all columns together ({shown} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
     for column in columns:
         without = scores.get(f"{WITHOUT} {column}", {}).get(metric)
         if without is not None and without >= whole:
-            warn(
-                f"{target}: without {column} the {metric} is {without:.3f}, with it {whole:.3f}; it does not help here"
-            )
+            warn(f"{target}: without {column} the {shown} is {without:.3f}, with it {whole:.3f}; it does not help here")
 
 
 def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> None:
@@ -150,11 +153,13 @@ def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> N
 def _add_baselines(found: dict[str, Any], run: Run, schema: Config, judged: Manifest) -> None:
     """Adds what simpler models reach on the same rows to {target: {model: scores}}."""
     manifest, splits = run.table(), run.splits
-    trained = rows_of(manifest, (splits == "train").to_numpy())
-    for target, models in classical(schema, trained, judged).items():
+    trained, chosen = (rows_of(manifest, (splits == name).to_numpy()) for name in ("train", "valid"))
+    for target, models in classical(schema, trained, [chosen, judged]).items():
         head = schema.targets[target]
         truth = head.encode_target(judged.rows[target])
-        found[target] |= {name: score(head, truth, predictions) for name, predictions in models.items()}
+        for name, (valid, predictions) in models.items():
+            own_head = tuned(head, head.encode_target(chosen.rows[target]), valid)
+            found[target][name] = score(own_head, truth, predictions)
     if len(schema.columns) > 1:
         for column in sorted(schema.columns):
             for target, scores in _network_alone(run, column, judged).items():
@@ -166,37 +171,40 @@ def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
     return Manifest(manifest.rows[chosen].reset_index(drop=True), manifest.folder, manifest.name)
 
 
-def classical(schema: Config, trained: Manifest, judged: Manifest) -> dict[str, dict[str, np.ndarray]]:
-    """{target: {model: (N, P) predictions}} of classical models on the rows to judge.
+def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[str, list[np.ndarray]]]:
+    """{target: {model: [(N, P) predictions of each table that is asked about]}} of classical models.
 
     Always the prior, one model a column, and what all of them say together, also without each.
     """
-    train_cells, judged_cells = table_cells(trained, schema.columns), table_cells(judged, schema.columns)
+    train_cells, tables = table_cells(trained, schema.columns), [table_cells(each, schema.columns) for each in asked]
+    ends = np.cumsum([len(each.rows) for each in asked])
     columns: dict[str, dict[str, np.ndarray]] = {}
     for column, modality in walk(schema.columns):
         with progress(f"classical model on {column}", total=0):
-            columns[column] = _classical_column(schema, modality, trained, train_cells[column], judged_cells[column])
+            cells = pd.concat([each[column] for each in tables], ignore_index=True)
+            columns[column] = _classical_column(schema, modality, trained, train_cells[column], cells)
     found = {}
     for target, head in walk(schema.targets):
         each = {column: predictions[target] for column, predictions in columns.items()}
-        prior = np.tile(head.prior, (len(judged.rows), 1))
-        found[target] = {PRIOR_MODEL: prior} | {f"{CLASSICAL} on {column}": found for column, found in each.items()}
+        models = {PRIOR_MODEL: np.tile(head.prior, (ends[-1], 1))}
+        models |= {f"{CLASSICAL} on {column}": predictions for column, predictions in each.items()}
         if len(each) > 1:
-            found[target][f"{CLASSICAL}, all"] = head.join(list(each.values()))
+            models[f"{CLASSICAL}, all"] = head.join(list(each.values()))
         for left_out in each if len(each) > 2 else ():
             rest = [predictions for column, predictions in each.items() if column != left_out]
-            found[target][f"{CLASSICAL}, without {left_out}"] = head.join(rest)
+            models[f"{CLASSICAL}, without {left_out}"] = head.join(rest)
+        found[target] = {name: np.split(predictions, ends[:-1]) for name, predictions in models.items()}
     return found
 
 
 def _classical_column(
-    schema: Config, modality: Modality, trained: Manifest, train_cells: pd.Series, judged_cells: pd.Series
+    schema: Config, modality: Modality, trained: Manifest, train_cells: pd.Series, asked_cells: pd.Series
 ) -> dict[str, np.ndarray]:
     """{target: (N, P)} of one classical model per target; a row without the cell gets the training rows' prior."""
     from scipy.sparse import issparse
 
     known = read_cells(modality, train_cells)
-    asked = read_cells(modality, judged_cells)
+    asked = read_cells(modality, asked_cells)
     given = np.array([cell is not None for cell in known])
     there = np.flatnonzero([cell is not None for cell in asked])
     transformer = modality.baseline()
@@ -205,9 +213,10 @@ def _classical_column(
     found = {}
     for target, head in walk(schema.targets):
         truth = head.encode_target(trained.rows[target])[given]
-        model = head.baseline(issparse(inputs), seed=0).fit(inputs[head.known(truth)], truth[head.known(truth)])
+        known_truth = truth[head.known(truth)]
         found[target] = np.tile(np.asarray(head.prior, np.float64), (len(asked), 1))
-        if questions is not None:
+        if questions is not None and len(np.unique(known_truth, axis=0)) > 1:  # of one answer nothing can be learned
+            model = head.baseline(issparse(inputs), seed=0).fit(inputs[head.known(truth)], known_truth)
             found[target][there] = head.baseline_predictions(model, questions)
     return found
 
@@ -217,7 +226,8 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, dict[st
     say(f"training the network on {column} alone")
     config = run.config
     alone = config.model_copy(update={"columns": {column: config.columns[column]}})
-    trained = train_config(alone, run.table(), run.folder / "alone" / column)
+    with silence():
+        trained = train_config(alone, run.table(), run.folder / "alone" / layer_name(column))
     predictions, _ = predict_rows(trained.model(), trained.schema, judged)
     return {
         target: score(head, head.encode_target(judged.rows[target]), predictions[target])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
 BOX_WIDTH, LINE_HEIGHT, GAP = 4.8, 0.155, 0.8  # inches
+VERDICT_COLORS = {"chosen": "#1b5e20", "better": "#6a1b9a", "tied": "#4a6a94", "worse": "#b0533c"}
 PLUMBING = (
     "Cast",
     "NotEqual",
@@ -73,16 +74,30 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
     _save(figure, path)
 
 
-def draw_comparison(names: Sequence[str], means: np.ndarray, intervals: np.ndarray, title: str, path: Path) -> None:
-    """(V,) means and their (V, 2) intervals, the first name at the top."""
-    figure, (axes,) = _subplots(1, width=8.0, height=1.2 + 0.3 * len(names))
+def draw_comparison(
+    names: Sequence[str],
+    means: np.ndarray,
+    intervals: np.ndarray,
+    verdicts: Sequence[str],
+    metric: str,
+    title: str,
+    path: Path,
+) -> None:
+    """(V,) means and their (V, 2) intervals, the first at the top, coloured as they stand beside the chosen one."""
+    figure, (axes,) = _subplots(1, width=8.0, height=1.6 + 0.3 * len(names))
     places = range(len(names), 0, -1)
-    axes.hlines(places, intervals[:, 0], intervals[:, 1], color="#4a6a94", linewidth=3, alpha=0.5)
-    axes.plot(means, places, "o", color="#4a6a94")
-    axes.axvline(means[0], color="grey", linewidth=0.8, linestyle=":")
+    colors = [VERDICT_COLORS.get(verdict, "#8a8a8a") for verdict in verdicts]
+    axes.hlines(places, intervals[:, 0], intervals[:, 1], color=colors, linewidth=3, alpha=0.5)
+    for verdict, color in VERDICT_COLORS.items():
+        rows = [i for i, found in enumerate(verdicts) if found == verdict]
+        if rows:
+            axes.plot(means[rows], [places[i] for i in rows], "o", color=color, label=verdict)
+    if "chosen" in verdicts:
+        axes.axvline(means[list(verdicts).index("chosen")], color="grey", linewidth=0.8, linestyle=":")
     axes.set_yticks(places, names)
-    axes.set_title(title)
+    axes.set(title=title, xlabel=metric)
     axes.grid(axis="x", alpha=0.3)
+    axes.legend(title="beside the chosen one", loc="best", fontsize="small")
     _save(figure, path)
 
 

@@ -93,7 +93,7 @@ def split_rows(
     require_columns(manifest, [name for name in (column, group) if name is not None])
     _check_fractions(fractions)
     classes = pd.factorize(target)[0] if target is not None else np.zeros(len(manifest.rows), int)
-    units = _units(manifest, group)
+    units = units_of(manifest, group)
     wanted = [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
     if column is None:
         split = _deal(units, classes, fractions, seed)
@@ -133,18 +133,20 @@ def fold_rows(
         For each fold, `SPLITS` or "unused" by row.
 
     Raises:
-        ValueError: There are fewer groups than folds.
+        ValueError: There are fewer groups than folds, or too few to leave a row to train and one to choose.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     given = _column_split(manifest, column) if column else np.full(len(manifest.rows), "train", object)
-    rows = np.flatnonzero(given != "test")
-    units, classes = _units(manifest, group)[rows], pd.factorize(target)[0][rows]
+    rows, all_units = np.flatnonzero(given != "test"), units_of(manifest, group)
+    units, classes = all_units[rows], pd.factorize(target)[0][rows]
     if len(np.unique(units)) < folds:
         what = f'different values in column "{group}"' if group else "rows"
         raise ValueError(
             f"{manifest.name}: {folds} folds need as many {what}, got {len(np.unique(units))}; ask for fewer"
         )
+    if np.bincount(classes).max() < folds:  # scikit-learn would refuse: there is nothing to keep in proportion
+        classes = np.zeros_like(classes)
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     found = []
     with warnings.catch_warnings():
@@ -153,7 +155,8 @@ def fold_rows(
     for _, judged in dealt:
         split = np.full(len(manifest.rows), UNUSED, object)
         split[rows], split[rows[judged]] = "train", "test"
-        _cut_valid(split, _units(manifest, group), pd.factorize(target)[0], fractions, seed)
+        _cut_valid(split, all_units, pd.factorize(target)[0], fractions, seed)
+        _check_no_split_empty(manifest, split, ["train", "valid"], column)
         found.append(pd.Series(split, manifest.rows.index, dtype=object, name="split"))
     return found
 
@@ -164,8 +167,8 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
         raise ValueError(f"split.fractions: {expected}, got {tuple(fractions)}; for example (0.7, 0.15, 0.15)")
 
 
-def _units(manifest: Manifest, group: str | None) -> np.ndarray:
-    """Numbers what must stay together: the groups, and each row without a group."""
+def units_of(manifest: Manifest, group: str | None) -> np.ndarray:
+    """(N,) numbers of what must stay together: the groups, and each row without a group."""
     rows = np.arange(len(manifest.rows))
     if group is None:
         return rows
@@ -196,7 +199,7 @@ def _cut_valid(
 def _check_no_split_empty(manifest: Manifest, split: np.ndarray, wanted: list[str], column: str | None) -> None:
     for name in wanted:
         if name not in split:
-            remedy = "raise its fraction in split.fractions, or add rows or groups"
+            remedy = f"raise split.{name}, or add rows or groups"
             if column is not None and name == "train":
                 remedy = f'write train into column "{column}" of the rows to learn from'
             raise ValueError(f'{manifest.name}: the split "{name}" has no rows: {remedy}')
@@ -315,7 +318,7 @@ def _file_leaks(manifest: Manifest, split: pd.Series, media: Mapping[str, Finder
 
 def _in_two_splits(keys: pd.Series, split: pd.Series, describe: Callable[[str], str]) -> list[Leak]:
     cells = pd.DataFrame({"key": keys, "split": split, "row": keys.index + 1})
-    cells = cells[cells["key"] != ""].drop_duplicates(["key", "row"])
+    cells = cells[(cells["key"] != "") & cells["split"].isin(SPLITS)].drop_duplicates(["key", "row"])
     firsts = cells.sort_values("row", kind="stable").drop_duplicates(["key", "split"])
     firsts = firsts[firsts.duplicated("key", keep=False)]
     row_counts = cells["key"].value_counts()

@@ -17,7 +17,7 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Head, walk
+from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.dataset import Features, adapt, prepare, table_cells
 from mmkeras.distribution import choose_strategy
@@ -35,7 +35,7 @@ from mmkeras.manifest import (
 )
 from mmkeras.model import build_model
 from mmkeras.run import Run, default_folder, resumable, run_name
-from mmkeras.splits import Leak, check_targets, leaks, split_rows, write_splits
+from mmkeras.splits import check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -137,6 +137,12 @@ def score(head: Head, targets: np.ndarray, predictions: np.ndarray) -> dict[str,
     return head.score(targets[known], predictions[known]) if known.any() else {}
 
 
+def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
+    """A head that has learned from validation rows too, as far as their targets are known."""
+    known = head.known(targets)
+    return head.tune(targets[known], predictions[known]) if known.any() else head
+
+
 # What is asked for
 
 
@@ -158,12 +164,7 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
 
 def check(config: Config, manifest: Manifest) -> pd.Series:
     """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
-    require_columns(manifest, [*config.columns, *config.targets])
-    require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
-    for column, modality in walk(config.columns):
-        _said_of(manifest, column, modality.check)
-    check_targets(manifest, config.targets)
-    config.fusion.check(list(config.columns), config.targets)
+    check_columns(config, manifest)
     split = split_rows(
         manifest,
         column=config.split.column,
@@ -176,24 +177,33 @@ def check(config: Config, manifest: Manifest) -> pd.Series:
     return split
 
 
+def check_columns(config: Config, manifest: Manifest) -> None:
+    """The part of it that needs no split: columns that are there, rows that have a target, a fusion that fits."""
+    require_columns(manifest, [*config.columns, *config.targets])
+    require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
+    for column, modality in walk(config.columns):
+        said_of(manifest, column, modality.check)
+    check_targets(manifest, config.targets)
+    config.fusion.check(list(config.columns), config.targets)
+
+
 def strata(config: Config, manifest: Manifest) -> pd.Series:
     """What the splits should hold equal shares of: the first target's classes or ranges."""
     target, head = next(iter(config.targets.items()))
-    return _said_of(manifest, target, lambda: head.strata(manifest.rows[target]))
+    return said_of(manifest, target, lambda: head.strata(manifest.rows[target]))
 
 
 def check_rows(config: Config, manifest: Manifest, split: pd.Series) -> None:
     """Refuses targets and files that cannot be used, and warns of what stands in two splits."""
     for target, head in config.targets.items():
-        _said_of(manifest, target, partial(head.check, manifest.rows[target], split))
+        said_of(manifest, target, partial(head.check, manifest.rows[target], split))
         if missing := int(head.missing(manifest.rows[target]).sum()):
             warn(f'{manifest.name}: {missing} rows have no "{target}"; they train and judge the other targets only')
-    media = {column: modality for column, modality in walk(config.columns) if modality.from_file}
-    _refuse_bad_cells(missing_files(manifest, media), config.on_bad_file, manifest)
-    _warn_of_leaks(leaks(manifest, split, group=config.split.group, media=media))
+    _refuse_bad_cells(missing_files(manifest, _media(config)), config.on_bad_file, manifest)
+    warn_of_leaks(config, manifest, split)
 
 
-def _said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
+def said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
     """What a component finds wrong with its column begins with where that is."""
     try:
         return ask()
@@ -201,11 +211,17 @@ def _said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
         raise ValueError(f'{manifest.name} column "{column}": {error}') from error
 
 
-def _warn_of_leaks(found: list[Leak]) -> None:
+def warn_of_leaks(config: Config, manifest: Manifest, split: pd.Series) -> None:
+    """Warns of groups and files that stand in two splits."""
+    found = leaks(manifest, split, group=config.split.group, media=_media(config))
     for leak in found[:SHOWN_LEAKS]:
         warn(str(leak))
     if len(found) > SHOWN_LEAKS:
         warn(f"{len(found) - SHOWN_LEAKS} more groups or files stand in two splits; the test rows are no fair judges")
+
+
+def _media(config: Config) -> dict[str, Modality]:
+    return {column: modality for column, modality in walk(config.columns) if modality.from_file}
 
 
 def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, manifest: Manifest) -> None:
@@ -276,10 +292,10 @@ def fit_schema(config: Config, manifest: Manifest, split: pd.Series) -> Config:
     columns, heads = {}, {}
     for column, modality in walk(config.columns):
         with progress(f"learning from {column}", total=0):
-            columns[column] = _said_of(manifest, column, partial(adapt, modality, cells[column][is_train]))
+            columns[column] = said_of(manifest, column, partial(adapt, modality, cells[column][is_train]))
     for target, head in config.targets.items():
         values = manifest.rows[target][is_train]
-        heads[target] = _said_of(manifest, target, partial(head.adapt, values[~head.missing(values)]))
+        heads[target] = said_of(manifest, target, partial(head.adapt, values[~head.missing(values)]))
     return config.model_copy(update={"columns": columns, "targets": heads})
 
 
@@ -341,10 +357,7 @@ def _judge(
 
 def _tuned(schema: Config, truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray]) -> Config:
     """Its heads have learned from the validation rows too."""
-    heads = {}
-    for target, head in schema.targets.items():
-        known = head.known(truth[target])
-        heads[target] = head.tune(truth[target][known], predictions[target][known]) if known.any() else head
+    heads = {target: tuned(head, truth[target], predictions[target]) for target, head in schema.targets.items()}
     return schema.model_copy(update={"targets": heads})
 
 

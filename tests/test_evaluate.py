@@ -1,14 +1,24 @@
 """Judging a run: the same figures as training's, on its own rows or others, beside simpler models."""
 
+import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from fixtures_tables import LABELS
+from sklearn.metrics import f1_score
 
+from mmkeras import evaluate as module
+from mmkeras import terminal
 from mmkeras.evaluate import evaluate
+from mmkeras.export import export
+from mmkeras.manifest import Manifest
+from mmkeras.predict import predict
 from mmkeras.run import Run
+from mmkeras.train import train
 
 pytest_plugins = "fixtures_tables"
 
@@ -70,35 +80,270 @@ def test_run_folder_that_is_none_is_refused(tmp_path):
         evaluate(tmp_path)
 
 
+# Several targets, planted truths
+
+
+def planted_rows(rows: int = 80, seed: int = 0) -> pd.DataFrame:
+    """`colour` tells the grade, the level and most of the tags; `size` tells the price; `junk` tells nothing."""
+    rng = np.random.default_rng(seed)
+    grade, round_ = rng.integers(0, 3, rows), (rng.random(rows) < 0.3).astype(int)
+    size = rng.normal(5, 2, rows)
+    table = pd.DataFrame({
+        "colour": np.take(["red", "blue", "green"], grade),
+        "junk": rng.normal(0, 1, rows).round(3).astype(str),
+        "size": size.round(3).astype(str),
+        "grade": np.take(["low", "mid", "top"], grade),
+        "level": (grade + 1).astype(str),
+        "tags": ["|".join(["warm"] * int(g == 0) + ["round"] * int(r)) for g, r in zip(grade, round_, strict=True)],
+        "price": (3 * size + rng.normal(0, 0.5, rows)).round(2).astype(str),
+        "part": np.take(["train", "train", "train", "valid", "test"], np.arange(rows) % 5),
+    })  # fmt: skip
+    table.loc[::7, "price"] = ""
+    table.loc[3::9, "level"] = ""
+    table.loc[4::10, "size"] = ""
+    return table
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A training on all four tasks at once."""
+    folder = tmp_path_factory.mktemp("planted")
+    planted_rows().to_csv(folder / "table.csv", index=False)
+    config = {
+        "manifest": "table.csv",
+        "columns": {"colour": {"type": "category"}, "junk": {"type": "number"}, "size": {"type": "number"}},
+        "fusion": {"type": "weighted", "units": [16], "width": 8, "dropout": 0, "column_loss": 0},
+        "targets": {
+            "grade": {"type": "classification"}, "level": {"type": "ordinal"},
+            "tags": {"type": "multilabel", "empty": "none"}, "price": {"type": "regression"},
+        },
+        "split": {"column": "part"},
+        "train": {"epochs": 25, "batch_size": 16, "learning_rate": 0.05, "loss_weights": "learned"},
+    }  # fmt: skip
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return train(str(folder / "config.yaml"), run=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def judged_planted(planted):
+    """(what evaluate returns, what it prints), with classical models beside it but no network on one column alone."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal.console, "_file", printed)  # `file` would be put back as today's stdout
+        patch.setattr(module, "_network_alone", lambda *_: {})
+        return evaluate(planted, baselines=True), printed.getvalue()
+
+
+def test_every_target_is_judged_on_the_rows_that_have_it(planted, judged_planted):
+    found, printed = judged_planted
+    assert list(found) == ["grade", "level", "price", "tags"]
+    for target, scores in found.items():
+        assert scores["mmkeras"] == pytest.approx(planted.metrics["test"][target], abs=1e-5)
+        assert all(np.isfinite(list(figures.values())).all() for figures in scores.values())
+        assert (planted.folder / f"evaluation_{target}.png").is_file()
+        assert f"{target}, 16 test rows" in printed
+    rows = planted.table().rows[(planted.splits == "test").to_numpy()]
+    assert f'{(rows["price"] == "").sum()} rows have no "price" that training knew' in printed
+    assert 'no "tags"' not in printed  # empty: none
+
+
+def test_what_if_table_names_each_column_taken_away_and_left_alone(judged_planted):
+    found, _ = judged_planted
+    columns = ("colour", "junk", "size")
+    assert list(found["grade"])[:7] == [
+        "mmkeras", *(f"the same without {column}" for column in columns),
+        *(f"the same with nothing but {column}" for column in columns),
+    ]  # fmt: skip
+    without, alone = found["grade"]["the same without colour"], found["grade"]["the same with nothing but colour"]
+    assert found["grade"]["mmkeras"]["accuracy"] == alone["accuracy"] == 1
+    assert without["accuracy"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "emptied"), [("without colour", ["colour"]), ("with nothing but size", ["colour", "junk"])]
+)
+def test_figures_without_a_column_are_those_of_a_table_whose_cells_are_emptied(planted, judged_planted, name, emptied):
+    rows = planted.table().rows
+    emptied_rows = (
+        rows[(planted.splits == "test").to_numpy()].assign(**dict.fromkeys(emptied, "")).reset_index(drop=True)
+    )
+    answers = predict(planted, emptied_rows)
+    assert answers["status"].str.contains("missing: colour").all()
+    found = judged_planted[0]["grade"][f"the same {name}"]
+    assert found["accuracy"] == pytest.approx((answers["grade_label"] == emptied_rows["grade"]).mean())
+    known = emptied_rows["price"] != ""
+    off = answers["price_value"][known] - emptied_rows["price"][known].astype(float)
+    assert judged_planted[0]["price"][f"the same {name}"]["mae"] == pytest.approx(off.abs().mean(), rel=1e-4)
+
+
+def test_a_column_that_tells_all_and_one_that_tells_nothing_are_warned_of(judged_planted):
+    _, printed = judged_planted
+    assert (
+        "warning: grade: all columns together (accuracy 1.000) are no better than the same with nothing but colour "
+        "(1.000)"
+    ) in printed
+    assert "warning: grade: without junk the accuracy is 1.000, with it 1.000; it does not help here" in printed
+    assert "warning: grade: without colour" not in printed
+    assert "warning: price: without size" not in printed
+
+
+@pytest.mark.parametrize(
+    ("whole", "without", "alone", "warned"),
+    [
+        (0.8, 0.7, 0.7, []),
+        (0.8, 0.8, 0.7, ["without a the r2 is 0.800, with it 0.800; it does not help here"]),
+        (0.8, 0.9, 0.7, ["without a the r2 is 0.900, with it 0.800; it does not help here"]),
+        (0.8, 0.7, 0.8, ["(r2 0.800) are no better than the same with nothing but a (0.800)"]),
+    ],
+)
+def test_when_columns_are_warned_of(whole, without, alone, warned, capsys):
+    scores = {
+        "mmkeras": {"r2": whole, "mae": 0.1}, "the same without a": {"r2": without, "mae": 0.1},
+        "the same without b": {"r2": 0.1, "mae": 0.9}, "the same with nothing but a": {"r2": alone, "mae": 0.1},
+        "the same with nothing but b": {"r2": 0.1, "mae": 0.9}, "classical on a": {"r2": 0.99, "mae": 0.1},
+    }  # fmt: skip
+    module._warn_of_idle_columns(scores, "price", ["a", "b"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("warning:") == len(warned)
+    assert all(line in printed for line in warned)
+
+
+def test_one_column_has_nothing_to_be_taken_away():
+    assert module._hidden(["a"]) == {"mmkeras": []}
+    assert module._hidden(["a", "b"]) == {
+        "mmkeras": [], "the same without a": ["a"], "the same without b": ["b"],
+        "the same with nothing but a": ["b"], "the same with nothing but b": ["a"],
+    }  # fmt: skip
+
+
+def test_weights_of_the_fusion_are_shown(judged_planted):
+    _, printed = judged_planted
+    _, _, table = printed.partition("What the fusion weighs the columns")
+    assert "16 test rows" in table
+    means = re.findall(r"│ (colour|junk|size) +│ +(\d\.\d+) │", table)
+    assert [column for column, _ in means] == ["colour", "junk", "size"]
+    assert sum(float(mean) for _, mean in means) == pytest.approx(1, abs=0.002)
+
+
+def test_weights_of_rows_without_a_cell_are_not_averaged(capsys):
+    module._show_weights(["a", "b"], np.array([[0.75, 0.25], [0, 0], [0.25, 0.75]]), "3 rows")
+    assert re.search(r"│ a +│ +0\.500 │ +0\.250 │", capsys.readouterr().out)
+    module._show_weights(["a", "b"], np.zeros((2, 2)), "2 rows")
+    assert capsys.readouterr().out == ""
+
+
+def test_classical_models_stand_beside_every_task(judged_planted):
+    found, _ = judged_planted
+    columns = ("colour", "junk", "size")
+    for scores in found.values():
+        assert list(scores)[7:] == [
+            "prior", *(f"classical on {column}" for column in columns), "classical, all",
+            *(f"classical, without {column}" for column in columns),
+        ]  # fmt: skip
+    assert found["grade"]["classical on colour"]["accuracy"] == 1
+    assert found["level"]["classical on colour"]["accuracy"] == 1
+    assert found["price"]["classical on size"]["r2"] > 0.2 > found["price"]["classical on junk"]["r2"]
+    assert found["price"]["prior"]["r2"] <= 0
+    assert found["tags"]["classical on colour"]["micro_f1"] > found["tags"]["classical on junk"]["micro_f1"]
+
+
+def test_the_joined_classical_models_are_the_mean_of_log_probabilities(planted, monkeypatch):
+    """Worked out by hand from three columns' made-up probabilities."""
+    said = iter([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.5, 0.25, 0.25]])
+    schema = planted.schema
+    schema = schema.model_copy(update={"targets": {"grade": schema.targets["grade"]}})
+    monkeypatch.setattr(module, "_classical_column", lambda *_: {"grade": np.array([next(said)] * 3)})
+    rows = planted.table()
+    few = Manifest(rows.rows.head(1), rows.folder, "few"), Manifest(rows.rows.head(2), rows.folder, "two")
+    found = module.classical(schema, rows, few)["grade"]
+    product = np.cbrt(np.array([0.8 * 0.2 * 0.5, 0.1 * 0.2 * 0.25, 0.1 * 0.6 * 0.25]))
+    first, second = found["classical, all"]
+    assert (len(first), len(second)) == (1, 2)
+    np.testing.assert_allclose(second[1], product / product.sum(), rtol=1e-9)
+    rest = np.sqrt(np.array([0.8 * 0.2, 0.1 * 0.2, 0.1 * 0.6]))
+    np.testing.assert_allclose(found["classical, without size"][0][0], rest / rest.sum(), rtol=1e-9)
+
+
+def test_a_classical_column_whose_rows_all_have_one_answer_says_the_prior(planted):
+    schema, table = planted.schema, planted.table()
+    rows = table.rows.assign(size=table.rows["size"].where(table.rows["grade"] == "low", ""))
+    cells = rows["size"]
+    found = module._classical_column(schema, schema.columns["size"], Manifest(rows, None, "rows"), cells, cells)
+    assert np.allclose(found["grade"], schema.targets["grade"].prior)
+
+
+def test_a_table_of_the_users_with_unknown_classes_and_without_some_targets(planted, capsys):
+    rows = planted_rows(12, seed=5)
+    rows.loc[:1, "grade"] = "odd"
+    rows["price"] = ""
+    found = evaluate(planted, rows)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert 'DataFrame: 2 rows have no "grade" that training knew; they are left out of the figures' in shown
+    assert 'DataFrame: 12 rows have no "price" that training knew' in shown
+    assert found["price"] == {"mmkeras": {}}
+    assert found["grade"]["mmkeras"]["accuracy"] == 1
+    assert "all 12 rows of DataFrame" in shown
+
+
+def test_a_faulty_target_of_the_users_is_named(planted):
+    with pytest.raises(ValueError, match='DataFrame column "price": "cheap" \\(row 3\\) is no finite number'):
+        evaluate(planted, planted_rows(12).assign(price=["1", "2", "cheap", *["4"] * 9]))
+
+
+# Thresholds of labels
+
+
+def test_thresholds_are_those_that_validation_rows_ask_for(planted):
+    head = planted.schema.targets["tags"]
+    truth = head.encode_target(planted.table().rows["tags"][(planted.splits == "valid").to_numpy()])
+    wanted = head.tune(truth, planted.predictions["valid tags"]).thresholds
+    assert head.labels == ("round", "warm")
+    assert head.thresholds == pytest.approx(wanted)
+    assert head.thresholds[0] != 0.5  # of three tags in ten that no column tells
+
+
+def test_thresholds_decide_in_predict_evaluate_and_the_exported_model(planted, judged_planted, tmp_path):
+    import tensorflow as tf
+
+    schema = json.loads((planted.folder / "schema.json").read_text())
+    thresholds = np.array(schema["targets"]["tags"]["thresholds"])
+    rows = planted.table().rows[(planted.splits == "test").to_numpy()].reset_index(drop=True)
+    probabilities = planted.predictions["test tags"]
+    wanted = ["|".join(np.array(["round", "warm"])[row >= thresholds]) for row in probabilities]
+    assert predict(planted, rows)["tags_labels"].tolist() == wanted
+    truth = planted.schema.targets["tags"].encode_target(rows["tags"])
+    f1 = f1_score(truth, probabilities >= thresholds, average="micro")
+    assert judged_planted[0]["tags"]["mmkeras"]["micro_f1"] == pytest.approx(f1)
+    serve = tf.saved_model.load(str(export(planted, tmp_path / "model"))).signatures["serving_default"]
+    cells = {"colour": tf.constant(rows["colour"].tolist())}
+    for column in ("junk", "size"):
+        cells[column] = tf.constant(pd.to_numeric(rows[column]).to_numpy(np.float32))
+    assert [labels.decode() for labels in serve(**cells)["tags_labels"].numpy()] == wanted
+
+
+def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
+    """The network's would make a classical model look worse than it is, or better."""
+    table, splits = planted.table(), planted.splits
+    trained, chosen, judged = (
+        module.rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test")
+    )
+    head = planted.schema.targets["tags"]
+    valid, said = module.classical(planted.schema, trained, [chosen, judged])["tags"]["classical on size"]
+    own = head.tune(head.encode_target(chosen.rows["tags"]), valid)
+    expected = own.score(head.encode_target(judged.rows["tags"]), said)
+    assert judged_planted[0]["tags"]["classical on size"] == pytest.approx(expected)
+    assert own.thresholds != head.thresholds
+
+
 @pytest.mark.slow
-def test_baselines_stand_beside_the_model(run, monkeypatch):
+def test_networks_trained_on_one_column_alone_are_kept_and_judged(run, capsys):
     found = evaluate(run, baselines=True)["intent"]
     columns = ("photo", "question", "voice")
-    assert list(found) == [
-        "mmkeras", "majority class", *(f"classical on {column}" for column in columns), "classical, log-mean",
-        *(f"classical, log-mean without {column}" for column in columns),
-        *(f"mmkeras on {column} alone" for column in columns),
-    ]  # fmt: skip
-    assert found["majority class"]["accuracy"] == pytest.approx(1 / 3)
-    assert found["majority class"]["log_loss"] == pytest.approx(np.log(3), rel=1e-6)
+    assert list(found)[-3:] == [f"mmkeras trained on nothing but {column}" for column in columns]
+    assert found["prior"]["accuracy"] == pytest.approx(1 / 3)
+    assert found["prior"]["log_loss"] == pytest.approx(np.log(3), rel=1e-6)
     assert found["classical on photo"]["accuracy"] > 0.5
-    assert all(np.isfinite(list(scores.values())).all() for scores in found.values())
     alone = Run(run.folder / "alone" / "photo")
     assert list(alone.config.columns) == ["photo"]
-    assert found["mmkeras on photo alone"] == pytest.approx(alone.metrics["test"]["intent"], abs=1e-6)
-
-
-@pytest.mark.slow
-def test_log_mean_is_the_mean_of_log_probabilities(run, monkeypatch):
-    """Worked out by hand from two columns' made-up probabilities."""
-    from mmkeras import evaluate as module
-
-    given = iter([[[0.8, 0.1, 0.1]], [[0.2, 0.2, 0.6]], [[0.5, 0.25, 0.25]]])
-    monkeypatch.setattr(module, "_fit_classical", lambda *_: None)
-    monkeypatch.setattr(module, "_ask_classical", lambda *_: np.array(next(given)))
-    manifest = run.table()
-    found = module._classical(
-        run.schema, manifest, type(manifest)(manifest.rows.head(1), manifest.folder, ""), np.array([0, 1, 2]), 3
-    )
-    product = np.cbrt(np.array([0.8 * 0.2 * 0.5, 0.1 * 0.2 * 0.25, 0.1 * 0.6 * 0.25]))
-    np.testing.assert_allclose(found["classical, log-mean"][0], product / product.sum(), rtol=1e-9)
+    assert found["mmkeras trained on nothing but photo"] == pytest.approx(alone.metrics["test"]["intent"], abs=1e-6)
+    assert "epoch" not in capsys.readouterr().out

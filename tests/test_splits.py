@@ -10,7 +10,7 @@ from mmkeras.heads.multilabel import Multilabel
 from mmkeras.heads.ordinal import Ordinal
 from mmkeras.manifest import SPLITS, Manifest, read_table
 from mmkeras.modalities.image import Image
-from mmkeras.splits import Leak, check_targets, leaks, split_rows, write_splits
+from mmkeras.splits import UNUSED, Leak, check_targets, fold_rows, leaks, split_rows, write_splits
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -126,7 +126,7 @@ def test_a_split_of_fraction_zero_stays_empty():
 
 
 def test_too_few_groups_for_three_splits_are_refused():
-    with refuses('the split "test" has no rows: raise its fraction in split.fractions, or add rows or groups'):
+    with refuses('the split "test" has no rows: raise split.test, or add rows or groups'):
         deal(table(who=["a", "b"] * 20), fractions=(0.6, 0.4 - 1e-3, 1e-3), group="who")
 
 
@@ -156,6 +156,87 @@ def test_splits_are_written_by_row(tmp_path):
     assert (tmp_path / "grouped.csv").read_text() == "row,split,group\n1,train,a\n2,test,\n3,train,a\n"
 
 
+# ── Folds ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def folded(manifest, folds=5, column=None, group=None, seed=0, fractions=FRACTIONS):
+    target = manifest.rows["label"]
+    return fold_rows(manifest, folds, column=column, fractions=fractions, group=group, target=target, seed=seed)
+
+
+def people(rows: int = 120) -> Manifest:
+    """Rows of people who have three each, and every fourth of whom is for the test; one label in three is y."""
+    who = np.arange(rows) // 3
+    return table(
+        who=[f"p{i}" for i in who],
+        part=np.where(who % 4 == 3, "test", "train"),
+        label=np.where(who % 3 == 0, "y", "x"),
+    )
+
+
+def test_each_row_is_judged_once_and_rows_for_the_test_never():
+    manifest = people()
+    splits = folded(manifest, column="part")
+    is_test = (manifest.rows["part"] == "test").to_numpy()
+    assert (sum((split == "test").to_numpy().astype(int) for split in splits) == ~is_test).all()
+    assert all(((split == UNUSED).to_numpy() == is_test).all() for split in splits)
+    assert all(set(split) == {"train", "valid", "test", UNUSED} for split in splits)
+
+
+def test_without_a_column_every_row_is_judged_once():
+    splits = folded(people(), folds=3)
+    assert (sum((split == "test").astype(int) for split in splits) == 1).all()
+    assert all(set(split) == set(SPLITS) for split in splits)
+
+
+def test_folds_keep_groups_together_and_classes_in_proportion():
+    manifest = people()
+    for split in folded(manifest, folds=4, group="who"):
+        assert split.groupby(manifest.rows["who"]).nunique().max() == 1
+        shares = (manifest.rows["label"] == "y").groupby(split).mean()
+        assert shares.to_dict() == {name: pytest.approx(0.35, abs=0.12) for name in SPLITS}
+        sizes = split.value_counts()
+        assert sizes["test"] == pytest.approx(30, abs=3)
+        assert sizes["valid"] == pytest.approx(90 * 0.15 / 0.85, abs=4)
+
+
+def test_rows_without_a_group_are_dealt_alone():
+    manifest = table(who=[""] * 40 + ["a"] * 5, label=["x", "y"] * 22 + ["x"])
+    for split in folded(manifest, folds=3, group="who"):
+        assert split.iloc[:40].nunique() == 3
+        assert split.iloc[40:].nunique() == 1
+
+
+def test_folds_repeat_with_their_seed():
+    first, again, other = (folded(people(), seed=seed) for seed in (3, 3, 4))
+    assert all(a.equals(b) for a, b in zip(first, again, strict=True))
+    assert not all(a.equals(b) for a, b in zip(first, other, strict=True))
+
+
+def test_classes_with_fewer_rows_than_folds_are_dealt_as_they_come():
+    manifest = table(label=list("aabbccddee"))
+    splits = folded(manifest)
+    assert (sum((split == "test").astype(int) for split in splits) == 1).all()
+
+
+def test_too_many_folds_are_refused():
+    with refuses('DataFrame: 5 folds need as many different values in column "who", got 4; ask for fewer'):
+        folded(people(12), group="who")
+    with refuses("DataFrame: 5 folds need as many rows, got 3; ask for fewer"):
+        folded(people(3))
+
+
+def test_folds_without_a_row_to_choose_by_are_refused():
+    with refuses('DataFrame: the split "valid" has no rows: raise split.valid'):
+        folded(people(6), folds=2, group="who")
+
+
+def test_rows_that_take_no_part_are_no_leak():
+    manifest = table(who=["a", "a", "b", "b"])
+    split = pd.Series(["train", UNUSED, "train", "test"])
+    assert [leak.what for leak in leaks(manifest, split, group="who", media={})] == ['group "b"']
+
+
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -173,7 +254,7 @@ def test_rows_without_any_target_are_refused():
     one = 'DataFrame column "label": got 6 rows without a target (rows 2, 4, 6, 7, 8, …), expected one in each row'
     with refuses(one):
         check_targets(table(label=["x", "", "y", " ", "x", "", "", "", ""]), {"label": Ordinal()})
-    two = 'DataFrame columns "label" and "other": got 1 rows without a target (row 2), expected one of them in each row'
+    two = 'DataFrame columns "label" and "other": got 1 row without a target (row 2), expected one of them in each row'
     with refuses(two):
         check_targets(table(label=["x", "", "y"], other=["", " ", "1"]), {"label": Ordinal(), "other": Ordinal()})
 

@@ -176,6 +176,10 @@ class Multilabel(Head):
         }
         return {name: float(value) for name, value in scores.items()} | _ranking_scores(targets, predictions)
 
+    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        chosen = self._chosen(predictions)
+        return float(2 * (targets * chosen).sum() / max(targets.sum() + chosen.sum(), 1))
+
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """Precision, recall and F1 of each label, its threshold, and how many rows have it."""
         rows = zip(self.labels, *self._per_label(targets, predictions), self.thresholds, targets.sum(0), strict=True)

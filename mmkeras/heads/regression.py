@@ -145,6 +145,9 @@ class Regression(Head):
         names = [name for name in scores[0] if all(name in each for each in scores)]
         return {name: float(np.mean([each[name] for each in scores])) for name in names}
 
+    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        return float(np.mean([_r2(*pair) for pair in self._columns(targets, predictions)]))
+
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """The figures of each number, and which share of rows is off by how much at most."""
         parts = []
@@ -245,10 +248,8 @@ def _scores(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     from scipy.stats import spearmanr
 
     off = truth - said
-    spread = np.sum((truth - truth.mean()) ** 2)
     figures = {
-        # As scikit-learn has it where all true numbers are equal: 1 if they are met, else 0.
-        "r2": 1 - np.sum(off**2) / spread if spread else float(not off.any()),
+        "r2": _r2(truth, said),
         "mae": np.abs(off).mean(),
         "rmse": np.sqrt(np.mean(off**2)),
         "median_absolute_error": np.median(np.abs(off)),
@@ -256,3 +257,9 @@ def _scores(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     if np.ptp(truth) and np.ptp(said):
         figures["spearman"] = spearmanr(truth, said).statistic
     return figures
+
+
+def _r2(truth: np.ndarray, said: np.ndarray) -> float:
+    """As scikit-learn has it where all true numbers are equal: 1 if they are met, else 0."""
+    off, spread = truth - said, np.sum((truth - truth.mean()) ** 2)
+    return 1 - np.sum(off**2) / spread if spread else float(not off.any())
