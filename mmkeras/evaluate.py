@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Head, Modality, walk
+from mmkeras.component import Head, Modality, layer_name, walk
 from mmkeras.config import Config
 from mmkeras.dataset import read_cells, table_cells
 from mmkeras.inference import predict_rows, predict_without
@@ -217,7 +217,7 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, dict[st
     say(f"training the network on {column} alone")
     config = run.config
     alone = config.model_copy(update={"columns": {column: config.columns[column]}})
-    trained = train_config(alone, run.table(), run.folder / "alone" / column)
+    trained = train_config(alone, run.table(), run.folder / "alone" / layer_name(column))
     predictions, _ = predict_rows(trained.model(), trained.schema, judged)
     return {
         target: score(head, head.encode_target(judged.rows[target]), predictions[target])

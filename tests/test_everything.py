@@ -18,6 +18,8 @@ from mmkeras.model import COLUMN_WEIGHTS
 from mmkeras.train import train
 
 pytest_plugins = ("fixtures_tables", "fixtures_everything")
+# A training of seven encoders takes half a minute; test_matrix.py has seven columns in the default run.
+pytestmark = pytest.mark.slow
 
 # A client has TensorFlow, tensorflow-text, the SavedModel's folder and cells; mmkeras cannot be imported.
 CLIENT = """
@@ -157,7 +159,6 @@ def assert_same_predictions(got, wanted, head_of_price):
     np.testing.assert_allclose(got[COLUMN_WEIGHTS], wanted[COLUMN_WEIGHTS], atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batches", ["alone", "fives"])
 def test_the_exported_model_says_what_predict_says(answers, predicted, everything_run, batches):
     wanted, statuses = predicted
@@ -166,7 +167,6 @@ def test_the_exported_model_says_what_predict_says(answers, predicted, everythin
     assert [status.decode() for status in got["status"]] == statuses.tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_columns_cells_it_says_what_predict_says(answers, predicted, everything_run, name):
     wanted, _ = predicted
@@ -176,7 +176,6 @@ def test_without_a_columns_cells_it_says_what_predict_says(answers, predicted, e
     assert not got[COLUMN_WEIGHTS][:, NAMES.index(name)].any()
 
 
-@pytest.mark.slow
 def test_cells_of_length_0_are_missing_too(answers, everything_run):
     got = joined(answers[0]["nothing"])
     targets = everything_run.schema.targets
@@ -185,7 +184,6 @@ def test_cells_of_length_0_are_missing_too(answers, everything_run):
     assert got["status"][0].decode() == ALL_MISSING
 
 
-@pytest.mark.slow
 def test_lists_of_files_were_filled_up(answers):
     """Or the comparison of batches would not cover it."""
     _, told, sent = answers
@@ -199,7 +197,6 @@ def test_lists_of_files_were_filled_up(answers):
 # What people see
 
 
-@pytest.mark.slow
 def test_evaluation_takes_every_column_away(everything_run, capfd):
     found = evaluate(everything_run)
     rows = [OWN, *(f"{WITHOUT} {name}" for name in NAMES), *(f"{ONLY} {name}" for name in NAMES)]
@@ -211,7 +208,6 @@ def test_evaluation_takes_every_column_away(everything_run, capfd):
     assert all(name in shown for name in NAMES)
 
 
-@pytest.mark.slow
 def test_five_tasks_at_once(everything, tmp_path, recwarn):
     """Every kind of head on one trunk, with learned weights of the losses, and weights that depend on the row."""
     config = everything.with_name("five.yaml")
