@@ -9,7 +9,8 @@ import pkgutil
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
@@ -63,9 +64,15 @@ def fitted(default: Any = None) -> Any:
     return Field(default, repr=False, json_schema_extra={"fitted": True})
 
 
-def tunable(default: Any, **limits: Any) -> Any:
-    """A field that only `encode` or `augment` reads: features made before it changed are still good."""
-    return Field(default, json_schema_extra={"tunable": True}, **limits)
+def tunable(default: Any, is_path: bool = False, **limits: Any) -> Any:
+    """A field that only `encode` or `augment` reads: features made before it changed are still good.
+
+    Args:
+        default: Its value where a config says nothing.
+        is_path: It may name a file or folder, relative to the config.
+        **limits: As pydantic's Field takes them.
+    """
+    return Field(default, json_schema_extra={"tunable": True, "path": is_path}, **limits)
 
 
 class Component(BaseModel):
@@ -96,6 +103,12 @@ class Component(BaseModel):
     def _marked(cls, mark: str) -> set[str]:
         return {name for name, field in cls.model_fields.items() if (field.json_schema_extra or {}).get(mark)}
 
+    def located(self, folder: Path) -> Self:
+        """A copy whose paths are absolute, whatever folder a process runs in; what is not under `folder` is a name."""
+        given = {name: getattr(self, name) for name in self._marked("path")}
+        there = {name: folder / value for name, value in given.items() if value and (folder / value).exists()}
+        return self.model_copy(update={name: str(path.resolve()) for name, path in there.items()})
+
     def settings(self) -> dict[str, Any]:
         """The configuration alone, all defaults visible, as a config file holds it."""
         return self.model_dump(mode="json", exclude=self.fitted_fields())
@@ -118,6 +131,13 @@ class Modality(Component):
     """Whether a path in a cell may be a folder."""
     every_row: ClassVar[bool] = False
     """Whether `adapt` sees the cell of each training row, however often it repeats, or each distinct cell once."""
+
+    def check(self) -> None:
+        """Refuses settings that this machine cannot follow.
+
+        Raises:
+            ValueError: Says what is not installed, and how to get it.
+        """
 
     def paths(self, value: str) -> list[str]:
         """The files that a table's cell names, in order; [] where it holds the value itself."""

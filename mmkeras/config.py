@@ -141,7 +141,7 @@ class Config(Settings):
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML file; dotted `key=value` overrides win.
+    """Reads a YAML file; dotted `key=value` overrides win. Relative paths in it start at the file's folder.
 
     Raises:
         FileNotFoundError: No such file.
@@ -159,7 +159,9 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     config = parse_config(override(raw, overrides), path.name)
     if config.manifest is None:
         raise ValueError(f"{path.name} manifest: missing; name the table, for example `manifest: table.csv`")
-    return config.model_copy(update={"manifest": str((path.parent / config.manifest).resolve())})
+    columns = {column: modality.located(path.parent) for column, modality in config.columns.items()}
+    manifest = str((path.parent / config.manifest).resolve())
+    return config.model_copy(update={"columns": columns, "manifest": manifest})
 
 
 def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:

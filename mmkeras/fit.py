@@ -25,6 +25,10 @@ keras = lazy("keras")
 callbacks = lazy("mmkeras.callbacks")
 
 
+# Names of weights that are no kernel of a layer: of normalisation, and the learned vectors and numbers of layers.py
+UNDECAYED = ["bias", "beta", "gamma", "absent", "scores", "token", "vector", "log_variance", "steps"]
+
+
 def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> None:
     """Gives a model its optimizer, and each output the loss of its head."""
     optimizer = _optimizer(schema.train, _steps_per_epoch(model, schema.train, split))
@@ -167,7 +171,7 @@ def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.
     if not settings.weight_decay:
         return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "absent"])
+    optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
     return optimizer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmkeras.component import Modality, find, members
 from mmkeras.config import Config, override, parse_config
 from mmkeras.manifest import Guess, Manifest, filled_cells, guess_columns, guess_split_column, require_columns
-from mmkeras.terminal import show_table
+from mmkeras.terminal import say, show_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,18 +74,19 @@ def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dic
 
 
 def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:
-    types = "|".join(members("modality"))
     rows = [
         (
             guess.column,
             guess.type or "ignored",
             guess.reason,
-            f"columns.{guess.column}={'null or ' * bool(guess.type)}{{type: {types}}}",
+            f"columns.{guess.column}={'null' if guess.type else '{type: …}'}",
         )
         for guess in guesses
     ]
-    heads = "|".join(members("head"))
-    rows.append((target.column, f"target: {target.type}", target.reason, f"targets.{target.column}={{type: {heads}}}"))
+    rows.append((target.column, f"target: {target.type}", target.reason, f"targets.{target.column}={{type: …}}"))
     if split_column:
         rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
     show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
+    say(
+        f"columns.NAME={{type: …}} changes a type; of columns: {', '.join(members('modality'))}; of targets: {', '.join(members('head'))}"
+    )

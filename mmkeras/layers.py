@@ -196,7 +196,7 @@ class _JoinPredictions(keras.layers.Layer):
         super().__init__(**kwargs)
         self.exclusive = exclusive
 
-    def compute_output_shape(self, predictions_shape, mask_shape=None):
+    def compute_output_shape(self, predictions_shape, columns_shape=None):
         return (predictions_shape[0], predictions_shape[-1])
 
     def get_config(self):
@@ -205,30 +205,42 @@ class _JoinPredictions(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mmkeras")
 class JointMaximum(_JoinPredictions):
-    """The highest probability that a present column gives."""
+    """The highest probability that a column gives which is present: `columns` holds 0 or 1."""
 
-    def call(self, predictions, present):
-        highest = ops.max(predictions * ops.expand_dims(present, -1), axis=1)
+    def call(self, predictions, columns):
+        highest = ops.max(predictions * ops.expand_dims(columns, -1), axis=1)
         return highest / ops.maximum(ops.sum(highest, axis=-1, keepdims=True), 1e-9) if self.exclusive else highest
 
 
 @keras.saving.register_keras_serializable("mmkeras")
 class Vote(_JoinPredictions):
-    """The share of the columns' votes by their weights. It has no slope: nothing trains by it.
+    """The share of the columns' votes, by their weights in `columns`. It has no slope: nothing trains by it.
 
-    The mean probability counts one hundredth, which is less than one vote of a hundred: it breaks ties.
+    The mean probability counts one hundredth: it breaks ties and weighs less than a vote does among a hundred columns.
     """
 
-    def call(self, predictions, weights):
-        votes = ops.one_hot(ops.argmax(predictions, axis=-1), predictions.shape[-1]) if self.exclusive else None
-        votes = ops.cast(predictions > 0.5, predictions.dtype) if votes is None else ops.cast(votes, predictions.dtype)
-        shares = ops.sum((0.99 * votes + 0.01 * predictions) * ops.expand_dims(weights, -1), axis=1)
-        return ops.stop_gradient(shares)
+    def call(self, predictions, columns):
+        if self.exclusive:
+            votes = ops.one_hot(ops.argmax(predictions, axis=-1), predictions.shape[-1])
+        else:
+            votes = predictions > 0.5
+        shares = 0.99 * ops.cast(votes, predictions.dtype) + 0.01 * predictions
+        return ops.stop_gradient(ops.sum(shares * ops.expand_dims(columns, -1), axis=1))
 
 
 @keras.saving.register_keras_serializable("mmkeras")
 class AddLearned(keras.layers.Layer):
-    """Adds one learned vector to every token, which tells whose tokens they are: (B, T, D) -> (B, T, D)."""
+    """Adds one learned vector to every token, which tells whose tokens they are: (B, T, D) -> (B, T, D).
+
+    Keras' own mask, which an LSTM's tokens carry, ends here: where columns are joined it would cover one of them only.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *args, **kwargs):
+        return None
 
     def build(self, tokens_shape):
         initializer = keras.initializers.RandomNormal(stddev=0.1)

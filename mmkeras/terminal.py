@@ -23,6 +23,7 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 log = logging.getLogger("mmkeras")
 log.setLevel(logging.INFO)
 log.propagate = False
+log.addHandler(logging.NullHandler())  # without any, Python prints warnings once more
 
 
 def say(text: str) -> None:

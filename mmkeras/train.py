@@ -160,6 +160,8 @@ def check(config: Config, manifest: Manifest) -> pd.Series:
     """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
     require_columns(manifest, [*config.columns, *config.targets])
     require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
+    for column, modality in walk(config.columns):
+        _said_of(manifest, column, modality.check)
     check_targets(manifest, config.targets)
     config.fusion.check(list(config.columns), config.targets)
     split = split_rows(

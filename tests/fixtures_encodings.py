@@ -53,3 +53,22 @@ def predicting_model(fusion, shapes, heads):
     inputs, given = encodings(shapes)
     outputs, weights = fusion.predict(given, heads)
     return keras.Model(inputs, outputs | ({} if weights is None else {"weights": weights}))
+
+
+def layers_of(model, kind):
+    """A model's layers of one class, in the order in which they were made."""
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def scalars(**columns):
+    """Features of columns whose vector is one number each, NaN where the column is absent."""
+    found = {}
+    for column, numbers in columns.items():
+        vector = np.array(numbers, np.float32)[:, None]
+        present = 1 - np.isnan(vector).astype(np.float32)
+        vector = np.where(present > 0, vector, 55).astype(np.float32)
+        found[column] = {"vector": vector, "tokens": vector[:, None], "mask": present, "present": present[:, 0]}
+    return found
+
+
+SCALARS = {"a": (1, 1, 1), "b": (1, 1, 1)}

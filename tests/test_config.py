@@ -162,7 +162,7 @@ def test_mistakes(changes, message):
 
 def test_fitted_state_is_not_offered_as_a_setting():
     message = error(raw(columns={"note": {"type": "text", "vocabular": 3}}))
-    assert "(max_tokens, vocabulary_size" in message
+    assert "max_tokens, vocabulary_size" in message
     assert not message.endswith(", vocabulary)")
 
 
@@ -288,3 +288,15 @@ def test_config_is_frozen():
 def test_build_says_where():
     with pytest.raises(ValueError, match=r"^here: expected a type, for example \{type: \w+\}, got 5$"):
         build("fusion", 5, "here")
+
+
+def test_files_that_columns_name_are_found_beside_the_config(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/vectors.txt").write_text("")
+    text = {"type": "text", "word_vectors": "vectors.txt", "preset": "bert_tiny_en_uncased"}
+    raw = {"manifest": "t.csv", "columns": {"a": text}, "targets": {"y": {"type": "classification"}}}
+    (tmp_path / "here/config.yaml").write_text(yaml.safe_dump(raw))
+    monkeypatch.chdir(tmp_path)
+    column = read_config("here/config.yaml").columns["a"]
+    assert column.word_vectors == str(tmp_path / "here/vectors.txt")
+    assert column.preset == "bert_tiny_en_uncased"  # no file: a name

@@ -1,4 +1,7 @@
-"""The data sets: the embedded example is what its script makes, and stamps that share anything stay together."""
+"""The data sets: the embedded example is what its script makes, and stamps that share anything stay together.
+
+And the articles' configurations: each fits its table and builds its model.
+"""
 
 import filecmp
 import shutil
@@ -11,8 +14,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mmkeras.component import walk
+from mmkeras.config import read_config
+from mmkeras.model import build_model
+
 DATA = Path(__file__).parents[1] / "data"
 DAY = "A sunny day.\nfr.utf8=Une journée.\n"
+ARTICLES = sorted(DATA.rglob("article*.yaml"))
 
 
 def make(name: str, *arguments: object) -> subprocess.CompletedProcess:
@@ -71,3 +79,22 @@ def test_stamps_without_the_package_say_what_to_install(tmp_path):
     assert done.returncode != 0
     assert "apt-get install tuxpaint-stamps-default" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# The articles' configurations
+
+
+def test_there_is_a_configuration_for_each_of_the_articles_models():
+    names = {path.stem for path in ARTICLES if path.parent == DATA}
+    assert names == {"article_attention", "article_image_text", "article_three_branches", "article_transformer"}
+
+
+@pytest.mark.parametrize("path", ARTICLES, ids=lambda path: path.relative_to(DATA).as_posix())
+def test_an_articles_configuration_fits_its_table_and_builds_its_model(path, adapted, adapted_head):
+    config = read_config(path)
+    if Path(config.manifest).is_file():  # the stamps come from a Debian package
+        named = {*config.columns, *config.targets, config.split.column, config.split.group}
+        assert named <= set(pd.read_csv(config.manifest, nrows=1).columns)
+    columns = {column: adapted(modality) for column, modality in walk(config.columns)}
+    model = build_model(columns, config.fusion, {target: adapted_head(head) for target, head in walk(config.targets)})
+    assert {name: output.shape for name, output in model.output.items()} == {name: (None, 3) for name in config.targets}

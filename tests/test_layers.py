@@ -39,6 +39,13 @@ def test_keras_own_mask_ends_where_time_ends(layer):
     assert getattr(pooled, "_keras_mask", None) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_keras_own_mask_ends_where_columns_are_told_apart():
+    marked = layers.AddLearned()(keras.layers.Masking()(keras.Input((3, 2))))
+    assert marked.shape == (None, 3, 2)
+    assert getattr(marked, "_keras_mask", None) is None
+
+
 def ngram_bag(up_to):
     """A bag with a vector of its own for each bucket: (1, i) for bucket i."""
     bag = layers.NgramBag(up_to, buckets=1009, width=2)
@@ -85,6 +92,73 @@ def test_soft_bins_say_where_a_number_lies():
     assert bins[1, 5:].max() < 1e-6
 
 
+def test_shares_are_of_what_is_there():
+    scores = floats([[np.log(3), 99, 0], [4, 4, 4], [5, 6, 7]])
+    shares = layers.MaskedSoftmax()(scores, floats([[1, 0, 1], [0, 1, 0], [0, 0, 0]]))
+    np.testing.assert_allclose(shares, [[0.75, 0, 0.25], [0, 1, 0], [0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "wanted"),
+    [([[0.25, 0.75]], [[2.5, 3.5, 4.5]]), ([[[1, 0, 0.5], [0, 1, 0.5]]], [[1, 4, 4]])],
+)
+def test_a_weighted_sum_by_column_or_by_unit(weights, wanted):
+    np.testing.assert_allclose(layers.WeightedSum()(floats([[[1, 2, 3], [3, 4, 5]]]), floats(weights)), wanted)
+
+
+def test_what_is_said_of_two_vectors():
+    found = layers.Compare()(floats([[1, 2, 3], [0, 0, 0]]), floats([[4, 5, 6], [0, 0, 0]]))
+    cosine = 32 / np.sqrt(14 * 77)  # 0.975
+    np.testing.assert_allclose(found[0], [cosine, 3, 4, 10, 18, 3, 3, 3], atol=1e-5)
+    np.testing.assert_allclose(found[1], np.zeros(8), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "present", "wanted"),
+    [(True, [1, 1, 0], [0.4, 0.6]), (False, [1, 1, 0], [0.6, 0.9]), (True, [0, 0, 0], [0, 0])],
+)
+def test_the_highest_probability_of_what_is_there(exclusive, present, wanted):
+    found = layers.JointMaximum(exclusive)(floats([[[0.6, 0.4], [0.1, 0.9], [1, 0]]]), floats([present]))
+    np.testing.assert_allclose(found, [wanted], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "weights", "wanted"),
+    [
+        # two of three vote for the first; then one against one: the second is the surer one
+        (True, [1 / 3, 1 / 3, 1 / 3], [0.66 + 0.005, 0.33 + 0.005]),
+        (True, [0.5, 0.5, 0], [0.495 + 0.0035, 0.495 + 0.0065]),
+        (True, [0, 0, 0], [0, 0]),
+        # each for itself
+        (False, [0, 0.5, 0.5], [0.495 + 0.0045, 0.495 + 0.0055]),
+        (False, [0, 1, 0], [0.001, 0.99 + 0.009]),
+    ],
+)
+def test_votes(exclusive, weights, wanted):
+    found = layers.Vote(exclusive)(floats([[[0.6, 0.4], [0.1, 0.9], [0.8, 0.2]]]), floats([weights]))
+    np.testing.assert_allclose(found, [wanted], atol=1e-6)
+
+
+def test_half_a_chance_is_no_vote():
+    np.testing.assert_allclose(layers.Vote(False)(floats([[[0.5, 0.51]]]), floats([[1]])), [[0.005, 0.9951]], atol=1e-6)
+
+
+def test_one_learned_vector_is_added_to_every_token_or_put_before_them():
+    added = layers.AddLearned()
+    change = np.array(added(TOKENS)) - TOKENS
+    np.testing.assert_allclose(change, np.broadcast_to(added.vector, TOKENS.shape), atol=1e-4)
+    put = layers.PrependLearned()
+    found = np.array(put(TOKENS))
+    np.testing.assert_array_equal(found[:, 1:], TOKENS)
+    np.testing.assert_array_equal(found[:, 0], np.broadcast_to(put.token, found[:, 0].shape))
+
+
+def test_projections_are_of_one_width_and_bounded():
+    first, second = layers.project([floats([[1e4, -1e4]]), floats([[1e4, 2, 3]])], 5)
+    assert first.shape == second.shape == (1, 5)
+    assert np.abs(first).max() <= 1 and np.abs(second).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("layer", "inputs"),
     [
@@ -94,6 +168,14 @@ def test_soft_bins_say_where_a_number_lies():
         (layers.NgramBag(2, 50, 4), [np.array([[4, 8, 0]], np.int32)]),
         (layers.SoftBins(5), [floats([[-2, 0.5]])]),
         (layers.AttentionPool(4), [TOKENS, MASK]),
+        (layers.MaskedSoftmax(), [floats([[1, 2, 3]]), floats([[1, 0, 1]])]),
+        (layers.LearnedScores(), [floats([[1, 0, 1]])]),
+        (layers.WeightedSum(), [TOKENS, MASK]),
+        (layers.AddLearned(), [TOKENS]),
+        (layers.PrependLearned(), [TOKENS]),
+        (layers.Compare(), [floats([[1, 2, 3]]), floats([[4, 5, 6]])]),
+        (layers.JointMaximum(True), [TOKENS, MASK]),
+        (layers.Vote(False), [TOKENS, MASK]),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

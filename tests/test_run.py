@@ -108,7 +108,7 @@ def test_default_folder_is_not_there_yet(tmp_path, monkeypatch):
     ("path", "name"),
     [
         ("data/stamps/config.yaml", "stamps"),
-        ("data/article.yaml", "article"),
+        ("data/article_attention.yaml", "article_attention"),
         ("data/my shop/table.csv", "my-shop"),
         ("вопросы.csv", "вопросы"),
     ],

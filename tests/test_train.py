@@ -421,7 +421,7 @@ def test_class_with_one_row(own_table):
 
 def test_target_with_missing_values(own_table):
     edit(own_table, lambda rows: rows.__setitem__("intent", [*rows["intent"][:-1], ""]))
-    refused(own_table.with_name("config.yaml"), r'column "intent": got 1 empty cells \(row 60\)')
+    refused(own_table.with_name("config.yaml"), r'column "intent": got 1 row without a target \(row 60\)')
 
 
 def test_single_class_target(own_table):

@@ -23,7 +23,9 @@ class Gated(Fusion):
     """
 
     width: int = Field(64, ge=1, description="of the joint vector: so many gates per column")
-    units: tuple[int, ...] = Field((128,), description="of each Dense layer after the gates; (): the sum as it is")
+    units: tuple[int, ...] = Field(
+        (128,), description="of each Dense layer after the gates; () leaves the sum as it is"
+    )
     dropout: float = Field(0.4, ge=0, lt=1)
 
     def fuse(self, encodings: dict[str, Encoding]) -> Fused:

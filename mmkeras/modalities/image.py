@@ -80,7 +80,9 @@ class Image(Modality):
     )
     encoder: str = tunable("cnn", description="cnn, resnet (both from scratch) or a network of keras.applications")
     weights: str = tunable(
-        "none", description="of a network of keras.applications: none, imagenet (fetched), or a file without its top"
+        "none",
+        is_path=True,
+        description="of a network of keras.applications: none, imagenet (fetched), or a file without its top",
     )
     frozen: bool | None = tunable(None, description="whether these weights stay; null: they do if they are given")
     unfrozen_blocks: int = tunable(0, ge=0, description="so many blocks at the top of a frozen network learn")

@@ -57,7 +57,9 @@ class Text(Modality):
     vocabulary_size: int = Field(2000, ge=100, le=500_000, description="word pieces, learned from the training rows")
     lowercase: bool = True
     word_vectors: str | None = tunable(
-        None, description="a file of Word2Vec's or GloVe's text format, may be .gz: what the Embedding starts with"
+        None,
+        is_path=True,
+        description="a file of Word2Vec's or GloVe's text format, may be .gz: what the Embedding starts with",
     )
     embedding_width: int = tunable(128, ge=1)
     units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction")
@@ -67,7 +69,9 @@ class Text(Modality):
     width: int = tunable(96, ge=1, description="of the transformer's tokens; a multiple of its heads")
     heads: int = tunable(4, ge=1, description="of the transformer's self-attention")
     preset: str | None = tunable(
-        None, description="of the pretrained encoder: a folder or a name that keras-hub's from_preset takes"
+        None,
+        is_path=True,
+        description="of the pretrained encoder: a folder or a name that keras-hub's from_preset takes",
     )
     trainable_blocks: int = tunable(0, ge=0, description="of the pretrained encoder, from the top; 0: it is frozen")
     pooling: bool = tunable(

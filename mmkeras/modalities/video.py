@@ -13,6 +13,7 @@ several pictures in order, with `;` between them.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import os
 import re
@@ -82,10 +83,15 @@ class Video(Modality):
             raise ValueError(f"units must be a multiple of heads, got {self.units} and {self.heads}")
         return self
 
+    def check(self) -> None:
+        if importlib.util.find_spec("av") is None:
+            raise ValueError('PyAV, which reads videos, is not installed: pip install "mmkeras[video]"')
+
     def paths(self, value: str) -> list[str]:
         return [part.strip() for part in value.split(";") if part.strip()]
 
     def read(self, value: str) -> list[bytes]:
+        self.check()
         paths = self.paths(value)
         if len(paths) == 1 and os.path.isdir(paths[0]):
             paths = _pictures_in(paths[0])
@@ -331,10 +337,8 @@ def _decode(path: str, count: int, most: int) -> tuple[list[Any], int]:
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[Any, Any]]:
     """A clip and its video stream, with what goes wrong while it is read as a ValueError."""
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise ImportError('PyAV, which reads videos, is not installed: pip install "mmkeras[video]"') from None
+    import av
+
     try:
         # A playlist in a file called .mp4 must not fetch anything from elsewhere.
         with av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="ignore") as container:
