@@ -112,11 +112,15 @@ def some_cells(modality):
 def roughened(model):
     """Weights as training could have left them: zeros, such as most biases, hide what is left out."""
     noise = np.random.default_rng(0)
-    model.set_weights([
-        weight + (np.abs(noise.normal(0, 0.1, weight.shape)) if weight.dtype.kind == "f" else 0)
-        for weight in model.get_weights()
-    ])  # fmt: skip
+    model.set_weights([_roughened(weights, noise) for weights in model.get_weights()])
     return model
+
+
+def _roughened(weights, noise):
+    if weights.dtype.kind != "f":
+        return weights  # the state of what draws at random
+    # Variances, which have one axis as biases have, stay above 0.
+    return weights + (np.abs(noise.normal(0, 0.1, weights.shape)) if weights.ndim < 2 else 0)
 
 
 def test_every_encoder_is_here():
