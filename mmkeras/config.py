@@ -11,7 +11,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from mmkeras.component import FOLDERS, Component, Fusion, Head, Kind, Modality, find, layer_name, members, nearest
+from mmkeras.component import (
+    FOLDERS,
+    Component,
+    Fusion,
+    Head,
+    Kind,
+    Modality,
+    find,
+    layer_name,
+    members,
+    nearest,
+    own_prediction,
+)
 
 OUTPUTS = ("column_weights", "status")  # of an exported model, beside the targets' own
 
@@ -96,7 +108,10 @@ class Config(Settings):
                 raise ValueError(
                     f'columns "{other}" and "{column}" are both {layer_name(column)} in the model; rename one'
                 )
+        owns = {own_prediction(target, column) for target in self.targets for column in self.columns}
         for target in self.targets:
+            if target in owns:
+                raise ValueError(f'target "{target}": what one column alone predicts is called so; rename the column')
             if target in OUTPUTS:
                 raise ValueError(f'target "{target}": the exported model calls another output so; rename the column')
             if target in self.columns:

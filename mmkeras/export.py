@@ -22,6 +22,7 @@ from mmkeras.run import Run
 from mmkeras.terminal import run_command, say
 
 if TYPE_CHECKING:
+    import keras as keras_types
     import tensorflow as tf_types
 
 tf = lazy("tensorflow")
@@ -46,7 +47,20 @@ def export(
     run, folder = Run(run), Path(folder)
     if folder.exists():
         raise ValueError(f"{folder}: exists already; choose another folder or delete it")
-    schema, model = run.schema, with_column_weights(run.model())
+    write_saved_model(run.model(), run.schema, folder)
+    say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
+    return folder
+
+
+def write_saved_model(model: keras_types.Model, schema: Config, folder: Path) -> None:
+    """What `export` writes of a model; the folder appears when all of it is there.
+
+    Args:
+        model: As `build_model` makes it.
+        schema: Adapted columns and targets, those of the model.
+        folder: Not there yet.
+    """
+    model = with_column_weights(model)
     preprocessor = Preprocessor(schema.columns)
 
     def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
@@ -64,8 +78,6 @@ def export(
         archive.write_out(str(temporary), verbose=False)
     _write_assets(temporary / ASSETS, schema, COLUMN_WEIGHTS in model.output)
     os.replace(temporary, folder)
-    say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
-    return folder
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def fit_model(
     """
     settings, outputs = schema.train, _outputs(model, schema)
     rows = {name: np.flatnonzero(split == name) for name in ("train", "valid")}
-    trained = {output: _finite(targets[target]) for output, target in outputs.items()}
+    trained = training_targets(model, schema, targets)
     # What columns alone predict does not count on validation rows: the best epoch is that of what was asked for.
     judged = {output: (known, weights * (output in targets)) for output, (known, weights) in trained.items()}
     followed = _stop_and_plateau(schema, outputs)
@@ -104,6 +104,13 @@ def fit_model(
         ],
     )
     return checkpoints
+
+
+def training_targets(
+    model: keras_types.Model, schema: Config, targets: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{output: (encoded (N, …), weights (N,))} of all that the model predicts, from the same of the targets."""
+    return {output: _finite(targets[target]) for output, target in _outputs(model, schema).items()}
 
 
 def shown_figures(model: keras_types.Model, schema: Config) -> dict[str, tuple[str, str]]:

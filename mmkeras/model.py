@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mmkeras.component import Encoding, Fusion, Head, Modality, layer_name, walk
@@ -30,6 +30,9 @@ def build_model(
         fusion: How the columns are joined.
         heads: Adapted heads by target.
         learned_loss_weights: Whether each target's layer holds the learned weight of its loss.
+
+    Raises:
+        ValueError: A target is called as one of the layers is.
     """
     # Inputs; no target may be called as they are, since a point is no part of its name
     inputs = {
@@ -54,7 +57,7 @@ def build_model(
     for target, head in walk(heads):
         answer = layers.Answer(head.prior.tolist(), learned_loss_weights, name=target)
         predictions[target] = answer(predictions[target], given)
-    return keras.Model(inputs, predictions, name="mmkeras")
+    return _joined(inputs, predictions, heads)
 
 
 def with_column_weights(model: keras_types.Model) -> keras_types.Model:
@@ -63,6 +66,18 @@ def with_column_weights(model: keras_types.Model) -> keras_types.Model:
         return model
     _, weights = model.get_layer(COLUMN_WEIGHTS).input
     return keras.Model(model.input, {**model.output, COLUMN_WEIGHTS: weights})
+
+
+def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_types.Model:
+    try:
+        return keras.Model(inputs, predictions, name="mmkeras")
+    except ValueError as error:  # of two layers of one name; most names are Keras' own choice
+        for target in targets:
+            if f'"{target}"' in str(error):
+                raise ValueError(
+                    f'target "{target}": a layer inside the model is called so; rename the column'
+                ) from None
+        raise
 
 
 def _replace_absent(encoding: Encoding, column: str) -> Encoding:

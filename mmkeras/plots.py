@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,4 +161,7 @@ def _box(axes: Any, x: float, top: float, lines: list[str]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    with warnings.catch_warnings():
+        # A line for each letter that the font lacks, of a column's Chinese name, say; a box stands in the picture.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -163,6 +163,7 @@ def test_an_encoding_is_not_changed():
 
 def test_a_model_learns():
     """Two classes that one number separates are told apart after a few steps: the gradient points the right way."""
+    keras.utils.set_random_seed(0)
     head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
     model = build_model({"a": Vector()}, SideBySide(), {"y": head})
     rows = {"a": features([-3, 3])}

@@ -1,0 +1,114 @@
+"""Names of columns and targets that people use: they work, or the error says which one to change."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from mmkeras.component import find
+from mmkeras.config import parse_config
+from mmkeras.evaluate import evaluate
+from mmkeras.export import export
+from mmkeras.inference import predict_rows
+from mmkeras.manifest import read_table
+from mmkeras.model import build_model
+from mmkeras.train import train
+
+COLUMNS = {"产品 名称": {"type": "category"}, "a/b [red] {x}": {"type": "number"}, "../Größe (cm)?": {"type": "number"}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A training whose columns have letters of several scripts, and whose target is called as a feature is."""
+    folder = tmp_path_factory.mktemp("names")
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 2, 60)
+    table = pd.DataFrame({
+        "产品 名称": np.array(["车", "a b"])[kinds],
+        "a/b [red] {x}": kinds + rng.normal(size=60),
+        "../Größe (cm)?": rng.normal(size=60),
+        "present": np.array(["да", "[bold]no[/bold]"])[kinds],
+    })  # fmt: skip
+    table.to_csv(folder / "table 表.csv", index=False)
+    config = parse_config({
+        "manifest": str(folder / "table 表.csv"),
+        "columns": COLUMNS,
+        "fusion": {"type": "weighted", "width": 4, "units": [4]},
+        "targets": {"present": {"type": "classification"}},
+        "train": {"epochs": 2},
+    })  # fmt: skip
+    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    return train(str(folder / "config.yaml"), run=folder / "a run")
+
+
+def test_a_target_may_be_called_as_a_feature_is(run):
+    assert run.config.targets.keys() == {"present"} <= find("modality", "number")().features.keys()
+    assert run.metrics["test"]["present"]["accuracy"] >= 0
+
+
+def test_columns_keep_their_names_for_people(run, capfd):
+    found = evaluate(run)["present"]
+    assert {f"the same without {column}" for column in COLUMNS} <= found.keys()
+    shown = capfd.readouterr()
+    assert all(column.split()[0] in shown.out + shown.err for column in COLUMNS)
+
+
+def test_an_exported_model_says_how_they_are_called(run, tmp_path):
+    folder = export(run, tmp_path / "model")
+    told = json.loads((folder / "assets.extra" / "signature.json").read_text(encoding="utf-8"))
+    assert sorted(told["columns"].values()) == sorted(COLUMNS)
+    assert all(name.isascii() and name.isidentifier() for name in told["inputs"])
+
+    manifest = read_table(run.config.manifest)
+    wanted, statuses = predict_rows(run.model(), run.schema, manifest)
+    cells = {
+        name: tf.constant(manifest.rows[column]) if column == "产品 名称" else manifest.rows[column].astype(np.float32)
+        for name, column in told["columns"].items()
+    }
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    got = serve(**{name: tf.constant(values) for name, values in cells.items()})
+    np.testing.assert_allclose(got["probabilities"], wanted["present"], atol=1e-5)
+    assert [status.decode() for status in got["status"].numpy()] == statuses.tolist()
+
+
+@pytest.mark.slow
+def test_what_columns_are_worth_alone_stays_in_the_runs_folder(run):
+    evaluate(run, baselines=True)
+    assert len(list((run.folder / "alone").iterdir())) == len(COLUMNS)
+    assert {path.name for path in run.folder.parent.iterdir()} == {"a run", "config.yaml", "table 表.csv"}
+
+
+# Names that cannot be
+
+
+@pytest.mark.parametrize(
+    ("targets", "columns", "message"),
+    [
+        (["column_weights"], ["a"], 'target "column_weights": the exported model calls another output so; rename'),
+        (["status"], ["a"], 'target "status": the exported model calls another output so; rename the column'),
+        (["a"], ["a"], 'target "a" is an input column too: the model would be told the answer'),
+        (["标签"], ["a"], 'target "标签": expected letters a to z, digits and underscores'),
+        (["my label"], ["a"], 'target "my label": expected letters a to z, digits and underscores'),
+        (["y", "y_by_a"], ["a", "b"], 'target "y_by_a": what one column alone predicts is called so; rename'),
+        (["y"], ["a b", "a_b"], 'columns "a b" and "a_b" are both a_b in the model; rename one'),
+    ],
+)
+def test_names_that_are_refused(targets, columns, message):
+    with pytest.raises(ValueError) as error:
+        parse_config({
+            "columns": {column: {"type": "number"} for column in columns},
+            "targets": {target: {"type": "classification"} for target in targets},
+        })  # fmt: skip
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("target", ["a_or_absent", "dense", "y_joint"])
+def test_a_target_that_is_called_as_a_layer_is(target, adapted):
+    keras.backend.clear_session()  # Keras numbers its layers: the first one is `dense`
+    head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
+    columns = {name: adapted(find("modality", "number")()) for name in "ab"}
+    with pytest.raises(ValueError, match=f'^target "{target}": a layer inside the model is called so; rename the'):
+        build_model(columns, find("fusion", "concat")(), {target: head, "y": head})
