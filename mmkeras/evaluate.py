@@ -71,7 +71,7 @@ def evaluate(
         _add_baselines(found, run, schema, judged)
     for target, scores in found.items():
         if scores[OWN]:
-            _show(scores, target, name)
+            _show(scores, target, sorted(schema.columns), name)
             _warn_of_idle_columns(scores, target, sorted(schema.columns))
     run.write_json("evaluation.json", found)
     return found
@@ -135,16 +135,29 @@ def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str
     if alone and max(alone.values()) >= whole:
         best = max(alone, key=alone.__getitem__)
         warn(f"{target}: all columns together ({shown} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
-    for column in columns:
-        without = scores.get(f"{WITHOUT} {column}", {}).get(metric)
-        if without is not None and without >= whole:
-            warn(f"{target}: without {column} the {shown} is {without:.3f}, with it {whole:.3f}; it does not help here")
+    without = {column: scores.get(f"{WITHOUT} {column}", {}).get(metric, -np.inf) for column in columns}
+    idle = [f"{column} ({figure:.3f})" for column, figure in without.items() if figure >= whole]
+    if idle:
+        they_do = "they do" if len(idle) > 1 else "it does"
+        warn(f"{target}: the {shown} is {whole:.3f}, and no lower without {', '.join(idle)}; {they_do} not help here")
 
 
-def _show(found: Mapping[str, Mapping[str, float]], target: str, name: str) -> None:
-    metrics = list(dict.fromkeys(metric for scores in found.values() for metric in scores))
-    rows = [(model, *(scores.get(metric, "") for metric in metrics)) for model, scores in found.items()]
+def _show(found: Mapping[str, Mapping[str, float]], target: str, columns: list[str], name: str) -> None:
+    """One table of models, and one of what each column is worth to the first of them."""
+    models = {model: scores for model, scores in found.items() if not model.startswith((WITHOUT, ONLY))}
+    metrics = list(dict.fromkeys(metric for scores in models.values() for metric in scores))
+    rows = [(model, *(scores.get(metric, "") for metric in metrics)) for model, scores in models.items()]
     show_table(f"{target}, {name}", ("model", *(metric.replace("_", " ") for metric in metrics)), rows)
+    if len(columns) > 1:
+        _show_worth(found, target, columns, name)
+
+
+def _show_worth(found: Mapping[str, Mapping[str, float]], target: str, columns: list[str], name: str) -> None:
+    metric, whole = next(iter(found[OWN].items()))
+    figures = {column: (found[f"{WITHOUT} {column}"][metric], found[f"{ONLY} {column}"][metric]) for column in columns}
+    rows = [(column, without, f"{without - whole:+.3f}", only) for column, (without, only) in figures.items()]
+    title = f"{target}, {name}: {metric.replace('_', ' ')} {whole:.3f}; what if a column is missing?"
+    show_table(title, ("column", "without it", "change", "nothing but it"), rows)
 
 
 # Baselines
