@@ -170,7 +170,7 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
     Raises:
         ValueError: As `read_config`.
     """
-    raw = {"fusion": {"type": "concat"}, **raw}
+    raw = {"fusion": {"type": "weighted"}, **raw}
     parts = {
         "columns": _components("modality", raw.get("columns"), f"{where} columns"),
         "targets": _components("head", raw.get("targets"), f"{where} targets"),

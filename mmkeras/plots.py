@@ -17,8 +17,21 @@ BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a9
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
 BOX_WIDTH, LINE_HEIGHT, GAP = 4.8, 0.155, 0.8  # inches
 VERDICT_COLORS = {"chosen": "#1b5e20", "better": "#6a1b9a", "tied": "#4a6a94", "worse": "#b0533c"}
+COLUMNS_IN_A_ROW = 5
 PLUMBING = (
+    "Add",
+    "BesideWeights",
     "Cast",
+    "ExpandDims",
+    "Maximum",
+    "Mean",
+    "Multiply",
+    "Ones",
+    "Stack",
+    "Subtract",
+    "Sum",
+    "Transpose",
+    "TrueDivide",
     "NotEqual",
     "GetItem",
     "OnesLike",
@@ -33,20 +46,28 @@ PLUMBING = (
 def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
     """Each column's layers from its features to its vector, what joins them, and the targets."""
     branches = {column: _branch(model, column) for column in columns}
-    heads = [layer for layer in model.layers if layer.name in model.output_names]
-    seen = {layer for branch in branches.values() for layer in branch} | set(heads)
-    trunk = _lines([layer for layer in model.layers if layer not in seen])
+    answers = [layer for layer in model.layers if type(layer).__name__ == "Answer"]
+    own = set(model.output_names) - {layer.name for layer in answers}
+    seen = {layer for branch in branches.values() for layer in branch} | set(answers)
+    joined = [layer for layer in model.layers if layer not in seen and layer.name.removesuffix("_raw") not in own]
     stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
-    tallest, bottom = max(map(len, stacks)), _lines(heads)
-    width, height = BOX_WIDTH * len(stacks), LINE_HEIGHT * (tallest + len(trunk) + len(bottom)) + 2 * GAP + 1.0
-    figure, axes = _canvas(width, height)
-    below = height - LINE_HEIGHT * tallest - 0.5
-    for i, stack in enumerate(stacks):
-        x = (i + 0.5) * BOX_WIDTH
-        _box(axes, x, height - 0.2, stack)
-        axes.annotate(
-            "", (width / 2, below - GAP + 0.1), (x, height - LINE_HEIGHT * len(stack) - 0.4), arrowprops=ARROW
-        )
+    rows = [stacks[start : start + COLUMNS_IN_A_ROW] for start in range(0, len(stacks), COLUMNS_IN_A_ROW)]
+    trunk, bottom = _lines(joined), [layer.name for layer in answers]
+    if own:
+        bottom.append(f"and {len(own)} predictions of single columns, each with a loss of its own")
+    heights = [LINE_HEIGHT * max(map(len, row)) + 0.5 for row in rows]
+    width = BOX_WIDTH * len(rows[0])
+    figure, axes = _canvas(width, sum(heights) + LINE_HEIGHT * (len(trunk) + len(bottom)) + 2 * GAP + 0.5)
+    below = axes.get_ylim()[1]
+    for row, height in zip(rows, heights, strict=True):
+        for i, stack in enumerate(row):
+            _box(axes, (i + 0.5) * BOX_WIDTH, below - 0.2, stack)
+        below -= height
+    starts = [
+        ((i + 0.5) * BOX_WIDTH, below + heights[0] - LINE_HEIGHT * len(stack) - 0.4) for i, stack in enumerate(stacks)
+    ]
+    for start in starts if len(rows) == 1 else [(width / 2, below)]:
+        axes.annotate("", (width / 2, below - GAP + 0.1), start, arrowprops=ARROW)
     _box(axes, width / 2, below - GAP, trunk)
     below -= GAP + LINE_HEIGHT * len(trunk) + 0.2
     axes.annotate("", (width / 2, below - GAP + 0.3), (width / 2, below), arrowprops=ARROW)

@@ -58,7 +58,7 @@ def test_the_manifest_is_relative_to_the_config(path, monkeypatch):
 
 
 def test_a_config_that_names_no_fusion_gets_one():
-    assert parse_config(raw()).fusion == find("fusion", "concat")()
+    assert parse_config(raw()).fusion == find("fusion", "weighted")()
 
 
 def test_a_type_alone_may_be_a_word():

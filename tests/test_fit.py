@@ -105,6 +105,7 @@ def test_learned_weights_are_kept_with_the_run(learned):
     assert learned.history["val_loss"][best] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_with_learned_weights_goes_on_exactly(learned, tmp_path, monkeypatch, capsys):
     from mmkeras.callbacks import Checkpoints
 

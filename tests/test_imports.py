@@ -34,7 +34,7 @@ EXCEPTIONS = {
     ("run", "model"): "a run rebuilds its model",
 }
 # What a table or config that says nothing gets; a new member does not touch these.
-DEFAULTS = {("config", "concat"), ("guess", "classification")}
+DEFAULTS = {("config", "weighted"), ("guess", "classification")}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {name for kind in FOLDERS for name in members(kind)}

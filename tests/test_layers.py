@@ -326,8 +326,9 @@ def test_a_residual_block_adds_to_its_shortcut():
     for layer, weight in zip(convolutions, (1, 2, 3, -0.5), strict=True):
         layer.set_weights([np.full_like(layer.get_weights()[0], weight), floats([0])])
     values = floats([[[[1, 2, 4], [9, 9, 9]], [[9, 9, 9], [9, 9, 9]]]])
-    # The stem gives 1 + 2 + 4 = 7 at the top left, the shortcut 2 * 7, the two convolutions -0.5 * (3 * 7).
-    np.testing.assert_allclose(model(values), [[[[14 - 10.5]]]])
+    # The stem gives 1 + 2 + 4 = 7 at the top left and 27 elsewhere, 22 on average: the shortcut gives 2 * 22, the two
+    # convolutions, the first of which looks at the top left only, -0.5 * (3 * 7).
+    np.testing.assert_allclose(model(values), [[[[44 - 10.5]]]])
 
 
 def test_a_picture_too_small_for_its_blocks():

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from mmkeras import plots
+from mmkeras.fusions.concat import Concat
 from mmkeras.heads.classification import Classification
+from mmkeras.modalities.number import Number
+from mmkeras.model import build_model
 
 pytest_plugins = "fixtures_tables"
 
@@ -42,6 +46,16 @@ def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
     width, height = size_px(tmp_path / "model.png")
     assert width > 500
     assert height > 300
+
+
+def test_many_columns_stand_in_rows(adapted, tmp_path, texts):
+    columns = {f"number{i}": adapted(Number()) for i in range(7)}
+    head = Classification().adapt(pd.Series(["x", "y"], dtype=object))
+    plots.draw_model(build_model(columns, Concat(), {"grade": head}), sorted(columns), tmp_path / "model.png")
+    assert {name for text in texts for name in columns if text.startswith(name)} == columns.keys()
+    assert any("7 predictions of single columns" in text for text in texts)
+    width, height = size_px(tmp_path / "model.png")
+    assert width < 5 * plots.BOX_WIDTH * 120 + 100
 
 
 def test_history_shows_training_and_validation(run, tmp_path, texts):

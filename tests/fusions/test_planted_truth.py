@@ -70,7 +70,10 @@ def judged(model, task):
     return accuracy, np.mean(found["weights"], axis=0) if "weights" in found else None
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+# A Transformer's steps take ten times as long.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "transformer" else name for name in FUSIONS]
+)
 def test_what_only_two_columns_together_tell(name):
     accuracy, _ = judged(trained(find("fusion", name)(), exclusive_or, seed=1), exclusive_or)
     assert accuracy <= 0.65 if name in SEES_NO_PAIRS else accuracy >= 0.95
