@@ -312,7 +312,11 @@ class Answer(keras.layers.Layer):
         if self.learned_weight:
             self.log_variance = self.add_weight(shape=(), initializer="zeros", name="log_variance")
 
-    def call(self, prediction, given):
+    def call(self, prediction, given, training=False):
+        if training:
+            # As it is, for Keras' loss to find the logits behind it: without them a row that is quite wrong, its
+            # probability below 1e-7, has no slope and is never learned.
+            return prediction
         return ops.where(ops.expand_dims(given, -1) > 0, prediction, ops.convert_to_tensor(self.prior, "float32"))
 
     def compute_output_shape(self, prediction_shape, given_shape=None):

@@ -233,6 +233,24 @@ def test_without_pooling_the_vector_is_the_last_real_state():
 # Answers
 
 
+def test_an_answer_is_the_prior_where_nothing_is_given():
+    layer = layers.Answer([0.25, 0.75])
+    np.testing.assert_allclose(layer(floats([[1, 0], [1, 0]]), floats([1, 0])), [[1, 0], [0.25, 0.75]])
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_row_that_is_quite_wrong_still_learns(activation):
+    """Probabilities below 1e-7, where Keras cuts them off: the slope has to be that of the logits."""
+    loss = {"softmax": keras.losses.categorical_crossentropy, "sigmoid": keras.losses.binary_crossentropy}[activation]
+    vector, given = keras.Input((2,)), keras.Input(())
+    dense = keras.layers.Dense(2, activation, use_bias=False, kernel_initializer="identity")
+    model = keras.Model([vector, given], layers.Answer([0.5, 0.5])(dense(vector), given))
+    model.compile(keras.optimizers.SGD(1.0), loss=loss)
+    model.fit([floats([[30, -30]]), floats([1])], floats([[0, 1]]), verbose=0)
+    slope = (np.eye(2) - dense.get_weights()[0])[0] / 30
+    np.testing.assert_allclose(slope, [1, -1] if activation == "softmax" else [0.5, -0.5], atol=1e-5)
+
+
 def test_ordered_classes_are_parted_by_thresholds():
     """Thresholds 0 and log 3: below them are 1/2 and 3/4 of what stands at 0, and 1/4 and 1/2 of what is at log 3."""
     layer = layers.OrderedClasses([0, np.log(3)])
