@@ -62,12 +62,19 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Nothing is shown, warnings neither; the log still gets everything."""
+    """Nothing is shown, warnings neither; the log still gets everything.
+
+    TensorFlow's own warnings neither: after five trainings in one process it takes the sixth for retracing.
+    """
     before, console.quiet = console.quiet, True
+    tensorflow_log = logging.getLogger("tensorflow")
+    level = tensorflow_log.level
+    tensorflow_log.setLevel(logging.ERROR)
     try:
         yield
     finally:
         console.quiet = before
+        tensorflow_log.setLevel(level)
 
 
 def run_command(function: Callable[..., Any]) -> None:

@@ -100,6 +100,9 @@ class Decision(Fusion):
             joined = layers.Vote(head.predicts == "distribution", dtype="float32", name=name)(stacked, weights)
         else:
             joined = layers.WeightedSum(dtype="float32", name=name)(stacked, weights)
+        if head.predicts == "distribution":
+            # From nothing follows nothing: all classes alike, where zeros would be no distribution.
+            joined = joined + (1.0 - keras.ops.max(present, axis=1, keepdims=True)) / joined.shape[-1]
         return joined, weights
 
 

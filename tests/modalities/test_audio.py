@@ -506,7 +506,8 @@ def test_the_export_does_not_see_what_fills_a_cell_up(clips, tmp_path):
         found = exported(tf.constant(cell + padding))
         assert found.keys() == wanted.keys()
         for name in wanted:
-            np.testing.assert_allclose(found[name], wanted[name], atol=1e-6)
+            # An exported graph may round the last bit otherwise (TensorFlow 2.16).
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6, atol=1e-6)
 
 
 def test_every_file_is_augmented_for_itself(clips):
