@@ -405,6 +405,64 @@ class Head(Component):
         return joined / joined.sum(axis=-1, keepdims=True)
 
 
+class ClassHead(Head):
+    """A task whose target is one of several classes: () int32, its index, -1 where it is not known."""
+
+    predicts: ClassVar = "distribution"
+
+    classes: tuple[str, ...] | None = fitted()
+    weights: tuple[float, ...] | None = fitted()
+    frequencies: tuple[float, ...] | None = fitted()
+
+    @property
+    def target(self) -> tf.TensorSpec:
+        import tensorflow as tf
+
+        return tf.TensorSpec((), tf.int32)
+
+    @property
+    def prior(self) -> np.ndarray:
+        """The classes' shares of the training rows."""
+        import numpy as np
+
+        return np.array(self.frequencies, np.float32)
+
+    def guesses(self, predictions: np.ndarray) -> np.ndarray:
+        """(N, K) probabilities -> (N,) the classes that are answered."""
+        return predictions.argmax(axis=-1)
+
+    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        many = len(self.classes) > 8
+        ConfusionMatrixDisplay.from_predictions(
+            targets,
+            self.guesses(predictions),
+            labels=range(len(self.classes)),
+            display_labels=self.classes,
+            xticks_rotation="vertical" if many else "horizontal",
+            cmap="Blues",
+            colorbar=False,
+            ax=axes,
+        )
+
+    def baseline(self, is_sparse: bool, seed: int) -> Any:
+        if is_sparse:
+            from sklearn.linear_model import LogisticRegression
+
+            return LogisticRegression(C=10, max_iter=1000, random_state=seed)
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
+
+    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
+        import numpy as np
+
+        found = np.zeros((inputs.shape[0], len(self.classes)))
+        found[:, model.classes_] = model.predict_proba(inputs)
+        return found
+
+
 def layer_name(name: str) -> str:
     """What a column is called inside TensorFlow, which allows letters a to z, digits and underscores only."""
     plain = re.sub(r"[^A-Za-z0-9_]", lambda found: "_" if found[0].isascii() else f"u{ord(found[0]):x}", name)

@@ -397,6 +397,18 @@ def resize_time(values: tf.Tensor, steps: int) -> tf.Tensor:
     return tf.image.resize(values[:, tf.newaxis], (steps, 1), antialias=True)[:, 0]
 
 
+# Text
+
+
+# What str.strip takes away too.
+BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
+
+
+def strip_blanks(text: tf.Tensor) -> tf.Tensor:
+    """() string without the blanks around it, of any script."""
+    return tf.strings.regex_replace(text, BLANKS_AROUND, "")
+
+
 # Any features
 
 

@@ -5,27 +5,24 @@ Target: () int32, the class's index. Prediction: (K,) float32 probabilities that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Head, fitted
+from mmkeras.component import ClassHead
 from mmkeras.lazy import lazy
 from mmkeras.manifest import rows_where
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
 
 
-class Classification(Head):
+class Classification(ClassHead):
     """Dense softmax and cross-entropy over two or more classes."""
-
-    predicts: ClassVar = "distribution"
 
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts the same in the loss"
@@ -34,9 +31,6 @@ class Classification(Head):
     focal_gamma: float = Field(
         0.0, ge=0, le=10, description="how much less rows count that are right already; 2 is usual, 0: all the same"
     )
-    classes: tuple[str, ...] | None = fitted()
-    weights: tuple[float, ...] | None = fitted()
-    frequencies: tuple[float, ...] | None = fitted()
 
     @classmethod
     def claims(cls, values: pd.Series) -> str | None:
@@ -66,15 +60,6 @@ class Classification(Head):
         weights = len(values) / (len(counts) * counts) if self.class_weights == "balanced" else np.ones(len(counts))
         learned = {"classes": counts.index, "frequencies": counts / len(values), "weights": weights}
         return self.model_copy(update={name: tuple(numbers.tolist()) for name, numbers in learned.items()})
-
-    @property
-    def prior(self) -> np.ndarray:
-        """The classes' shares of the training rows."""
-        return np.array(self.frequencies, np.float32)
-
-    @property
-    def target(self) -> tf.TensorSpec:
-        return tf.TensorSpec((), tf.int32)
 
     def encode_target(self, values: pd.Series) -> np.ndarray:
         """The classes' indices; -1 where a row has no class or one that training never saw."""
@@ -131,7 +116,7 @@ class Classification(Head):
         """Accuracy, macro precision, recall and F1 over the classes that occur, one-against-rest ROC-AUC, log loss."""
         from sklearn import metrics
 
-        guesses = predictions.argmax(axis=-1)
+        guesses = self.guesses(predictions)
         labels = np.arange(len(self.classes))
         averaged = metrics.precision_recall_fscore_support(
             targets, guesses, labels=np.union1d(targets, guesses), average="macro", zero_division=0
@@ -148,45 +133,16 @@ class Classification(Head):
         return {name: float(value) for name, value in scores.items()}
 
     def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        return float(np.mean(predictions.argmax(axis=-1) == targets))
+        return float(np.mean(self.guesses(predictions) == targets))
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         from sklearn.metrics import classification_report
 
-        labels = np.union1d(targets, predictions.argmax(axis=-1))
+        labels = np.union1d(targets, self.guesses(predictions))
         names = [self.classes[i] for i in labels]
         return classification_report(
-            targets, predictions.argmax(axis=-1), labels=labels, target_names=names, digits=3, zero_division=0
+            targets, self.guesses(predictions), labels=labels, target_names=names, digits=3, zero_division=0
         )
-
-    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
-        from sklearn.metrics import ConfusionMatrixDisplay
-
-        many = len(self.classes) > 8
-        ConfusionMatrixDisplay.from_predictions(
-            targets,
-            predictions.argmax(axis=-1),
-            labels=np.arange(len(self.classes)),
-            display_labels=self.classes,
-            xticks_rotation="vertical" if many else "horizontal",
-            cmap="Blues",
-            colorbar=False,
-            ax=axes,
-        )
-
-    def baseline(self, is_sparse: bool, seed: int) -> Any:
-        if is_sparse:
-            from sklearn.linear_model import LogisticRegression
-
-            return LogisticRegression(C=10, max_iter=1000, random_state=seed)
-        from sklearn.ensemble import ExtraTreesClassifier
-
-        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
-
-    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
-        found = np.zeros((inputs.shape[0], len(self.classes)))
-        found[:, model.classes_] = model.predict_proba(inputs)
-        return found
 
     def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
         from sklearn.metrics import roc_auc_score

@@ -5,25 +5,24 @@ Target: () int32, the class's rank from 0. Prediction: (K,) float32 probabilitie
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Head, fitted
+from mmkeras.component import ClassHead
 from mmkeras.lazy import lazy
 from mmkeras.manifest import rows_where
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
 layers = lazy("mmkeras.layers")
 
 
-class Ordinal(Head):
+class Ordinal(ClassHead):
     """One number for how high a row stands, and thresholds in order between the classes; two classes or more.
 
     What several columns say is added before the thresholds, so that the classes keep their order in any sum.
@@ -32,17 +31,12 @@ class Ordinal(Head):
         McCullagh, Regression Models for Ordinal Data, 1980, Journal of the Royal Statistical Society B 42(2).
     """
 
-    predicts: ClassVar = "distribution"
-
     order: tuple[str, ...] | None = Field(
         None, min_length=2, description="the classes, lowest first; null: by number, where all are numbers"
     )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts the same in the loss"
     )
-    classes: tuple[str, ...] | None = fitted()
-    weights: tuple[float, ...] | None = fitted()
-    frequencies: tuple[float, ...] | None = fitted()
 
     @classmethod
     def claims(cls, values: pd.Series) -> str | None:
@@ -74,15 +68,6 @@ class Ordinal(Head):
         return self.model_copy(
             update={"classes": classes} | {name: tuple(numbers.tolist()) for name, numbers in learned.items()}
         )
-
-    @property
-    def prior(self) -> np.ndarray:
-        """The classes' shares of the training rows."""
-        return np.array(self.frequencies, np.float32)
-
-    @property
-    def target(self) -> tf.TensorSpec:
-        return tf.TensorSpec((), tf.int32)
 
     def encode_target(self, values: pd.Series) -> np.ndarray:
         """The classes' ranks; -1 where a row has no class or one that training did not know."""
@@ -155,7 +140,7 @@ class Ordinal(Head):
 
         Kappa is 0 for answers that have nothing to do with the truth, and 1 where all are right.
         """
-        guesses = _median(predictions)
+        guesses = self.guesses(predictions)
         off = np.abs(guesses - targets)
         return {
             "quadratic_kappa": _quadratic_kappa(targets, guesses),
@@ -167,7 +152,7 @@ class Ordinal(Head):
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         from sklearn.metrics import classification_report
 
-        guesses = _median(predictions)
+        guesses = self.guesses(predictions)
         labels = np.union1d(targets, guesses)
         names = [self.classes[i] for i in labels]
         per_class = classification_report(
@@ -176,35 +161,9 @@ class Ordinal(Head):
         figures = (f"{name:<16} {value:.3f}" for name, value in self.score(targets, predictions).items())
         return "\n".join([per_class, *figures, ""])
 
-    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
-        from sklearn.metrics import ConfusionMatrixDisplay
-
-        many = len(self.classes) > 8
-        ConfusionMatrixDisplay.from_predictions(
-            targets,
-            _median(predictions),
-            labels=np.arange(len(self.classes)),
-            display_labels=self.classes,
-            xticks_rotation="vertical" if many else "horizontal",
-            cmap="Blues",
-            colorbar=False,
-            ax=axes,
-        )
-
-    def baseline(self, is_sparse: bool, seed: int) -> Any:
-        """A classifier, to which the order means nothing."""
-        if is_sparse:
-            from sklearn.linear_model import LogisticRegression
-
-            return LogisticRegression(C=10, max_iter=1000, random_state=seed)
-        from sklearn.ensemble import ExtraTreesClassifier
-
-        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
-
-    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
-        found = np.zeros((inputs.shape[0], len(self.classes)))
-        found[:, model.classes_] = model.predict_proba(inputs)
-        return found
+    def guesses(self, predictions: np.ndarray) -> np.ndarray:
+        """(N, K) probabilities -> (N,) the first class up to which there is half of them."""
+        return (np.cumsum(predictions, axis=-1)[:, :-1] < 0.5).sum(axis=-1)
 
     def _ranks(self, cells: pd.Series) -> tuple[str, ...]:
         """The classes, lowest first.
@@ -248,11 +207,6 @@ def _number(name: str) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
-
-
-def _median(predictions: np.ndarray) -> np.ndarray:
-    """(N, K) probabilities -> (N,) the first class up to which there is half of them."""
-    return (np.cumsum(predictions, axis=-1)[:, :-1] < 0.5).sum(axis=-1)
 
 
 def _quadratic_kappa(targets: np.ndarray, guesses: np.ndarray) -> float:

@@ -27,8 +27,6 @@ keras = lazy("keras")
 ops = lazy("mmkeras.ops")
 
 UNKNOWN, FIRST = 1, 2
-# What str.strip takes away too.
-BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
 MOST_WIDTH, LEAST_WIDTH = 50, 8
 BASELINE_VALUES = 100
 
@@ -68,7 +66,7 @@ class Category(Modality):
         return {"index": tf.TensorSpec((), tf.int32), "present": tf.TensorSpec((), tf.float32)}
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        cell = tf.strings.regex_replace(cell, BLANKS_AROUND, "")
+        cell = ops.strip_blanks(cell)
         # A comparison with each: thousands take microseconds, and unlike a table it needs no resource in an export.
         places = tf.where(tf.equal(tf.constant(np.array(self.categories, dtype=object), tf.string), cell))[:, 0]
         index = tf.reduce_max(tf.concat([[UNKNOWN], tf.cast(places, tf.int32) + FIRST], axis=0))

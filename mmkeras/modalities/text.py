@@ -38,8 +38,6 @@ layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-# What str.strip takes away too.
-BLANKS_AROUND = r"^[\s\pZ\x{1c}-\x{1f}\x{85}]+|[\s\pZ\x{1c}-\x{1f}\x{85}]+$"
 # What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
 UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
 
@@ -135,7 +133,7 @@ class Text(Modality):
         return {"tokens": tf.TensorSpec((self.max_tokens,), tf.int32), "present": tf.TensorSpec((), tf.float32)}
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        cell = tf.strings.regex_replace(cell, BLANKS_AROUND, "")
+        cell = ops.strip_blanks(cell)
         is_there = tf.strings.length(cell) > 0
         tokens = self._backbone_tokens(cell) if self.backbone else self._own_tokens(cell)
         return {

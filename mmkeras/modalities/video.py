@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, fitted, split_paths, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Video(Modality):
             raise ValueError('PyAV, which reads videos, is not installed: pip install "mmkeras[video]"')
 
     def paths(self, value: str) -> list[str]:
-        return [part.strip() for part in value.split(";") if part.strip()]
+        return split_paths(value)
 
     def read(self, value: str) -> list[bytes]:
         self.check()
