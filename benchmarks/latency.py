@@ -67,7 +67,7 @@ def _complete_rows(folder: Path, table: Path | None) -> tuple[list[Row], list[fl
 
     from mmkeras.component import walk
     from mmkeras.config import parse_config
-    from mmkeras.dataset import table_cells
+    from mmkeras.features import table_cells
     from mmkeras.manifest import read_table
 
     schema = parse_config(

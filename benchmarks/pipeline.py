@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from mmkeras.component import Modality, walk
 from mmkeras.config import Config, read_config
-from mmkeras.dataset import Features, adapt, batches, prepare, table_cells, training_batches
+from mmkeras.dataset import batches, training_batches
+from mmkeras.features import Features, adapt, prepare, table_cells
 from mmkeras.manifest import Manifest, read_table
 from mmkeras.terminal import run_command
 from mmkeras.train import embedded_example, encoded_targets

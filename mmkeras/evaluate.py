@@ -13,7 +13,7 @@ import typer
 from mmkeras import plots
 from mmkeras.component import Head, Modality, layer_name, walk
 from mmkeras.config import Config
-from mmkeras.dataset import read_cells, table_cells
+from mmkeras.features import read_cells, table_cells
 from mmkeras.inference import predict_rows, predict_without
 from mmkeras.manifest import Manifest, read_table, require_columns
 from mmkeras.model import COLUMN_WEIGHTS

@@ -11,7 +11,8 @@ import pandas as pd
 
 from mmkeras.component import own_prediction, walk
 from mmkeras.config import Config, Train
-from mmkeras.dataset import Features, batches, training_batches
+from mmkeras.dataset import batches, training_batches
+from mmkeras.features import Features
 from mmkeras.lazy import lazy
 from mmkeras.run import Run
 from mmkeras.terminal import say

@@ -10,7 +10,8 @@ import pandas as pd
 
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
-from mmkeras.dataset import Features, batches, prepare, table_cells
+from mmkeras.dataset import batches
+from mmkeras.features import Features, prepare, table_cells
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
 from mmkeras.model import with_column_weights

@@ -19,8 +19,8 @@ import typer
 from mmkeras import plots
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
-from mmkeras.dataset import Features, adapt, prepare, table_cells
 from mmkeras.distribution import choose_strategy
+from mmkeras.features import Features, adapt, prepare, table_cells
 from mmkeras.fit import compile_model, fit_model, shown_figures
 from mmkeras.guess import guess_config
 from mmkeras.inference import forward, forward_step

@@ -37,3 +37,24 @@ def adapted_head():
         return head.adapt(pd.Series(["1", "2", "3", "2", "1"], dtype=object))
 
     return adapt
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of this test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MMKERAS_CACHE", str(folder))
+    from fixtures_sizes import READS
+
+    READS.clear()
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Files of 1, 2, … 5 bytes, the last two of which end in zeros."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for i, content in enumerate([b"a", b"bb", b"ccc", b"dd\0\0", b"ee\0\0\0"]):
+        (folder / str(i)).write_bytes(content)
+    return [str(folder / str(i)) for i in range(5)]

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from mmkeras.component import find, members
 from mmkeras.config import build
-from mmkeras.dataset import missing_cell
+from mmkeras.features import missing_cell
 from mmkeras.model import build_model
 from mmkeras.preprocessing import Preprocessor
 

@@ -9,9 +9,9 @@ import pytest
 from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS, stacked
 from fixtures_tables import python
 
-from mmkeras.dataset import missing_cell, read_cells, table_cells
 from mmkeras.evaluate import ONLY, OWN, WITHOUT, evaluate, rows_of
 from mmkeras.export import export
+from mmkeras.features import missing_cell, read_cells, table_cells
 from mmkeras.inference import predict_rows, predict_without
 from mmkeras.manifest import read_table
 from mmkeras.model import COLUMN_WEIGHTS

@@ -16,8 +16,9 @@ PACKAGE = Path(mmkeras.__file__).parent
 LEVELS = [
     {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
     {"modalities", "fusions", "heads"},
-    {"config", "preprocessing"},
-    {"dataset", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"config", "preprocessing", "cache"},
+    {"features", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"dataset"},
     {"fit", "inference"},
     {"train"},
     {"evaluate", "predict", "export"},

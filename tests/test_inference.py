@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from mmkeras.dataset import ColumnFeatures, Features
+from mmkeras.features import ColumnFeatures, Features
 from mmkeras.inference import _statuses, forward, forward_step, named_answers
 
 

@@ -10,7 +10,7 @@ import soundfile
 from fixtures_tables import LABELS, SAMPLE_RATE_HZ, python, wav
 from PIL import Image
 
-from mmkeras.dataset import read_cells, table_cells
+from mmkeras.features import read_cells, table_cells
 from mmkeras.inference import predict_rows
 from mmkeras.manifest import Manifest, read_table
 

@@ -1,0 +1,203 @@
+"""The cache on disk: kept by content, whole or not at all, whoever else writes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fixtures_sizes import READS, Size
+from fixtures_tables import HERE, png
+
+from mmkeras import cache as module
+from mmkeras import features as features_module
+from mmkeras.cache import cache_folder
+from mmkeras.features import prepare
+from mmkeras.modalities.image import Image
+
+
+def entries(cache: Path) -> set[str]:
+    return {path.name for path in cache.iterdir()}
+
+
+def test_key_changes_with_all_that_features_depend_on(cache, files):
+    modality, values = Size(), pd.Series(files)
+
+    def prepared(modality, values):
+        prepare(modality, values, "disk")
+        return len(entries(cache))
+
+    assert prepared(modality, values) == 1
+    assert prepared(modality.model_copy(update={"units": 4}), values) == 1  # only the encoder's size
+    assert prepared(modality.model_copy(update={"scale": 2.0}), values) == 2
+    assert prepared(modality.model_copy(update={"offset": 7.0}), values) == 3
+    assert prepared(modality, values[:4]) == 4
+    assert prepared(modality, values[::-1]) == 5
+    Path(files[0]).write_bytes(b"longer")
+    assert prepared(modality, values) == 6
+    later = os.stat(files[2]).st_mtime_ns + 1_000_000
+    os.utime(files[2], ns=(later, later))
+    assert prepared(modality, values) == 7
+    assert prepared(modality, values) == 7
+
+
+def test_a_changed_file_is_read_again(cache, files):
+    before = prepare(Size(), pd.Series(files), "disk")
+    Path(files[2]).write_bytes(b"cccccccc")
+    after = prepare(Size(), pd.Series(files), "disk")
+    assert before.arrays["x"][2, 0] == 3
+    assert after.arrays["x"][2, 0] == 8
+
+
+def test_a_repaired_file_is_good_again(cache, files):
+    Path(files[1]).write_bytes(b"bad file")
+    assert prepare(Size(), pd.Series(files), "disk").bad == {1: "begins with bad"}
+    Path(files[1]).write_bytes(b"fine")
+    assert prepare(Size(), pd.Series(files), "disk").bad == {}
+
+
+def test_other_settings_never_get_the_features_of_the_first(cache, files):
+    values = pd.Series(files)
+    assert prepare(Size(), values, "disk").arrays["x"][:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert prepare(Size(scale=10.0), values, "disk").arrays["x"][:, 0].tolist() == [10, 20, 30, 40, 50]
+
+
+def test_cache_never_lies_beside_the_data(cache, files, monkeypatch):
+    prepare(Size(), pd.Series(files), "disk")
+    assert sorted(os.listdir(Path(files[0]).parent)) == ["0", "1", "2", "3", "4"]
+    assert cache_folder() == cache
+    monkeypatch.delenv("MMKERAS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder().name == "mmkeras"
+    if sys.platform == "linux":
+        assert cache_folder() == Path("/somewhere/mmkeras")
+
+
+def test_a_writer_that_fails_leaves_nothing_usable(cache, files, monkeypatch):
+    def fail(self, value):
+        raise MemoryError("no more")  # no fault of the cell's
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Size, "read", fail)
+        with pytest.raises(Exception, match="no more"):
+            prepare(Size(), pd.Series(files), "disk")
+    assert entries(cache) == set()
+    assert prepare(Size(), pd.Series(files), "disk").arrays["x"][:, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+import pandas as pd
+from mmkeras.features import prepare
+from mmkeras.modalities.image import Image
+
+class Slow(Image):
+    def read(self, value):
+        if value.endswith("last.png"):
+            print("nearly done", flush=True)
+            sys.stdin.read()
+        return super().read(value)
+
+state = dict(mean=(0.0,) * 3, deviation=(1.0,) * 3, size_mean=(0.0,) * 2, size_deviation=(1.0,) * 2)
+kind = Slow if sys.argv[1] == "slow" else Image
+found = prepare(kind(height_px=8, width_px=8, **state), pd.Series(sys.argv[2:]), "disk")
+print(found.arrays["pixels"].sum(dtype="float64"), flush=True)
+"""
+
+
+def pictures(folder: Path) -> list[str]:
+    rng = np.random.default_rng(0)
+    names = [*(f"{i}.png" for i in range(6)), "last.png"]
+    for name in names:
+        (folder / name).write_bytes(png("return", rng))
+    return [str(folder / name) for name in names]
+
+
+def test_a_killed_writer_leaves_no_half_cache(cache, tmp_path):
+    paths = pictures(tmp_path)
+    arguments = [sys.executable, "-c", WRITER, "slow", *paths]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE) as writer:
+        assert writer.stdout.readline() == "nearly done\n"
+        writer.send_signal(signal.SIGKILL)
+    (left,) = entries(cache)
+    assert left.startswith(".part-")
+    state = {"mean": (0.0,) * 3, "deviation": (1.0,) * 3, "size_mean": (0.0,) * 2, "size_deviation": (1.0,) * 2}
+    image = Image(height_px=8, width_px=8, **state)
+    found, fresh = (prepare(image, pd.Series(paths), kept) for kept in ("disk", "memory"))
+    assert np.array_equal(found.arrays["pixels"], fresh.arrays["pixels"])
+    assert fresh.arrays["present"].tolist() == [1] * 7
+
+
+@pytest.mark.slow
+def test_two_processes_prepare_the_same_at_once(cache, tmp_path):
+    paths = pictures(tmp_path)
+    arguments = [sys.executable, "-c", WRITER, "plain", *paths]
+    writers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=HERE) for _ in range(3)]
+    sums = {writer.communicate(timeout=300)[0] for writer in writers}
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert len(sums) == 1
+    assert len(entries(cache)) == 1
+
+
+def test_two_threads_prepare_the_same_at_once(cache, files, monkeypatch):
+    """Both compute, since neither finds the features; the first to finish names its folder, the second uses that."""
+    meeting = threading.Barrier(2, timeout=60)
+    compute = features_module._compute
+
+    def together(*arguments):
+        found = compute(*arguments)
+        meeting.wait()
+        return found
+
+    monkeypatch.setattr(features_module, "_compute", together)
+    found = {}
+
+    def work(name):
+        found[name] = prepare(Size(), pd.Series(files), "disk").arrays["x"][:, 0].tolist()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 4, 5]}
+    assert len(entries(cache)) == 1
+
+
+def test_least_recently_used_features_are_deleted_first(cache, files, monkeypatch):
+    values = pd.Series(files)
+    for scale in (1.0, 2.0, 3.0):
+        prepare(Size(scale=scale), values, "disk")
+        old = time.time() - 1000 + scale
+        newest = max(cache.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        os.utime(newest, (old, old))
+    prepare(Size(scale=1.0), values, "disk")  # used again: the one of scale 2 is now the oldest
+    by_use = sorted(cache.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    size = sum(file.stat().st_size for file in by_use[0].iterdir())
+    monkeypatch.setattr(module, "CACHE_BYTES", 2 * size + size // 2)
+    READS.clear()
+    prepare(Size(scale=4.0), values, "disk")
+    assert not by_use[0].exists()
+    assert by_use[1].exists()
+    assert by_use[2].exists()
+    READS.clear()
+    prepare(Size(scale=1.0), values, "disk")
+    assert not READS
+    prepare(Size(scale=2.0), values, "disk")
+    assert len(READS) == 5
+
+
+def test_room_is_made_while_another_process_tidies_up(cache, monkeypatch):
+    """A folder may be renamed between being listed and being looked into."""
+    (cache / "there").mkdir(parents=True)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([cache / "there", cache / "gone"]))
+    monkeypatch.setattr(Path, "is_dir", lambda folder: True)
+    assert module._size(cache / "gone") == 0
+    assert module._last_use(cache / "gone") == 0
+    module._make_room(cache)

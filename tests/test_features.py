@@ -1,0 +1,113 @@
+"""Rows to features: each distinct cell is worked on once, each row gets its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fixtures_sizes import READS, Size
+
+from mmkeras import features as features_module
+from mmkeras.features import Features, adapt, prepare, read_cells, table_cells
+from mmkeras.manifest import BadCell, read_table
+
+
+def entries(cache: Path) -> set[str]:
+    return {path.name for path in cache.iterdir()}
+
+
+# Each cell once
+
+
+@pytest.mark.parametrize("kept", ["disk", "memory"])
+def test_distinct_cells_are_read_once(cache, files, kept):
+    values = pd.Series([files[2], files[0], files[2], "", files[0], files[2], ""])
+    found = prepare(Size(), values, kept)
+    assert {files[2]: 1, files[0]: 1} == READS
+    assert found.rows(np.arange(7))["x"][:, 0].tolist() == [3, 1, 3, 0, 1, 3, 0]
+    assert found.rows(np.arange(7))["present"].tolist() == [1, 1, 1, 0, 1, 1, 0]
+    assert len(found.arrays["x"]) == 3
+
+
+def test_the_second_time_nothing_is_read(cache, files):
+    first = prepare(Size(), pd.Series(files), "disk")
+    done = []
+    second = prepare(Size(), pd.Series(files), "disk", done.append)
+    assert set(READS.values()) == {1}
+    assert done == [5]
+    assert all(np.array_equal(first.arrays[name], second.arrays[name]) for name in ("x", "present"))
+
+
+def test_order_and_repetition_of_the_same_cells_share_the_cache_by_content(cache, files):
+    prepare(Size(), pd.Series(files), "disk")
+    found = prepare(Size(), pd.Series([*files, files[0]]), "disk")
+    assert set(READS.values()) == {1}
+    assert found.index.tolist() == [0, 1, 2, 3, 4, 0]
+
+
+def test_memory_and_disk_hold_equal_arrays(cache, files):
+    values = pd.Series([*files, "", files[1]])
+    disk, memory = prepare(Size(), values, "disk"), prepare(Size(), values, "memory")
+    assert disk.arrays.keys() == memory.arrays.keys()
+    assert all(np.array_equal(disk.arrays[name], memory.arrays[name]) for name in disk.arrays)
+    assert np.array_equal(disk.index, memory.index)
+    assert isinstance(disk.arrays["x"], np.memmap)
+
+
+def test_zeros_at_the_end_of_a_file_survive(cache, files):
+    found = prepare(Size(), pd.Series(files), "memory")
+    assert found.arrays["x"][:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert found.arrays["x"][3:, 1].tolist() == [0, 0]
+    assert read_cells(Size(), pd.Series(files))[4] == b"ee\0\0\0"
+
+
+def test_progress_counts_distinct_cells(cache, files):
+    done = []
+    prepare(Size(), pd.Series(files * 3), "memory", done.append)
+    assert sum(done) == 5
+
+
+def test_bad_cells_are_reported_by_row(cache, files):
+    Path(files[1]).write_bytes(b"bad file")
+    values = pd.Series([files[1], files[0], "", files[1], files[4] + "gone"])
+    for kept in ("disk", "memory", "disk"):  # the second time from the cache
+        features = Features({"photo": prepare(Size(), values, kept)})
+        bad = features.bad_cells({"photo": values})
+        assert bad[:2] == [
+            BadCell(1, "photo", files[1], "begins with bad"),
+            BadCell(4, "photo", files[1], "begins with bad"),
+        ]
+        assert (bad[2].row, bad[2].path) == (5, files[4] + "gone")
+        assert "No such file" in bad[2].reason
+        assert features.columns["photo"].rows(np.arange(5))["present"].tolist() == [0, 1, 0, 0, 0]
+
+
+def test_read_cells_gives_each_row_its_own(cache, files):
+    Path(files[1]).write_bytes(b"bad file")
+    found = read_cells(Size(), pd.Series([files[2], "", files[1], files[2]]))
+    assert found == [b"ccc", None, None, b"ccc"]
+    assert READS[files[2]] == 1
+
+
+def test_adapt_sees_each_readable_training_cell_once(cache, files):
+    Path(files[1]).write_bytes(b"bad file")
+    adapted = adapt(Size(), pd.Series([files[0], files[0], "", files[1], files[2]]))
+    assert adapted.offset == 1 + 3
+
+
+def test_adapt_looks_at_a_fixed_sample_of_many_files(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "ADAPT_FILES", 7)
+    for i in range(30):
+        (tmp_path / str(i)).write_bytes(b"x" * (i + 1))
+    values = pd.Series([str(tmp_path / str(i)) for i in range(30)])
+    first = adapt(Size(), values)
+    assert len(READS) == 7
+    assert adapt(Size(), values) == first
+
+
+def test_cells_of_files_become_absolute_paths():
+    manifest = read_table(pd.DataFrame({"a": ["x.png", " ", "/y.png"]}), Path("/data"))
+    assert table_cells(manifest, {"a": Size()})["a"].tolist() == ["/data/x.png", "", "/y.png"]
+
+
+# The cache on disk
