@@ -142,8 +142,10 @@ PICTURES = {
     ),
     "gif": Broken("image", GIF, "ok"),
     "gif animated": Broken("image", animation(), "ok"),
-    "gif bomb": Broken("image", patched(GIF, 6, b"\xff\xff\xff\xff"), "bad", "4294836225 pixels, more than max_megapixels"),
-    "gif cut": Broken("image", GIF[: len(GIF) // 2], "bad", "not a readable picture"),
+    "gif bomb": Broken(
+        "image", patched(GIF, 6, b"\xff\xff\xff\xff"), "bad", "4294836225 pixels, more than max_megapixels"
+    ),
+    "gif cut": Broken("image", GIF[: 9 * len(GIF) // 10], "bad", "not a readable picture"),
     "bmp": Broken("image", BMP, "ok"),
     "bmp palette": Broken("image", picture("BMP", "P"), "ok"),
     "bmp bomb": Broken("image", patched(BMP, 18, struct.pack("<ii", 50_000, 50_000)), "bad", ""),
@@ -196,6 +198,7 @@ SOUNDS = {
     "wav of 8 bits": Broken("audio", sound(subtype="PCM_U8"), "ok"),
     "wav of 24 bits": Broken("audio", sound(subtype="PCM_24"), "ok"),
     "wav of floats": Broken("audio", sound(subtype="FLOAT"), "ok"),
+    "wav of nan": Broken("audio", patched(sound(subtype="FLOAT"), 100, b"\xff" * 40), "bad", "holds samples that"),
     "wav extensible": Broken("audio", sound("WAVEX"), "ok"),
     "wav of one sample": Broken("audio", sound(samples=1), "ok"),
     "wav with an odd chunk": Broken("audio", WAV[:36] + b"LIST\3\0\0\0abc\0" + WAV[36:], "ok"),
@@ -256,7 +259,7 @@ def clips() -> dict[str, Broken]:
         ),
         "avi of zero frames": Broken("video", clip(frames=0, container_format="avi"), "bad", ""),
         "three pictures": Broken("video", [PNG, JPEG, PNG], "ok"),
-        "three pictures, one cut": Broken("video", [PNG, JPEG[:-40], PNG], "bad", ""),
+        "three pictures, one cut": Broken("video", [PNG, PNG, JPEG[:-40]], "bad", ""),
     }
 
 

@@ -20,6 +20,8 @@ from mmkeras.model import build_model
 SMALL = {
     settings["type"]: settings | {"files": 1} if "files" in settings else settings for settings in COLUMNS.values()
 }
+# Faults of a canonical cell; what is wrong with a file of another kind has words of its own.
+SAME_WORDS = ("truncated PNG", "truncated JPEG", "truncated WAV", "damaged", "got", "holds no samples")
 BY_MODALITY = {name: [kind for kind, broken in KINDS.items() if broken.modality == name] for name in SMALL}
 
 
@@ -43,13 +45,26 @@ def outcomes(small, tmp_path_factory):
     found = {}
     for (name, changed), kinds in groups.items():
         cells = [KINDS[kind].written(tmp_path_factory.mktemp("cell")) for kind in kinds]
-        column = prepare(small(name, **dict(changed)), pd.Series([cell.strip() for cell in cells]), "memory")
+        if changed:  # for a cell or two a graph takes longer to trace than to run
+            found.update(
+                {kind: outcome(small(name, **dict(changed)), cell) for kind, cell in zip(kinds, cells, strict=True)}
+            )
+            continue
+        column = prepare(small(name), pd.Series([cell.strip() for cell in cells]), "memory")
         for kind, place in zip(kinds, column.index, strict=True):
             features = {name: values[place] for name, values in column.arrays.items()}
             assert features["present"] or not any(np.any(values) for values in features.values())
             assert all(np.isfinite(values).all() for values in features.values())
             found[kind] = features["present"], column.bad.get(place, "")
     return found
+
+
+def outcome(modality, cell):
+    try:
+        features, fault = modality.examine(tf.constant(modality.read(cell), modality.cell.dtype))
+        return float(features["present"]), fault.numpy().decode()
+    except ValueError as error:
+        return 0.0, str(error)
 
 
 def test_there_are_forty_kinds_or_more_of_every_outcome():
@@ -140,7 +155,7 @@ def wanted(schema, model, rows):
     return predict_rows(model, schema, rows({}))[0]["label"]
 
 
-@pytest.mark.parametrize("number", [3, 8, 9, 17])
+@pytest.mark.parametrize("number", [3, 25])
 def test_broken_cells_change_no_other_row_of_predict(number, schema, model, rows, wanted):
     assert_row_untouched(schema, model, rows, number, wanted)
 
@@ -209,7 +224,7 @@ def test_broken_cells_change_no_other_row_of_the_exported_model(schema, serve, r
             status = found["status"][1].decode()
             assert found["status"][[0, 2]].tolist() == [b"ok", b"ok"]
             assert status == "ok" or status.startswith((f"bad: {column}: ", f"missing: {column}")), kind
-            if outcomes[kind][1].startswith(("truncated", "damaged", "holds", "got")) or "pixels" in outcomes[kind][1]:
+            if name != "video" and outcomes[kind][1].startswith(SAME_WORDS):
                 assert status == f"bad: {column}: {outcomes[kind][1]}", kind
             tried += 1
     assert tried > 60
@@ -272,7 +287,7 @@ def fuzz(modality, name, folder, count):
 
 @pytest.mark.parametrize("name", BY_MODALITY)
 def test_random_and_mutated_bytes_crash_nothing(name, small, tmp_path):
-    fuzz(small(name), name, tmp_path, 30)
+    fuzz(small(name), name, tmp_path, 8 if name == "video" else 30)
 
 
 @pytest.mark.slow

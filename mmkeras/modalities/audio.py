@@ -230,6 +230,8 @@ class Audio(Modality):
             raise ValueError("holds no samples")
         if len(samples) < CUT_OFF * wanted:
             raise ValueError(f"truncated: holds {len(samples)} samples of {wanted} or more")
+        if not np.isfinite(samples).all():
+            raise ValueError("holds samples that are no finite numbers")
         mono = soxr.resample(samples.mean(axis=1), rate_hz, self.sample_rate_hz)
         return _as_wav(mono, self.sample_rate_hz)
 
