@@ -34,7 +34,7 @@ from mmkeras.manifest import (
 )
 from mmkeras.model import build_model
 from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name
-from mmkeras.splits import check_targets, leaks, split_rows, write_splits
+from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _check_heads(config: Config, manifest: Manifest, split: pd.Series) -> None:
     for target, head in config.targets.items():
         values = manifest.rows[target]
         if config.on_bad_file != "error":
-            values = values.mask(head.foreign(values, split), "")
+            values = values.mask(head.foreign(values, split) | (split == UNUSED), "")
         said_of(manifest, target, partial(head.check, values, split))
 
 
