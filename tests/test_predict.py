@@ -72,6 +72,18 @@ def test_answers_are_written_as_csv(run, table, answers, tmp_path, capsys):
     assert read["label"].tolist() == answers["label"].tolist()
 
 
+def test_paths_that_leave_the_tables_folder_are_read_if_told(run, table, tmp_path):
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False).head(2)
+    rows.loc[0, "photo"] = str(table.with_name(rows["photo"][0]))
+    rows["voice"] = ""
+    rows.loc[1, "photo"] = ""
+    rows.to_csv(tmp_path / "elsewhere.csv", index=False)
+    refused, _ = predict(run, tmp_path / "elsewhere.csv")["status"]
+    assert refused.startswith("bad: photo: is an absolute path")
+    allowed = predict(run, tmp_path / "elsewhere.csv", allow_outside=True)["status"]
+    assert allowed.tolist() == ["missing: voice", "missing: photo; missing: voice"]
+
+
 def test_target_column_is_not_needed(run, table, answers):
     rows = pd.read_csv(table).drop(columns=["intent", "split", "customer"]).assign(**absolute(table))
     assert predict(run, rows)["label"].tolist() == answers["label"].tolist()

@@ -17,7 +17,7 @@ from mmkeras.config import parse_config
 from mmkeras.evaluate import evaluate
 from mmkeras.heads.classification import Classification
 from mmkeras.inference import predict_rows
-from mmkeras.manifest import Manifest
+from mmkeras.manifest import Manifest, missing_files
 from mmkeras.run import Run
 from mmkeras.train import train
 
@@ -341,6 +341,18 @@ def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeyp
     assert list(run.config.columns) == ["question", "photo"]
     monkeypatch.chdir(tmp_path)
     assert evaluate(run)["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
+
+
+def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmkeras.train._train", lambda run, *_: None)
+    monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
+    frame = pd.read_csv(table, dtype=str)[["photo", "intent", "split"]]
+    frame["photo"] = f"{table.parent}/" + frame["photo"]
+    with pytest.raises(ValueError, match="is an absolute path; write it relative to the table, or set allow_outside"):
+        train(frame, target="intent", run=tmp_path / "run")
+    run = train(frame, ["allow_outside=true"], target="intent", run=tmp_path / "run")
+    assert run.config.allow_outside
+    assert missing_files(run.table(), {"photo": run.config.columns["photo"]}) == []
 
 
 def test_table_with_target_guesses_its_columns(table, tmp_path, monkeypatch, capsys):
