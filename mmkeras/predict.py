@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ import typer
 
 from mmkeras.inference import named_answers, predict_rows
 from mmkeras.manifest import read_table, require_columns
+from mmkeras.paths import ALLOW
 from mmkeras.run import Run
-from mmkeras.terminal import run_command, say
+from mmkeras.terminal import run_command, say, warn
 
 
 def predict(
@@ -22,6 +24,9 @@ def predict(
     ],
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the answers (.csv).")] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read absolute paths, and such that leave the table's folder, too.")
+    ] = False,
 ) -> pd.DataFrame:
     """Answers every row of a table, in its order.
 
@@ -33,9 +38,12 @@ def predict(
     `missing: photo`, `bad: voice: holds no samples`; `prior` where every cell is missing or bad.
     """
     run = Run(run)
-    schema, manifest = run.schema, read_table(table)
+    schema = run.schema
+    access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
+    manifest = read_table(table, access=access)
     require_columns(manifest, schema.columns)
     predictions, statuses = predict_rows(run.model(), schema, manifest)
+    _warn_of_outside(statuses)
     answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}
     columns = {name: _as_text(values) for name, values in answers.items() if values.ndim == 1}
     found = pd.DataFrame({"row": range(1, len(statuses) + 1), **columns, "status": statuses})
@@ -45,6 +53,15 @@ def predict(
         found.to_csv(output, index=False)
         say(f"{len(found)} answers in {output}: {_counts(statuses)}")
     return found
+
+
+def _warn_of_outside(statuses: pd.Series) -> None:
+    if count := int(statuses.str.contains(ALLOW, regex=False).sum()):
+        name = "row names" if count == 1 else "rows name"
+        warn(
+            f"{count} {name} files outside the table's folder, which are not read; "
+            "--allow-outside (from Python, allow_outside=True) reads them"
+        )
 
 
 def _counts(statuses: pd.Series) -> str:

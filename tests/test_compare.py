@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -263,6 +264,32 @@ def test_too_many_folds_are_refused(config, tmp_path):
         run(config, tmp_path / "out", folds=25)
 
 
+def test_rows_with_bad_cells_are_left_out_of_every_model_if_asked(config, trained, tmp_path):
+    rows = pd.read_csv(config.with_name("table.csv"), dtype=str, keep_default_na=False)
+    judged = np.flatnonzero(rows["part"] == "train")[:4]
+    rows.loc[judged, "size"] = "wide"
+    rows.to_csv(config.with_name("table.csv"), index=False)
+    for _ in range(2):  # the second time all of it is there already
+        table = run(config, tmp_path / "out", "on_bad_file=drop", fusions="concat", folds=2, baselines=True)
+    assert set(table["model"]) >= {"concat", "prior", "classical on size"}
+    assert len(trained) == 2
+    counts = []
+    for number in (1, 2):
+        folder = tmp_path / "out" / f"fold-{number}"
+        fold = module.Fold(folder, pd.read_csv(folder / "splits.csv")["split"])
+        assert pd.read_csv(folder / "bad_rows.csv")["row"].tolist() == (judged + 1).tolist()
+        assert not any(fold.rows(name)[judged].any() for name in ("train", "valid", "test"))
+        counts.append(fold.rows("test").sum())
+    assert sum(counts) == (rows["part"] == "train").sum() - 4
+
+
+def test_bad_cells_are_refused_before_a_comparison_begins(config, tmp_path):
+    changes = ["columns.size={type: image, height_px: 8, width_px: 8}"]
+    with pytest.raises(ValueError, match="90 cells in 90 rows cannot be used"):
+        run(config, tmp_path / "out", *changes, fusions="concat")
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["bad_rows.csv"]
+
+
 def test_several_targets_have_a_table_each_and_empty_cells_do_not_judge(config, tmp_path, trained):
     table = run(config, tmp_path / "out", "targets.price.type=regression", fusions="concat,gated", folds=2)
     assert table[["target", "metric"]].drop_duplicates().to_numpy().tolist() == [["grade", "accuracy"], ["price", "r2"]]
@@ -437,7 +464,9 @@ def tabulate(folds: int, *found: Judged, group: list[str] | None = None) -> pd.D
             return type("Schema", (), {"targets": {"grade": HEAD}})
 
     config = type("Asked", (), {"targets": {"grade": HEAD}, "split": type("Split", (), {"group": "maker"})})
-    table = module._tabulate(config, Manifest(rows, None, "table"), [Known(None, split) for _ in range(folds)], found)
+    table = module._tabulate(
+        config, Manifest(rows, None, "table"), [Known(Path("none"), split) for _ in range(folds)], found
+    )
     return table.set_index("model")
 
 

@@ -27,7 +27,7 @@ def test_rows_come_back_in_order_with_label_probability_and_status(answers, tabl
 
 
 def test_order_of_the_table_is_the_order_of_the_answers(run, table, answers):
-    backwards = predict(run, pd.read_csv(table).iloc[::-1].assign(**absolute(table)))
+    backwards = predict(run, pd.read_csv(table).iloc[::-1].assign(**absolute(table)), allow_outside=True)
     assert backwards["label"].tolist() == answers["label"].tolist()[::-1]
     np.testing.assert_allclose(backwards["probability"], answers["probability"][::-1], atol=1e-6)
     assert backwards["status"].tolist() == answers["status"].tolist()[::-1]
@@ -72,9 +72,24 @@ def test_answers_are_written_as_csv(run, table, answers, tmp_path, capsys):
     assert read["label"].tolist() == answers["label"].tolist()
 
 
+def test_paths_that_leave_the_tables_folder_are_read_if_told(run, table, tmp_path, capsys):
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False).head(2)
+    rows.loc[0, "photo"] = str(table.with_name(rows["photo"][0]))
+    rows["voice"] = ""
+    rows.loc[1, "photo"] = ""
+    rows.to_csv(tmp_path / "elsewhere.csv", index=False)
+    refused, _ = predict(run, tmp_path / "elsewhere.csv")["status"]
+    assert refused.startswith("bad: photo: is an absolute path")
+    assert (
+        "1 row names files outside the table's folder, which are not read; --allow-outside" in capsys.readouterr().out
+    )
+    allowed = predict(run, tmp_path / "elsewhere.csv", allow_outside=True)["status"]
+    assert allowed.tolist() == ["missing: voice", "missing: photo; missing: voice"]
+
+
 def test_target_column_is_not_needed(run, table, answers):
     rows = pd.read_csv(table).drop(columns=["intent", "split", "customer"]).assign(**absolute(table))
-    assert predict(run, rows)["label"].tolist() == answers["label"].tolist()
+    assert predict(run, rows, allow_outside=True)["label"].tolist() == answers["label"].tolist()
 
 
 def test_table_that_lacks_a_column_is_refused(run, table):

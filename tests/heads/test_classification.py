@@ -277,3 +277,9 @@ def test_a_planted_truth_is_found(settings):
     model.fit(inputs, targets, batch_size=32, epochs=8, verbose=0, sample_weight=head.sample_weights(targets))
     scores = head.score(targets, model.predict(inputs, verbose=0))
     assert scores["accuracy"] > 0.95 > head.score(targets, np.tile(head.prior, (256, 1)))["accuracy"]
+
+
+def test_foreign_rows_are_those_of_valid_and_test_whose_class_train_lacks():
+    values = pd.Series(["a", "b", "c", "", "c", "b"])
+    split = pd.Series(["train", "train", "test", "test", "unused", "valid"])
+    assert Classification().foreign(values, split).tolist() == [False, False, True, False, False, False]

@@ -273,3 +273,10 @@ def test_a_planted_truth_is_found():
     prior = head.score(targets, np.tile(head.prior, (256, 1)))
     assert scores["quadratic_kappa"] > 0.9 > 0.1 > prior["quadratic_kappa"]
     assert scores["rank_mae"] < 0.2 < prior["rank_mae"]
+
+
+def test_foreign_rows_are_none_where_the_order_names_their_class():
+    values = pd.Series(["1", "2", " 3 ", " 2 "])
+    split = pd.Series(["train", "train", "test", "valid"])
+    assert Ordinal().foreign(values, split).tolist() == [False, False, True, False]
+    assert not Ordinal(order=["1", "2", "3"]).foreign(values, split).any()
