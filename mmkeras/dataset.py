@@ -87,18 +87,23 @@ def training_batches(
 
 
 def _augment(features: Any, columns: Mapping[str, Modality], seed: Any, modality_dropout: float) -> Any:
-    """A batch of features, augmented column by column, some cells hidden but never all of a row."""
+    """A batch of features, augmented column by column, some cells hidden."""
     seeds = ops.split_seed(seed, len(columns) + 1)
-    present = tf.stack([features[column]["present"] for column, _ in walk(columns)])
-    draws = tf.random.stateless_uniform(tf.shape(present), seeds[0]) * present
-    # Of the cells that are there, the one with the highest draw stays, so that a row is never empty.
+    augmented = {
+        column: modality.augment(features[column], own_seed)
+        for (column, modality), own_seed in zip(walk(columns), seeds[1:], strict=True)
+    }
+    return _hide_some(augmented, seeds[0], modality_dropout) if modality_dropout else augmented
+
+
+def _hide_some(features: Any, seed: Any, modality_dropout: float) -> Any:
+    """Cells hidden by chance; of the cells of a row that are there, the one with the highest draw stays."""
+    present = tf.stack([column["present"] for column in features.values()])
+    draws = tf.random.stateless_uniform(tf.shape(present), seed) * present
     kept = tf.unstack((draws >= modality_dropout) | (draws >= tf.reduce_max(draws, axis=0)))
     return {
-        column: {
-            feature: _zero_where_not(keep, tensor)
-            for feature, tensor in modality.augment(features[column], own_seed).items()
-        }
-        for (column, modality), own_seed, keep in zip(walk(columns), seeds[1:], kept, strict=True)
+        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in found.items()}
+        for (column, found), keep in zip(features.items(), kept, strict=True)
     }
 
 

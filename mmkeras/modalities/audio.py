@@ -239,9 +239,8 @@ class Audio(Modality):
         }
 
     def _augment_clips(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = ops.split_seed(seed, 2)
-        spectrum = ops.drop_band(features["spectrum"], seeds[0], axis=2, most=self.mask_bands)
-        return {**features, "spectrum": ops.drop_band(spectrum, seeds[1], axis=1, most=self.mask_frames)}
+        spectrum = ops.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
+        return {**features, "spectrum": spectrum}
 
     def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
         """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""

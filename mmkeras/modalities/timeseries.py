@@ -143,7 +143,7 @@ class Timeseries(Modality):
         values += self.noise * tf.random.stateless_normal(tf.shape(values), seeds[2])
         real = features["mask"][..., tf.newaxis]
         hidden = {
-            name: ops.drop_band(tensor * real, seeds[3], axis=1, most=self.mask_steps)
+            name: ops.drop_bands(tensor * real, seeds[3], steps=self.mask_steps, bands=0)
             for name, tensor in (("values", values), ("observed", observed))
         }
         return {**features, **hidden}

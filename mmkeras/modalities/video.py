@@ -155,7 +155,7 @@ class Video(Modality):
         )
         wide = tf.reshape(moved, (-1, height_px, width_px * frames, 3))
         layered = tf.reshape(ops.jitter_color(wide, seeds[1], self.color), tf.shape(layered))
-        mask = ops.drop_band(features["mask"][..., tf.newaxis], seeds[2], axis=1, most=self.mask_frames)[..., 0]
+        mask = ops.drop_bands(features["mask"][..., tf.newaxis], seeds[2], steps=self.mask_frames, bands=0)[..., 0]
         # A clip of few frames is not hidden altogether.
         mask = tf.where(tf.reduce_max(mask, axis=1, keepdims=True) > 0, mask, features["mask"])
         changed = tf.transpose(layered, (0, 3, 1, 2, 4)) * mask[..., None, None, None]
