@@ -248,7 +248,7 @@ def _by_layer(content: bytes) -> tuple[Counter, Counter]:
     for plane in XSpace.FromString(content).planes:
         for line in plane.lines:
             for event in line.events:
-                found = re.fullmatch(r"(.+):_?(\w+)", plane.event_metadata[event.metadata_id].name)
+                found = re.fullmatch(r"([^:]+):_?(\w+)", plane.event_metadata[event.metadata_id].name)
                 if found and found[2] not in HOLDERS:
                     seconds[_layer(found[1])] += event.duration_ps / 1e12
                     operations[_layer(found[1])] += 1
