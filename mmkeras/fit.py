@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 keras = lazy("keras")
 callbacks = lazy("mmkeras.callbacks")
-optimizers = lazy("mmkeras.optimizers")
 
 
 # Names of weights that are no kernel of a layer: of normalisation, and the learned vectors and numbers of layers.py
@@ -171,8 +170,8 @@ def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.
             rate / 10, steps - warmup, alpha=0.1, warmup_target=rate, warmup_steps=warmup
         )
     if not settings.weight_decay:
-        return optimizers.Adam(rate, clipnorm=settings.clip_norm)
-    optimizer = optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
+        return keras.optimizers.Adam(rate, clipnorm=settings.clip_norm)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=settings.clip_norm)
     optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
     return optimizer
 

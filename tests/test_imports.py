@@ -17,7 +17,7 @@ LEVELS = [
     {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache"},
-    {"features", "model", "distribution", "plots", "run", "callbacks", "optimizers", "guess"},
+    {"features", "model", "distribution", "plots", "run", "callbacks", "guess"},
     {"dataset"},
     {"fit", "inference"},
     {"train"},
