@@ -8,6 +8,7 @@ from typing import Literal
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 IMAGENET_VARIANCE = np.square([0.229, 0.224, 0.225])  # of the channels of pictures in [0, 1]
@@ -47,8 +48,9 @@ class MaskedMean(_OverTime):
     """The mean of the tokens that are real, zeros where there is none."""
 
     def call(self, tokens, mask):
-        mask = ops.expand_dims(mask, -1)
-        return ops.sum(tokens * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
+        # A matrix product: neither it nor its gradient copies the tokens, as a product and a sum do.
+        total = ops.squeeze(ops.matmul(ops.expand_dims(mask, 1), tokens), 1)
+        return total / ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1.0)
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -59,6 +61,30 @@ class MaskedMax(_OverTime):
         mask = ops.expand_dims(mask, -1)
         highest = ops.max(tokens - 1e9 * (1.0 - mask), axis=1)
         return ops.where(ops.max(mask, axis=1) > 0.0, highest, ops.zeros_like(highest))
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' own over pictures (B, H, W, C), in training by TensorFlow's one operation where Keras takes a dozen.
+
+    Devices that share a batch go Keras' way: that operation knows the statistics of one device only.
+    """
+
+    def call(self, pictures, training=None, mask=None):
+        is_shared = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        if is_shared or mask is not None or not (training and self.trainable) or pictures.dtype != "float32":
+            return super().call(pictures, training=training, mask=mask)
+        normal, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            pictures, ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta), epsilon=self.epsilon
+        )
+        # The operation gives the variance of a population of which the batch is a sample; Keras keeps the batch's own.
+        count = ops.cast(ops.size(pictures) // pictures.shape[-1], "float32")
+        self._follow(self.moving_mean, mean)
+        self._follow(self.moving_variance, variance * (count - 1.0) / count)
+        return normal
+
+    def _follow(self, moving, new):
+        moving.assign(moving * self.momentum + new * (1.0 - self.momentum))
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -629,7 +655,7 @@ def _convolve(
     picture = keras.layers.Conv2D(count, kernel_px, strides=stride_px, padding="same", use_bias=has_bias)(picture)
     if normalization == "batch":
         # synchronized: the same statistics on one device and on several that share a batch
-        return keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(picture)
+        return BatchNormalization(momentum=0.9, synchronized=True)(picture)
     return keras.layers.LayerNormalization()(picture) if normalization == "layer" else picture
 
 

@@ -4,6 +4,7 @@ And the articles' configuration builds the articles' network, whatever options t
 """
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,42 @@ def test_memory():
     assert (small, large) == (300, 3000)
     # 2700 rows take some 1.5 MB in the table; a training that held their features or batches would take far more.
     assert figures(line_with(output, "growth"))[-1] < 150
+
+
+@pytest.mark.slow
+def test_training():
+    config = ROOT / "data/customer_service/config.yaml"
+    output = run_benchmark(
+        "training", "--config", config, "--article", config, "--rows", 200, "--article-rows", 200, "--rounds", 1
+    )
+    assert "an epoch of 128 rows" in output and "median of 1 rounds" in output
+    (cached, *ratios), (memory, *_) = (
+        figures(line_with(output, "from the cache")),
+        figures(line_with(output, "from memory")),
+    )
+    assert min(cached, memory) > 0 and all(0.1 < ratio < 20 for ratio in ratios)
+    default, article = (figures(line_with(output, name)) for name in ("default", "articles'"))
+    assert article[1] == 1.0 and default[2] == article[2] > 1  # one config twice: as many operations a row
+    assert line_with(output, "optimizer")
+
+
+@pytest.mark.slow
+def test_startup():
+    output = run_benchmark("startup", "--rounds", 1)
+    assert re.search(r"import mmkeras +\d+\.\d\d s", output) and re.search(r"mmkeras --help +\d+\.\d\d s", output)
+
+
+def test_training_counts_the_operations_of_kernels():
+    """By hand: a picture of 6 x 8 x 3 by a 3 x 3 convolution, an LSTM of 5 units over 4 steps of 2, a dense layer."""
+    import keras
+
+    forward_operations = runpy.run_path(str(ROOT / "benchmarks" / "training.py"))["forward_operations"]
+    picture, series = keras.Input((6, 8, 3)), keras.Input((4, 2))
+    seen = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(7, 3, padding="same")(picture))
+    heard = keras.layers.Bidirectional(keras.layers.LSTM(5))(series)
+    model = keras.Model([picture, series], keras.layers.Dense(9)(keras.layers.Concatenate()([seen, heard])))
+    convolution, lstm, dense = 6 * 8 * 3 * 3 * 3 * 7, 2 * 4 * (2 + 5) * 4 * 5, (7 + 2 * 5) * 9
+    assert forward_operations(model) == 2 * (convolution + lstm + dense)
 
 
 def test_a_benchmark_names_what_is_wrong():

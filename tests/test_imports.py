@@ -145,6 +145,14 @@ def test_importing_mmkeras_imports_next_to_nothing():
     assert not modules_after("import mmkeras") & heavy
 
 
+def test_help_imports_nothing_that_takes_long():
+    ask = "import contextlib, io, mmkeras.__main__\nsys.argv = ['mmkeras', '--help']"
+    shown = "with contextlib.redirect_stdout(io.StringIO()) as help:\n    mmkeras.__main__.main()"
+    found = modules_after(f"{ask}\n{shown}\nassert 'Commands' in help.getvalue()")
+    assert "mmkeras" in found
+    assert not found & {"numpy", "pandas", "pydantic", "sklearn", "tensorflow", "keras"}
+
+
 def test_commands_configs_and_members_import_no_tensorflow():
     commands = "import mmkeras.train, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.compare"
     schema = "mmkeras.config.json_schema()"  # loads every member

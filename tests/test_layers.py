@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras import layers
 
@@ -354,3 +355,37 @@ def test_a_picture_too_small_for_its_blocks():
         layers.encode_picture(
             keras.Input((15, 40, 3)), "cnn", filters=(4, 4, 4, 4), kernel_px=3, batch_normalization=True
         )
+
+
+# Pictures' batch normalisation
+
+
+def normalized(layer, trained_steps=3):
+    """What it gives, its gradients and its statistics after some batches of pictures."""
+    pictures = np.random.default_rng(0).normal(2, 3, (trained_steps, 4, 5, 6, 3)).astype("float32")
+    layer.build((None, 5, 6, 3))
+    layer.gamma.assign([1.0, 2.0, 0.5])
+    for batch in pictures:
+        with tf.GradientTape() as tape:
+            batch = tf.constant(batch)
+            tape.watch(batch)
+            answer = layer(batch, training=True)
+            loss = tf.reduce_sum(answer**3)
+        gradients = tape.gradient(loss, [batch, layer.gamma.value, layer.beta.value])
+    return [answer, layer(batch, training=False), *gradients, *layer.weights]
+
+
+@pytest.mark.parametrize("changes", [{}, {"trainable": False}])
+def test_pictures_are_normalized_as_keras_does(changes):
+    own, wanted = layers.BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    for layer in (own, wanted):
+        layer.trainable = changes.get("trainable", True)
+    for ours, theirs in zip(normalized(own), normalized(wanted), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_training_normalizes_pictures_by_one_operation():
+    layer = layers.BatchNormalization()
+    step = tf.function(lambda pictures: layer(pictures, training=True))
+    graph = step.get_concrete_function(tf.TensorSpec((4, 5, 6, 3))).graph
+    assert "FusedBatchNormV3" in {operation.type for operation in graph.get_operations()}
