@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import itertools
 import pkgutil
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -179,6 +180,15 @@ class Modality(Component):
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
         """One cell to its features: TensorFlow operations only, no randomness. A missing cell gives zeros."""
+        raise NotImplementedError
+
+    @property
+    def has_batch_form(self) -> bool:
+        """Whether `preprocess_batch` may be called: it pays where a cell's own work is less than an operation's call."""
+        return False
+
+    def preprocess_batch(self, cells: tf.Tensor) -> dict[str, tf.Tensor]:
+        """(B, …) cells to (B, …) features: of each what `preprocess` says, but for rounding. Not exported."""
         raise NotImplementedError
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -481,6 +491,13 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
         yield cell
     if is_empty:
         raise ValueError("no cell of a training row can be learned from; leave the column out or mend its cells")
+
+
+def chunked(cells: Iterable[Cell], size: int) -> Iterator[list[Cell]]:
+    """The same cells, so many at a time."""
+    remaining = iter(cells)
+    while chunk := list(itertools.islice(remaining, size)):
+        yield chunk
 
 
 def split_paths(value: str) -> list[str]:
