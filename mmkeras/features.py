@@ -246,11 +246,12 @@ def _compute(
 ) -> dict[int, str]:
     """Fills the arrays; returns what is wrong with which distinct cell."""
     read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
-    preprocess = _traced(modality)
+    examine = _traced(modality)
 
     def work(values: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
         chunk = read(values)
-        return preprocess(chunk.cells), chunk.errors
+        features, faults = examine(chunk.cells)
+        return features, [error or fault for error, fault in zip(chunk.errors, faults, strict=True)]
 
     bad: dict[int, str] = {}
     start = 0
@@ -264,20 +265,32 @@ def _compute(
 
 
 @functools.lru_cache(maxsize=32)
-def _traced(modality: Modality) -> Callable[[list[np.ndarray | bytes]], dict[str, np.ndarray]]:
-    """Its `preprocess_batch`, or `preprocess` of each cell, traced once however many chunks go through."""
+def _traced(modality: Modality) -> Callable[[list[np.ndarray | bytes]], tuple[dict[str, np.ndarray], list[str]]]:
+    """Its `examine_batch`, or `examine` of each cell, traced once however many chunks go through."""
     spec = modality.cell
     if modality.has_batch_form:
         batch = tf.TensorSpec((None, *spec.shape), spec.dtype)
-        together = tf.function(modality.preprocess_batch, input_signature=[batch])
-        return lambda cells: {name: found.numpy() for name, found in together(tf.constant(cells, spec.dtype)).items()}
-    alone = tf.function(modality.preprocess, input_signature=[spec])
+        together = tf.function(modality.examine_batch, input_signature=[batch])
 
-    def one_by_one(cells: list[np.ndarray | bytes]) -> dict[str, np.ndarray]:
+        def at_once(cells: list[np.ndarray | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+            features, faults = together(tf.constant(cells, spec.dtype))
+            return {name: found.numpy() for name, found in features.items()}, [
+                _words(fault) for fault in faults.numpy()
+            ]
+
+        return at_once
+    alone = tf.function(modality.examine, input_signature=[spec])
+
+    def one_by_one(cells: list[np.ndarray | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
         found = [alone(tf.constant(cell, spec.dtype)) for cell in cells]
-        return {name: np.stack([features[name].numpy() for features in found]) for name in modality.features}
+        features = {name: np.stack([features[name].numpy() for features, _ in found]) for name in modality.features}
+        return features, [_words(fault.numpy()) for _, fault in found]
 
     return one_by_one
+
+
+def _words(fault: bytes) -> str:
+    return fault.decode("utf-8", "replace")
 
 
 def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:

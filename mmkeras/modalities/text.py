@@ -144,15 +144,16 @@ class Text(Modality):
     def has_batch_form(self) -> bool:
         return not self.backbone
 
-    def preprocess_batch(self, cells: tf.Tensor) -> dict[str, tf.Tensor]:
+    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         cells = ops.strip_blanks(cells)
-        pieces = _tokenizer(self.vocabulary).tokenize(self._fold(cells)).merge_dims(1, -1)
         is_there = tf.strings.length(cells) > 0
+        pieces = _tokenizer(self.vocabulary).tokenize(self._fold(cells)).merge_dims(1, -1)
         tokens = pieces.to_tensor(shape=(None, self.max_tokens))
-        return {
+        features = {
             "tokens": tf.where(is_there[:, tf.newaxis], tokens, 0),
             "present": tf.cast(is_there, tf.float32),
         }
+        return features, tf.fill(tf.shape(cells), "")
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]
