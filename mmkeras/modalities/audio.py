@@ -12,6 +12,7 @@ attention makes of them.
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -235,7 +236,7 @@ class Audio(Modality):
         if _is_cut_wav(path):
             raise ValueError("truncated WAV")
         try:
-            with soundfile.SoundFile(path) as clip:
+            with _sound_stream()(path) as clip:
                 self._check_clip(clip)
                 rate_hz = clip.samplerate
                 wanted = min(clip.frames, int(rate_hz * self.seconds) + 1)
@@ -389,6 +390,19 @@ def _names_sounds(value: str) -> bool:
     """Whether all that a table's cell names ends as sound files do."""
     paths = split_paths(value)
     return bool(paths) and all(path.lower().endswith(ENDINGS) for path in paths)
+
+
+@functools.cache
+def _sound_stream() -> type:
+    """A sound file that is read once from its start."""
+    import soundfile
+
+    class Stream(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            """False: soundfile seeks to where each read has ended, which takes a tenth of the time of decoding."""
+            return False
+
+    return Stream
 
 
 def _is_cut_wav(path: str) -> bool:
