@@ -321,7 +321,7 @@ def prepare_columns(schema: Config, cells: Mapping[str, pd.Series]) -> Features:
     columns = {}
     for column, modality in walk(schema.columns):
         with progress(f"preparing {column}", cells[column].nunique()) as advance:
-            columns[column] = prepare(modality, cells[column], schema.train.cache, advance)
+            columns[column] = prepare(modality, cells[column], schema.train.cache, advance, schema.train.cache_max_gb)
     return Features(columns)
 
 

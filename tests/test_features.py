@@ -51,7 +51,9 @@ def test_memory_and_disk_hold_equal_arrays(cache, files):
     assert disk.arrays.keys() == memory.arrays.keys()
     assert all(np.array_equal(disk.arrays[name], memory.arrays[name]) for name in disk.arrays)
     assert np.array_equal(disk.index, memory.index)
-    assert isinstance(disk.arrays["x"], np.memmap)
+    rows = np.array([5, 1, 6, 1])
+    assert all(np.array_equal(disk.rows(rows)[name], memory.rows(rows)[name]) for name in disk.arrays)
+    assert disk.specs == memory.specs == {"x": ((2,), np.float32), "present": ((), np.float32)}
 
 
 def test_zeros_at_the_end_of_a_file_survive(cache, files):

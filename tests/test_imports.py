@@ -14,7 +14,7 @@ PACKAGE = Path(mmkeras.__file__).parent
 
 # A module imports modules of lower levels only; `lazy("mmkeras.x")` counts, and so do imports for type hints.
 LEVELS = [
-    {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
+    {"", "component", "lazy", "layers", "ops", "manifest", "shards", "splits", "terminal"},  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache"},
     {"features", "model", "distribution", "plots", "run", "callbacks", "guess"},
