@@ -295,7 +295,8 @@ class Head(Component):
 
     def missing(self, values: pd.Series) -> pd.Series:
         """Which cells (strings) say nothing of the target, as booleans by row."""
-        return values.str.strip() == ""
+        distinct = values.drop_duplicates()
+        return values.isin(distinct[distinct.str.strip() == ""])
 
     def strata(self, values: pd.Series) -> pd.Series:
         """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""

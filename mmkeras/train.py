@@ -165,7 +165,14 @@ def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[C
 def check(config: Config, manifest: Manifest) -> pd.Series:
     """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
     check_columns(config, manifest)
-    split = split_rows(
+    split = split_of(config, manifest)
+    check_rows(config, manifest, split)
+    return split
+
+
+def split_of(config: Config, manifest: Manifest) -> pd.Series:
+    """The split of each row, as the config asks for it."""
+    return split_rows(
         manifest,
         column=config.split.column,
         fractions=(config.split.train, config.split.valid, config.split.test),
@@ -173,8 +180,6 @@ def check(config: Config, manifest: Manifest) -> pd.Series:
         target=strata(config, manifest),
         seed=config.split.seed,
     )
-    check_rows(config, manifest, split)
-    return split
 
 
 def check_columns(config: Config, manifest: Manifest) -> None:
