@@ -98,9 +98,8 @@ def _measure(path: Path) -> None:
     Console(width=120).print(table)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     columns = ", ".join(f"{column} {modality.type_name()}" for column, modality in config.columns.items())
-    print(
-        f"{len(manifest.rows)} rows ({columns}) in {seconds:.1f} s ({cpu_seconds:.1f} of the CPU), {peak:.0f} MiB at most, {os.cpu_count()} cores"
-    )
+    total = f"{seconds:.1f} s, {cpu_seconds:.1f} of them on the CPU, {peak:.0f} MiB at most"
+    print(f"{len(manifest.rows)} rows ({columns}): {total}; {os.cpu_count()} cores")
     assert "tensorflow" not in sys.modules
 
 
