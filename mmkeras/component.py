@@ -182,7 +182,12 @@ class Modality(Component):
         raise NotImplementedError
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One example's features, changed at random as (2,) integers `seed` say; same shapes and types."""
+        """A batch of features, (B, …) each, every row changed at random for itself; same shapes and types.
+
+        Args:
+            features: As `features` says, with a batch axis; what a missing cell holds stays zero.
+            seed: (2,) integers, which fix what the whole batch draws.
+        """
         raise NotImplementedError
 
     def encode(self, inputs: dict[str, keras.KerasTensor]) -> Encoding:

@@ -186,8 +186,8 @@ class Image(Modality):
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
-            return self._augment_file(features, seed)
-        return ops.augment_files(features, seed, self._augment_file)
+            return self._augment_files(features, seed)
+        return ops.augment_files(features, seed, self._augment_files)
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         if self.files == 1:
@@ -261,11 +261,11 @@ class Image(Modality):
     def _preprocess_file(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
         return tf.cond(ops.is_image(content), lambda: self._present(content), lambda: ops.zeros(self._file_features))
 
-    def _augment_file(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 3)
         pixels = ops.move_image(features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
         pixels = ops.erase_rectangle(ops.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
-        return {**features, "pixels": pixels * features["present"]}
+        return {**features, "pixels": pixels * features["present"][:, None, None, None]}
 
     def _measure(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The resized picture (h, w, 3) in [0, 255] and the logarithm of its original (height, width)."""
