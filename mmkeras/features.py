@@ -6,7 +6,10 @@ A column's features are computed for its distinct cells only: one picture with t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -143,8 +146,9 @@ def prepare(
 def read_cells(modality: Modality, values: pd.Series) -> list[Cell | None]:
     """Each row's canonical cell, None where it is missing or unreadable; distinct cells are read once."""
     index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
-    cells = _cells(modality, distinct).prefetch(CHUNK_CELLS).as_numpy_iterator()
-    contents = [None if error or is_missing(cell) else native(modality, cell) for cell, error in cells]
+    contents = [
+        None if error or is_missing(cell) else native(modality, cell) for cell, error in _cells(modality, distinct)
+    ]
     return [contents[i] for i in index]
 
 
@@ -165,31 +169,78 @@ def is_missing(cell: np.ndarray | bytes) -> bool:
 # Reading and preprocessing
 
 
-def _cells(modality: Modality, values: Sequence[str]) -> tf_types.data.Dataset:
+@dataclass(frozen=True)
+class _Chunk:
+    """Some cells as TensorFlow takes them, and what is wrong with each, or ""."""
+
+    cells: list[np.ndarray | bytes]
+    errors: list[str]
+
+
+def _cells(modality: Modality, values: Sequence[str]) -> Iterator[tuple[np.ndarray | bytes, str]]:
     """(cell, what is wrong with it or "") of each value, in order, read on several threads."""
-    spec, missing = modality.cell, missing_cell(modality)
+    read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
+    for chunk in _in_order(read, _chunks(values)):
+        yield from zip(chunk.cells, chunk.errors, strict=True)
 
-    def read(value: bytes) -> list[np.ndarray]:
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + CHUNK_CELLS] for start in range(0, len(values), CHUNK_CELLS))
+
+
+def _in_order(work: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
+    """`work` of each chunk, in order, on a thread for each core; only a few chunks lie in memory at once.
+
+    What takes long lets other threads run: files, decoders and TensorFlow leave Python's lock.
+    """
+    with ThreadPoolExecutor(_cores()) as threads:
+        waiting: deque[Future] = deque()
         try:
-            content, error = _array(modality.read(value.decode("utf-8")), spec) if value else missing, b""
-        except (ValueError, OSError) as problem:
-            content, error = missing, (str(problem) or type(problem).__name__).encode("utf-8")
-        return [content, np.array(error, dtype=object)]
-
-    def read_in_graph(value: tf_types.Tensor):
-        cell, error = tf.numpy_function(read, [value], (spec.dtype, tf.string), stateful=False)
-        return tf.ensure_shape(cell, spec.shape), tf.ensure_shape(error, ())
-
-    paths = tf.data.Dataset.from_tensor_slices(tf.constant(list(values), tf.string))
-    return paths.map(read_in_graph, num_parallel_calls=tf.data.AUTOTUNE)
+            for chunk in chunks:
+                waiting.append(threads.submit(work, chunk))
+                if len(waiting) > 2 * _cores():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _array(cell: Cell, spec: tf_types.TensorSpec) -> np.ndarray:
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
+    spec = modality.cell
+    return lambda value: _canonical(modality.read(value), spec)
+
+
+def _read_chunk(
+    read: Callable[[str], np.ndarray | bytes], missing: np.ndarray | bytes, values: Sequence[str]
+) -> _Chunk:
+    found = [_read(read, missing, value) for value in values]
+    return _Chunk([cell for cell, _ in found], [error for _, error in found])
+
+
+def _read(
+    read: Callable[[str], np.ndarray | bytes], missing: np.ndarray | bytes, value: str
+) -> tuple[np.ndarray | bytes, str]:
+    try:
+        return (read(value) if value else missing), ""
+    except (ValueError, OSError) as problem:
+        return missing, str(problem) or type(problem).__name__
+
+
+def _canonical(cell: Cell, spec: tf_types.TensorSpec) -> np.ndarray | bytes:
     """A cell as `Modality.read` gives it, for TensorFlow."""
     if spec.dtype != tf.string:
         return np.asarray(cell, spec.dtype.as_numpy_dtype)
-    # Arrays of objects: NumPy's own bytes type would cut zeros off the end of a file.
-    return np.array(cell.encode("utf-8") if isinstance(cell, str) else cell, dtype=object)
+    if spec.shape.rank == 0:
+        return cell.encode("utf-8") if isinstance(cell, str) else cell
+    # An array of objects: NumPy's own bytes type would cut zeros off the end of a file.
+    return np.array(cell, dtype=object)
 
 
 def native(modality: Modality, cell: np.ndarray | bytes) -> Cell:
@@ -200,7 +251,7 @@ def native(modality: Modality, cell: np.ndarray | bytes) -> Cell:
 
 
 def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[Cell]:
-    for cell, error in _cells(modality, values).prefetch(CHUNK_CELLS).as_numpy_iterator():
+    for cell, error in _cells(modality, values):
         if not error and not is_missing(cell):
             yield native(modality, cell)
 
@@ -208,27 +259,52 @@ def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[Cell]
 def _compute(
     modality: Modality, distinct: Sequence[str], keep: Callable[[dict[str, np.ndarray]], None], progress: Progress
 ) -> dict[int, str]:
-    """Gives the features of all distinct cells to `keep`, some at a time; returns what is wrong with which of them."""
-    preprocess = _traced(modality)
+    """Gives the features of all distinct cells to `keep`, in order; returns what is wrong with which of them."""
+    read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
+    examine = _traced(modality)
 
-    def features_and_error(cell: tf_types.Tensor, error: tf_types.Tensor):
-        return preprocess(cell), error
+    def work(values: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+        chunk = read(values)
+        features, faults = examine(chunk.cells)
+        return features, [error or fault for error, fault in zip(chunk.errors, faults, strict=True)]
 
-    dataset = _cells(modality, distinct).map(features_and_error, num_parallel_calls=tf.data.AUTOTUNE)
     bad: dict[int, str] = {}
     start = 0
-    for features, errors in dataset.batch(CHUNK_CELLS).prefetch(2).as_numpy_iterator():
+    for features, errors in _in_order(work, _chunks(distinct)):
         keep(features)
-        bad.update({start + i: error.decode("utf-8") for i, error in enumerate(errors) if error})
+        bad.update({start + i: error for i, error in enumerate(errors) if error})
         start += len(errors)
         progress(len(errors))
     return bad
 
 
 @functools.lru_cache(maxsize=32)
-def _traced(modality: Modality) -> Callable[[Any], dict[str, Any]]:
-    """Its `preprocess`, traced once however many chunks of rows go through."""
-    return tf.function(modality.preprocess)
+def _traced(modality: Modality) -> Callable[[list[np.ndarray | bytes]], tuple[dict[str, np.ndarray], list[str]]]:
+    """Its `examine_batch`, or `examine` of each cell, traced once however many chunks go through."""
+    spec = modality.cell
+    if modality.has_batch_form:
+        batch = tf.TensorSpec((None, *spec.shape), spec.dtype)
+        together = tf.function(modality.examine_batch, input_signature=[batch])
+
+        def at_once(cells: list[np.ndarray | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+            features, faults = together(tf.constant(cells, spec.dtype))
+            return {name: found.numpy() for name, found in features.items()}, [
+                _words(fault) for fault in faults.numpy()
+            ]
+
+        return at_once
+    alone = tf.function(modality.examine, input_signature=[spec])
+
+    def one_by_one(cells: list[np.ndarray | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+        found = [alone(tf.constant(cell, spec.dtype)) for cell in cells]
+        features = {name: np.stack([features[name].numpy() for features, _ in found]) for name in modality.features}
+        return features, [_words(fault.numpy()) for _, fault in found]
+
+    return one_by_one
+
+
+def _words(fault: bytes) -> str:
+    return fault.decode("utf-8", "replace")
 
 
 def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:
