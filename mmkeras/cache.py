@@ -16,6 +16,7 @@ from pathlib import Path
 import mmkeras
 from mmkeras.component import Modality
 from mmkeras.lazy import lazy
+from mmkeras.remote import scheme_of, state
 from mmkeras.shards import Damaged, Feature, Features, Stored, Writer
 from mmkeras.terminal import warn
 
@@ -61,8 +62,8 @@ def read(folder: Path) -> Stored | None:
 def key(modality: Modality, distinct: Sequence[str]) -> str:
     """A folder's name for settings, fitted state, cells, files, code and versions: all that features depend on."""
     digest = hashlib.sha256()
-    state = modality.model_dump_json(exclude=modality.tunable_fields())
-    for part in (FORMAT, mmkeras.__version__, tf.__version__, state, *_sources(modality)):
+    settings = modality.model_dump_json(exclude=modality.tunable_fields())
+    for part in (FORMAT, mmkeras.__version__, tf.__version__, settings, *_sources(modality)):
         digest.update(part.encode() + b"\0")
     for value in distinct:
         digest.update(value.encode("utf-8", "surrogatepass") + b"\0" + _file_state(value, modality) + b"\0")
@@ -81,6 +82,8 @@ def _file_state(value: str, modality: Modality) -> bytes:
 
 
 def _path_state(path: str) -> bytes:
+    if scheme_of(path):
+        return state(path)
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):

@@ -329,6 +329,10 @@ class Head(Component):
         distinct = values.drop_duplicates()
         return values.isin(distinct[distinct.str.strip() == ""])
 
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Which rows of valid and test hold what no row of train teaches, as booleans by row."""
+        return values.isin([])
+
     def strata(self, values: pd.Series) -> pd.Series:
         """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""
         return values
@@ -445,6 +449,12 @@ class ClassHead(Head):
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
     frequencies: tuple[float, ...] | None = fitted()
+
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Those of a class that train lacks."""
+        is_judged = split.isin(("valid", "test")).set_axis(values.index)
+        trained = values[(split == "train").to_numpy()]
+        return is_judged & (values.str.strip() != "") & ~values.isin(trained)
 
     @property
     def target(self) -> tf.TensorSpec:

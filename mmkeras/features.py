@@ -20,6 +20,7 @@ from mmkeras.cache import CACHE_GB, cache_folder, key, read, write
 from mmkeras.component import Modality, walk
 from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
+from mmkeras.paths import read_cell, shown
 from mmkeras.shards import Stored
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Features:
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
         found = [
-            BadCell(int(row) + 1, column, cells[column].iloc[row], features.bad[int(features.index[row])])
+            BadCell(int(row) + 1, column, shown(cells[column].iloc[row]), features.bad[int(features.index[row])])
             for column, features in self.columns.items()
             for row in np.flatnonzero(np.isin(features.index, list(features.bad)))
         ]
@@ -95,7 +96,7 @@ class Features:
 
 
 def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str, pd.Series]:
-    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing."""
+    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing, `paths.refused` if bad."""
     return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
 
 
@@ -214,7 +215,7 @@ def _cores() -> int:
 
 def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
     spec = modality.cell
-    return lambda value: _canonical(modality.read(value), spec)
+    return lambda value: _canonical(read_cell(modality, value), spec)
 
 
 def _read_chunk(
