@@ -208,7 +208,12 @@ class Modality(Component):
         raise NotImplementedError
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One example's features, changed at random as (2,) integers `seed` say; same shapes and types."""
+        """A batch of features, (B, …) each, every row changed at random for itself; same shapes and types.
+
+        Args:
+            features: As `features` says, with a batch axis; what a missing cell holds stays zero.
+            seed: (2,) integers, which fix what the whole batch draws.
+        """
         raise NotImplementedError
 
     def encode(self, inputs: dict[str, keras.KerasTensor]) -> Encoding:
@@ -321,7 +326,12 @@ class Head(Component):
 
     def missing(self, values: pd.Series) -> pd.Series:
         """Which cells (strings) say nothing of the target, as booleans by row."""
-        return values.str.strip() == ""
+        distinct = values.drop_duplicates()
+        return values.isin(distinct[distinct.str.strip() == ""])
+
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Which rows of valid and test hold what no row of train teaches, as booleans by row."""
+        return values.isin([])
 
     def strata(self, values: pd.Series) -> pd.Series:
         """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""
@@ -439,6 +449,12 @@ class ClassHead(Head):
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
     frequencies: tuple[float, ...] | None = fitted()
+
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Those of a class that train lacks."""
+        is_judged = split.isin(("valid", "test")).set_axis(values.index)
+        trained = values[(split == "train").to_numpy()]
+        return is_judged & (values.str.strip() != "") & ~values.isin(trained)
 
     @property
     def target(self) -> tf.TensorSpec:

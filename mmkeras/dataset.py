@@ -51,9 +51,9 @@ def training_batches(
 ) -> tf_types.data.Dataset:
     """Shuffled and augmented batches of (features, targets, weights), epoch after epoch, without end in between.
 
-    What a row looks like depends on the seed, the epoch and the row alone, so that a training that goes on from
-    epoch 7 sees what one that was never stopped would have seen. Each epoch leaves out the rows that would not fill a
-    batch, other ones each time.
+    What a batch holds and how it looks depends on the seed, the epoch and its place in the epoch alone, so that a
+    training that goes on from epoch 7 sees what one that was never stopped would have seen. Each epoch leaves out the
+    rows that would not fill a batch, other ones each time.
 
     Args:
         features: Of the whole table.
@@ -68,58 +68,67 @@ def training_batches(
     rows = tf.constant(np.asarray(rows, np.int64))
     gather = _gather(features)
 
-    def epoch_rows(epoch: tf_types.Tensor) -> tf_types.data.Dataset:
+    def epoch_batches(epoch: tf_types.Tensor) -> tf_types.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(rows, tf.stack([seed, epoch]))
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
 
-    def with_seeds(epoch: tf_types.Tensor, rows: tf_types.Tensor):
-        return gather(rows), *_targets(targets, rows), tf.stack([tf.fill([batch_size], epoch), rows], axis=1)
-
-    def changed(features: Any, targets: Any, weights: Any, place: tf_types.Tensor):
-        own_seed = tf.random.fold_in(tf.random.fold_in(tf.constant([seed, 1]), place[0]), place[1])
-        return _augment(features, columns, own_seed, modality_dropout), targets, weights
+    def augmented(epoch: tf_types.Tensor, step: tf_types.Tensor, rows: tf_types.Tensor):
+        own_seed = tf.random.fold_in(tf.random.fold_in(tf.constant([seed, 1]), epoch), step)
+        changed = _augment(gather(rows), columns, own_seed, modality_dropout)
+        return changed, *_targets(targets, rows)
 
     return (
         tf.data.Dataset.range(epochs.start, epochs.stop)
-        .flat_map(lambda epoch: epoch_rows(epoch).map(lambda rows: (epoch, rows)))
-        .map(with_seeds, num_parallel_calls=2)
-        .unbatch()
-        .map(changed, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
+        .flat_map(epoch_batches)
+        .map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
 def _augment(features: Any, columns: Mapping[str, Modality], seed: Any, modality_dropout: float) -> Any:
-    """One row's features, augmented column by column, some cells hidden but never all."""
+    """A batch of features, augmented column by column, some cells hidden."""
     seeds = ops.split_seed(seed, len(columns) + 1)
-    draws = tf.random.stateless_uniform((len(columns),), seeds[0])
-    # Of the cells that are there, the one with the highest draw stays, so that a row is never empty.
-    draws *= tf.stack([features[column]["present"] for column, _ in walk(columns)])
-    kept = tf.unstack(tf.cast((draws >= modality_dropout) | (draws >= tf.reduce_max(draws)), tf.float32))
-    return {
-        column: {
-            feature: tensor * tf.cast(keep, tensor.dtype)
-            for feature, tensor in modality.augment(features[column], own_seed).items()
-        }
-        for (column, modality), own_seed, keep in zip(walk(columns), seeds[1:], kept, strict=True)
+    augmented = {
+        column: modality.augment(features[column], own_seed)
+        for (column, modality), own_seed in zip(walk(columns), seeds[1:], strict=True)
     }
+    return _hide_some(augmented, seeds[0], modality_dropout) if modality_dropout else augmented
+
+
+def _hide_some(features: Any, seed: Any, modality_dropout: float) -> Any:
+    """Cells hidden by chance; of the cells of a row that are there, the one with the highest draw stays."""
+    present = tf.stack([column["present"] for column in features.values()])
+    draws = tf.random.stateless_uniform(tf.shape(present), seed) * present
+    kept = tf.unstack((draws >= modality_dropout) | (draws >= tf.reduce_max(draws, axis=0)))
+    return {
+        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in found.items()}
+        for (column, found), keep in zip(features.items(), kept, strict=True)
+    }
+
+
+def _zero_where_not(keep: tf_types.Tensor, tensor: tf_types.Tensor) -> tf_types.Tensor:
+    """(B,) bool, (B, …) -> (B, …)."""
+    return tensor * tf.cast(tf.reshape(keep, (-1, *[1] * (len(tensor.shape) - 1))), tensor.dtype)
 
 
 def _gather(features: Features) -> Callable[[Any], dict[str, dict[str, Any]]]:
     """A function from (B,) row numbers to {column: {feature: (B, …)}} for `Dataset.map`."""
-    names = [(column, feature) for column, found in sorted(features.columns.items()) for feature in found.arrays]
-    arrays = [features.columns[column].arrays[feature] for column, feature in names]
+    specs = {
+        (column, feature): spec
+        for column, found in sorted(features.columns.items())
+        for feature, spec in found.specs.items()
+    }
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
         found = features.rows(rows)
-        return [found[column][feature] for column, feature in names]
+        return [found[column][feature] for column, feature in specs]
 
     def gather(rows: tf_types.Tensor) -> dict[str, dict[str, Any]]:
-        tensors = tf.numpy_function(read, [rows], [array.dtype for array in arrays], stateful=False)
+        tensors = tf.numpy_function(read, [rows], [dtype for _, dtype in specs.values()], stateful=False)
         nested: dict[str, dict[str, Any]] = {}
-        for (column, feature), array, tensor in zip(names, arrays, tensors, strict=True):
-            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *array.shape[1:]))
+        for ((column, feature), (shape, _)), tensor in zip(specs.items(), tensors, strict=True):
+            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *shape))
         return nested
 
     return gather

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from mmkeras.cache import cache_folder, key, read, write
+from mmkeras.cache import CACHE_GB, cache_folder, key, read, write
 from mmkeras.component import Modality, walk
 from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
+from mmkeras.paths import read_cell, shown
+from mmkeras.shards import Stored
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
@@ -38,23 +40,32 @@ class ColumnFeatures:
     """One column's features.
 
     Attributes:
-        arrays: {feature: (U, …)} over the column's U distinct cells.
+        arrays: {feature: (U, …)} over the column's U distinct cells; `Stored` ones are read from disk batch by batch.
         index: (N,) which of them each row holds.
         bad: {distinct cell: what is wrong with it}; its features are those of a missing cell.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     index: np.ndarray
     bad: dict[int, str]
+
+    @property
+    def specs(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{feature: its shape without the axis of cells, its type}."""
+        if isinstance(self.arrays, Stored):
+            return {feature.name: (feature.shape, np.dtype(feature.dtype)) for feature in self.arrays.features}
+        return {name: (array.shape[1:], array.dtype) for name, array in self.arrays.items()}
 
     def rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """{feature: (B, …)} of (B,) row numbers."""
         distinct = self.index[rows]
+        if isinstance(self.arrays, Stored):
+            return self.arrays.take(distinct)
         return {feature: array[distinct] for feature, array in self.arrays.items()}
 
     def hidden(self) -> ColumnFeatures:
         """The same rows as if every cell were missing."""
-        arrays = {feature: np.zeros((1, *array.shape[1:]), array.dtype) for feature, array in self.arrays.items()}
+        arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.specs.items()}
         return ColumnFeatures(arrays, np.zeros_like(self.index), {})
 
 
@@ -77,7 +88,7 @@ class Features:
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
         found = [
-            BadCell(int(row) + 1, column, cells[column].iloc[row], features.bad[int(features.index[row])])
+            BadCell(int(row) + 1, column, shown(cells[column].iloc[row]), features.bad[int(features.index[row])])
             for column, features in self.columns.items()
             for row in np.flatnonzero(np.isin(features.index, list(features.bad)))
         ]
@@ -85,7 +96,7 @@ class Features:
 
 
 def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str, pd.Series]:
-    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing."""
+    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing, `paths.refused` if bad."""
     return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
 
 
@@ -104,7 +115,11 @@ def adapt(modality: Modality, values: pd.Series) -> Modality:
 
 
 def prepare(
-    modality: Modality, values: pd.Series, cache: Literal["disk", "memory"], progress: Progress = lambda cells: None
+    modality: Modality,
+    values: pd.Series,
+    cache: Literal["disk", "memory"],
+    progress: Progress = lambda cells: None,
+    max_gb: float = CACHE_GB,
 ) -> ColumnFeatures:
     """A column's features, from the cache where it holds them.
 
@@ -114,18 +129,19 @@ def prepare(
         cache: Where they are kept. On disk, two processes that prepare the same features at once both succeed: each
             writes to a folder of its own and the first to finish gives it its name.
         progress: Told how many more distinct cells are done.
+        max_gb: How large the cache on disk may be.
     """
     index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
     if cache == "memory":
         arrays = _new_arrays(modality, len(distinct))
-        return ColumnFeatures(arrays, index, _compute(modality, distinct, arrays, progress))
+        return ColumnFeatures(arrays, index, _compute(modality, distinct, _into(arrays), progress))
     folder = cache_folder() / key(modality, distinct)
-    if folder.is_dir():
+    stored = read(folder)
+    if stored is not None:
         progress(len(distinct))
     else:
-        write(folder, modality, len(distinct), lambda arrays: _compute(modality, distinct, arrays, progress))
-    arrays, bad = read(folder, modality)
-    return ColumnFeatures(arrays, index, bad)
+        stored = write(folder, modality, lambda keep: _compute(modality, distinct, keep, progress), max_gb)
+    return ColumnFeatures(stored, index, stored.bad)
 
 
 def read_cells(modality: Modality, values: pd.Series) -> list[Cell | None]:
@@ -199,7 +215,7 @@ def _cores() -> int:
 
 def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
     spec = modality.cell
-    return lambda value: _canonical(modality.read(value), spec)
+    return lambda value: _canonical(read_cell(modality, value), spec)
 
 
 def _read_chunk(
@@ -242,9 +258,9 @@ def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[Cell]
 
 
 def _compute(
-    modality: Modality, distinct: Sequence[str], arrays: dict[str, np.ndarray], progress: Progress
+    modality: Modality, distinct: Sequence[str], keep: Callable[[dict[str, np.ndarray]], None], progress: Progress
 ) -> dict[int, str]:
-    """Fills the arrays; returns what is wrong with which distinct cell."""
+    """Gives the features of all distinct cells to `keep`, in order; returns what is wrong with which of them."""
     read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
     examine = _traced(modality)
 
@@ -256,8 +272,7 @@ def _compute(
     bad: dict[int, str] = {}
     start = 0
     for features, errors in _in_order(work, _chunks(distinct)):
-        for feature, values in features.items():
-            arrays[feature][start : start + len(errors)] = values
+        keep(features)
         bad.update({start + i: error for i, error in enumerate(errors) if error})
         start += len(errors)
         progress(len(errors))
@@ -298,3 +313,16 @@ def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:
         feature: np.empty((cells, *spec.shape), spec.dtype.as_numpy_dtype)
         for feature, spec in modality.features.items()
     }
+
+
+def _into(arrays: dict[str, np.ndarray]) -> Callable[[dict[str, np.ndarray]], None]:
+    """A function that fills the arrays, from their start on."""
+    start = 0
+
+    def keep(features: dict[str, np.ndarray]) -> None:
+        nonlocal start
+        for feature, values in features.items():
+            arrays[feature][start : start + len(values)] = values
+        start += len(values)
+
+    return keep

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mmkeras.component import Modality, find, members
 from mmkeras.config import Config, override, parse_config
-from mmkeras.manifest import Guess, Manifest, filled_cells, guess_columns, guess_split_column, require_columns
+from mmkeras.manifest import (
+    Guess,
+    Manifest,
+    filled_cells,
+    guess_columns,
+    guess_split_column,
+    media_cells,
+    require_columns,
+)
+from mmkeras.paths import REFUSED, Access
 from mmkeras.terminal import say, show_table
 
 if TYPE_CHECKING:
@@ -33,6 +42,8 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
         names = ", ".join(manifest.rows)
         raise ValueError(f"{manifest.name}: which column is to be predicted? Add --target with one of {names}")
     require_columns(manifest, [target])
+    given = override({}, overrides)
+    manifest = replace(manifest, access=Access(given.get("allow_outside") is True, given.get("filesystems") or {}))
     split_column = guess_split_column(manifest)
     modalities = {name: find("modality", name) for name in members("modality")}
     exclude = [split_column] if split_column else []
@@ -67,10 +78,14 @@ def guess_head(values: pd.Series) -> tuple[str, str]:
 
 
 def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dict[str, Any]:
-    """Settings that a column's cells need; the paths in them are absolute, as `Modality.read` gets them."""
-    cells, paths = filled_cells(manifest, column).str.strip(), modality().paths
-    absolute = cells.map(lambda cell: ";".join(os.path.join(manifest.folder, path) for path in paths(cell)))
-    return modality.suggest(cells.where(absolute == "", absolute))
+    """Settings that a column's cells need; the paths in them are absolute, as `Modality.read` gets them.
+
+    In front of one that must not be read stands a character that makes it name nothing.
+    """
+    cells = filled_cells(manifest, column).str.strip()
+    sample = replace(manifest, rows=cells.to_frame(column).reset_index(drop=True))
+    usable = media_cells(sample, column, modality()).set_axis(cells.index)
+    return modality.suggest(usable.mask(usable.str.startswith(REFUSED), REFUSED + cells))
 
 
 def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Pure TensorFlow functions on one example: decode, resize, resample, log-mel, pad, augment.
+"""Pure TensorFlow functions on one example: decode, resize, resample, log-mel, pad; on a batch: augment.
 
 Training maps them over tf.data and the export runs the same functions, so nothing here reads Python state or draws
 random numbers that a `seed` does not fix.
@@ -244,66 +244,77 @@ def _over_white(rgba: tf.Tensor) -> tf.Tensor:
 
 
 def move_image(
-    image: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom: float, rotate_degrees: float
+    images: tf.Tensor, seed: tf.Tensor, flip: bool, shift: float, zoom: float, rotate_degrees: float
 ) -> tf.Tensor:
-    """(H, W, C) mirrored (one in two), moved, scaled and turned at random; its edges go on outside.
+    """(B, H, W, C), each mirrored (one in two), moved, scaled and turned at random; its edges go on outside.
 
     Args:
-        image: float32, any range.
+        images: float32, any range.
         seed: (2,) integers.
         flip: Whether to mirror left and right.
         shift: Largest move, as a fraction of the height and the width.
         zoom: Largest change of scale, as a fraction.
         rotate_degrees: Largest turn, either way.
     """
-    height_px, width_px = image.shape[0], image.shape[1]
+    rows, (height_px, width_px) = tf.shape(images)[0], images.shape[1:3]
     seeds = split_seed(seed, 4)
-    mirror = tf.where(tf.random.stateless_uniform((), seeds[0]) < (0.5 if flip else 0.0), -1.0, 1.0)
-    scale = 1.0 + tf.random.stateless_uniform((), seeds[1], -zoom, zoom)
-    down, right = tf.unstack(tf.random.stateless_uniform((2,), seeds[2], -shift, shift))
-    turn = tf.random.stateless_uniform((), seeds[3], -rotate_degrees, rotate_degrees) * math.pi / 180.0
+    mirror = tf.where(tf.random.stateless_uniform([rows], seeds[0]) < (0.5 if flip else 0.0), -1.0, 1.0)
+    scale = 1.0 + tf.random.stateless_uniform([rows], seeds[1], -zoom, zoom)
+    down, right = tf.unstack(tf.random.stateless_uniform([2, rows], seeds[2], -shift, shift))
+    turn = tf.random.stateless_uniform([rows], seeds[3], -rotate_degrees, rotate_degrees) * math.pi / 180.0
     a, b = mirror * scale * tf.cos(turn), -scale * tf.sin(turn)
     d, e = mirror * scale * tf.sin(turn), scale * tf.cos(turn)
     # Output (x, y) shows input (a x + b y + c, d x + e y + f): turned and scaled about the middle, then moved.
     middle_x, middle_y = (width_px - 1) / 2.0, (height_px - 1) / 2.0
     c = middle_x - a * middle_x - b * middle_y + right * width_px
     f = middle_y - d * middle_x - e * middle_y + down * height_px
-    zero = tf.zeros(())
+    zero = tf.zeros_like(a)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis],
-        transforms=tf.stack([a, b, c, d, e, f, zero, zero])[tf.newaxis],
+        images=images,
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
         output_shape=(height_px, width_px),
         interpolation="BILINEAR",
         fill_mode="NEAREST",
         fill_value=0.0,
     )
-    return tf.ensure_shape(moved[0], image.shape)
+    return tf.ensure_shape(moved, images.shape)
 
 
-def jitter_color(image: tf.Tensor, seed: tf.Tensor, amount: float) -> tf.Tensor:
-    """(H, W, 3), z-scored, with saturation, contrast of each channel and brightness changed by up to a fraction."""
-    seeds = split_seed(seed, 3)
-    grey = tf.reduce_mean(image, axis=-1, keepdims=True)
-    saturated = grey + (image - grey) * (1.0 + tf.random.stateless_uniform((), seeds[0], -2 * amount, 2 * amount))
-    contrast = 1.0 + tf.random.stateless_uniform((3,), seeds[1], -amount, amount)
-    return saturated * contrast + tf.random.stateless_uniform((), seeds[2], -amount, amount)
+def jitter_color(images: tf.Tensor, seed: tf.Tensor, amount: float) -> tf.Tensor:
+    """(B, H, W, 3), z-scored; saturation, contrast of each channel and brightness change by up to a fraction."""
+    rows, seeds = tf.shape(images)[0], split_seed(seed, 3)
+    saturation = 1.0 + tf.random.stateless_uniform([rows, 1, 1], seeds[0], -2 * amount, 2 * amount)
+    contrast = 1.0 + tf.random.stateless_uniform([rows, 1, 3], seeds[1], -amount, amount)
+    brightness = tf.random.stateless_uniform([rows, 1, 1], seeds[2], -amount, amount)
+    # Of each pixel p: (grey + (p - grey) * saturation) * contrast + brightness, where grey is the channels' mean. One
+    # matrix product for each row takes a fifth of the time of so many operations with factors that repeat.
+    mixed = (saturation * tf.eye(3) + (1.0 - saturation) / 3.0) * contrast
+    pixels = tf.reshape(images, (-1, images.shape[1] * images.shape[2], 3))
+    return tf.ensure_shape(tf.reshape(pixels @ mixed + brightness, tf.shape(images)), images.shape)
 
 
-def erase_rectangle(image: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tensor:
-    """(H, W, C), by chance with a rectangle of one tenth to two fifths of each side filled with one random colour.
+def erase_rectangle(images: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tensor:
+    """(B, H, W, C), by chance with a rectangle of one tenth to two fifths of each side filled with one random colour.
 
     References:
         Zhong et al., Random Erasing Data Augmentation, 2017, arXiv:1708.04896.
     """
-    height_px, width_px, channels = image.shape
+    rows, (height_px, width_px, channels) = tf.shape(images)[0], images.shape[1:]
     seeds = split_seed(seed, 4)
-    middle = tf.random.stateless_uniform((2,), seeds[0])
-    half = tf.random.stateless_uniform((2,), seeds[1], 0.05, 0.2)
-    is_erased = tf.random.stateless_uniform((), seeds[2]) < chance
-    rows = tf.abs((tf.range(height_px, dtype=tf.float32) + 0.5) / height_px - middle[0]) < half[0]
-    across = tf.abs((tf.range(width_px, dtype=tf.float32) + 0.5) / width_px - middle[1]) < half[1]
-    inside = rows[:, tf.newaxis] & across[tf.newaxis, :] & is_erased
-    return tf.where(inside[..., tf.newaxis], tf.random.stateless_normal((channels,), seeds[3]), image)
+    middle = tf.random.stateless_uniform([2, rows, 1], seeds[0])
+    half = tf.random.stateless_uniform([2, rows, 1], seeds[1], 0.05, 0.2)
+    is_erased = tf.random.stateless_uniform([rows, 1], seeds[2]) < chance
+    down, across = (
+        tf.cast(tf.abs((tf.range(size, dtype=tf.float32) + 0.5) / size - middle[i]) < half[i], tf.float32)
+        for i, size in enumerate((height_px, width_px))
+    )
+    color = tf.tile(tf.random.stateless_normal([rows, channels], seeds[3]), (1, width_px))
+    # A rectangle is the product of a column and a row: (B, H, 1) @ (B, 1, W * C).
+    down = (down * tf.cast(is_erased, tf.float32))[..., tf.newaxis]
+    across = tf.repeat(across, channels, axis=1)
+    lines = tf.reshape(images, (-1, height_px, width_px * channels))
+    erased = lines * (1.0 - down @ across[:, tf.newaxis]) + down @ (across * color)[:, tf.newaxis]
+    return tf.ensure_shape(tf.reshape(erased, tf.shape(images)), images.shape)
 
 
 # Sound
@@ -713,27 +724,24 @@ def numbered_fault(part: str, numbers: tf.Tensor, count: tf.Tensor, faults: tf.T
 def augment_files(
     features: dict[str, tf.Tensor],
     seed: tf.Tensor,
-    one: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+    augment: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
 ) -> dict[str, tf.Tensor]:
-    """A cell's features with every file changed by a seed of its own.
+    """Cells' features with every file changed for itself.
 
     Args:
-        features: As `files_spec` says.
+        features: As `files_spec` says, with a batch axis in front.
         seed: (2,) integers.
-        one: Changes one file's features, which hold `present` in place of `file_mask`, by a seed.
+        augment: Changes a batch of files' features, which hold `present` in place of `file_mask`, by a seed.
     """
-    files = features["file_mask"].shape[0]
     stacked = {name: values for name, values in features.items() if name not in ("file_mask", "present")}
     stacked["present"] = features["file_mask"]
-    specs = {name: tf.TensorSpec(values.shape[1:], values.dtype) for name, values in stacked.items()}
-    seeds = tf.random.split(tf.cast(seed, tf.int32), files)
-    changed = tf.map_fn(lambda file: one(*file), (stacked, seeds), fn_output_signature=specs)
-    return _with_file_mask({name: tf.ensure_shape(changed[name], stacked[name].shape) for name in stacked})
+    changed = augment({name: tf.reshape(values, (-1, *values.shape[2:])) for name, values in stacked.items()}, seed)
+    return _with_file_mask({name: tf.reshape(changed[name], tf.shape(values)) for name, values in stacked.items()})
 
 
 def _with_file_mask(stacked: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     mask = stacked.pop("present")
-    return {**stacked, "file_mask": mask, "present": tf.reduce_max(mask)}
+    return {**stacked, "file_mask": mask, "present": tf.reduce_max(mask, axis=-1)}
 
 
 # Random changes, each fixed by its seed
@@ -744,17 +752,26 @@ def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     return tf.unstack(tf.random.split(tf.cast(seed, tf.int32), count))
 
 
-def drop_band(values: tf.Tensor, seed: tf.Tensor, axis: int, most: int) -> tf.Tensor:
-    """Zeroes a band of random place and width (0 to `most`) along an axis of (T, F).
+def drop_bands(values: tf.Tensor, seed: tf.Tensor, steps: int, bands: int) -> tf.Tensor:
+    """Zeroes in each row of (B, T, F) some neighbouring steps, 0 to `steps`, and bands, 0 to `bands`, anywhere.
 
     References:
         Park et al., SpecAugment, 2019, arXiv:1904.08779. (`tfio.audio.freq_mask` and `time_mask` do the same but
         draw from TensorFlow's global generator, so that no seed of an example could fix what they did.)
     """
-    length = values.shape[axis]
     seeds = split_seed(seed, 2)
-    width = tf.random.stateless_uniform((), seeds[0], 0, min(most, length) + 1, tf.int32)
-    start = tf.random.stateless_uniform((), seeds[1], 0, length - width + 1, tf.int32)
-    place = tf.range(length)
-    kept = tf.cast((place < start) | (place >= start + width), values.dtype)
-    return values * (kept[:, tf.newaxis] if axis == 0 else kept[tf.newaxis, :])
+    kept_steps, kept_bands = (
+        _outside_a_run(tf.shape(values)[0], length, most, own_seed)
+        for length, most, own_seed in zip(values.shape[1:], (steps, bands), seeds, strict=True)
+    )
+    return values * (kept_steps[..., tf.newaxis] @ kept_bands[:, tf.newaxis])
+
+
+def _outside_a_run(rows: tf.Tensor, length: int, most: int, seed: tf.Tensor) -> tf.Tensor:
+    """(B, length) float32: 0 on a run of random place and width (0 to `most`), 1 elsewhere."""
+    seeds = split_seed(seed, 2)
+    # TensorFlow draws integers below one limit only; here each row has its own.
+    width = tf.floor(tf.random.stateless_uniform([rows, 1], seeds[0]) * (min(most, length) + 1))
+    start = tf.floor(tf.random.stateless_uniform([rows, 1], seeds[1]) * (length - width + 1))
+    place = tf.range(length, dtype=tf.float32)
+    return tf.cast((place < start) | (place >= start + width), tf.float32)

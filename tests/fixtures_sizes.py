@@ -52,4 +52,5 @@ class Size(Modality):
     def augment(self, features, seed):
         import tensorflow as tf
 
-        return {**features, "x": features["x"] + tf.random.stateless_uniform((2,), seed) * features["present"]}
+        noise = tf.random.stateless_uniform(tf.shape(features["x"]), seed)
+        return {**features, "x": features["x"] + noise * features["present"][:, tf.newaxis]}

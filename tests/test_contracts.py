@@ -294,31 +294,60 @@ def test_a_column_without_a_training_cell_is_a_value_error(name):
 # Modalities: augmentation
 
 
+def features_of(modality, cells):
+    """(B, …) features."""
+    rows = [modality.preprocess(tensor(modality, cell)) for cell in cells]
+    return {name: tf.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def batched(modality, rows):
+    return {name: tf.TensorSpec((rows, *spec.shape), spec.dtype) for name, spec in modality.features.items()}
+
+
 @every_modality
 def test_augmentation_keeps_the_spec_and_follows_its_seed(modality):
-    features = modality.preprocess(tensor(modality, modality.example(8)))
+    features = features_of(modality, [modality.example(seed) for seed in (8, 9, 10)])
     augmented = modality.augment(features, SEED)
-    assert_spec(augmented, modality.features)
+    assert_spec(augmented, batched(modality, 3))
     assert_same(numbers(modality.augment(features, SEED)), numbers(augmented), tolerance=0)
     others = [numbers(modality.augment(features, tf.constant([3, other]))) for other in range(6, 12)]
     assert any(not np.array_equal(other[name], augmented[name]) for other in others for name in augmented)
-    assert all(other["present"] == 1 and all(np.isfinite(v).all() for v in other.values()) for other in others)
+    assert all((other["present"] == 1).all() for other in others)
+    assert all(np.isfinite(values).all() for other in others for values in other.values())
+
+
+@every_modality
+def test_every_row_of_a_batch_is_augmented_for_itself(modality):
+    """Of 40 rows that are the same, some differ, whatever the chance that one changes at all."""
+    features = modality.preprocess(tensor(modality, modality.example(8)))
+    same = {name: tf.repeat(values[tf.newaxis], 40, axis=0) for name, values in features.items()}
+    augmented = numbers(modality.augment(same, SEED))
+    assert any(len(np.unique(values.reshape(40, -1), axis=0)) > 1 for values in augmented.values())
 
 
 @every_modality
 def test_augmentation_draws_the_same_inside_a_dataset(modality):
-    features = modality.preprocess(tensor(modality, modality.example(8)))
+    features = features_of(modality, [modality.example(8), modality.example(9)])
     dataset = tf.data.Dataset.from_tensors(features).map(lambda features: modality.augment(features, SEED))
-    assert dataset.element_spec == modality.features
-    assert_same(numbers(next(iter(dataset))), numbers(modality.augment(features, SEED)))
+    assert dataset.element_spec == batched(modality, 2)
+    assert_same(numbers(next(iter(dataset))), numbers(modality.augment(features, SEED)), tolerance=1e-4)
+
+
+@every_modality
+def test_augmentation_takes_a_batch_of_any_size(modality):
+    features = features_of(modality, [modality.example(8), modality.example(9)])
+    signature = {name: tf.TensorSpec((None, *spec.shape), spec.dtype) for name, spec in modality.features.items()}
+    augment = tf.function(lambda features: modality.augment(features, SEED), input_signature=[signature])
+    # A graph folds constants, and a place in a picture that comes out otherwise in its last bit shows it.
+    assert_same(numbers(augment(features)), numbers(modality.augment(features, SEED)), tolerance=1e-4)
 
 
 @every_modality
 def test_augmentation_leaves_a_missing_cell_missing(modality):
-    features = modality.preprocess(missing(modality))
+    features = features_of(modality, [missing(modality), modality.example(8), missing(modality)])
     for seed in range(5):
         for values in numbers(modality.augment(features, tf.constant([seed, 1]))).values():
-            assert not values.any()
+            assert not values[[0, 2]].any()
 
 
 # Modalities: encoding

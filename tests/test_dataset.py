@@ -1,4 +1,4 @@
-"""Features to batches: what a row looks like follows its seed."""
+"""Features to batches: what they hold follows the seed, the epoch and the step."""
 
 import numpy as np
 import pytest
@@ -98,19 +98,17 @@ def test_seed_fixes_everything_and_another_changes_it(two_columns):
     assert order(first) != order(other)
 
 
-def test_augmentation_follows_the_row_not_its_neighbours(two_columns):
-    """Row 5 of epoch 0 looks the same whichever rows are trained on beside it."""
+def test_a_batch_looks_the_same_however_many_epochs_surround_it(two_columns):
+    """What fixes it is the seed, the epoch and its place there, not what was drawn before it or on which thread."""
+    alone = [drawn(two_columns, range(epoch, epoch + 1), modality_dropout=0.4) for epoch in range(3)]
+    assert equal(sum(alone, []), drawn(two_columns, range(3), modality_dropout=0.4))
 
-    def row_5(rows):
-        (found,) = (
-            features["a"]["x"][i]
-            for features, targets, _ in drawn(two_columns, range(1), rows=rows)
-            for i, row in enumerate(targets["y"])
-            if row == 5
-        )
-        return found
 
-    assert np.array_equal(row_5([5, 0, 1]), row_5([8, 9, 5]))
+def test_rows_of_a_batch_are_augmented_each_for_itself(two_columns):
+    """All rows are the same one here: what they differ by is what was drawn."""
+    found = drawn(two_columns, range(4), rows=[5] * ROWS)
+    noise = np.concatenate([features["a"]["x"] - 60 for features, *_ in found])
+    assert len(np.unique(noise)) == noise.size == 4 * 3 * BATCH * 2
 
 
 def test_augmentation_changes_every_epoch_and_differs_between_columns(two_columns):

@@ -7,6 +7,8 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import scipy.ndimage
+import scipy.stats
 import soundfile
 import soxr
 import tensorflow as tf
@@ -202,93 +204,133 @@ def test_padding_centres_a_picture():
     assert padded[1:3, 2:5].all()
 
 
-def moved(image, seed, **limits):
+ROWS = 400  # so many rows tell a distribution
+
+
+def moved(image, rows=ROWS, **limits):
+    """(B, H, W, C): the same picture in many rows, each moved for itself."""
     limits = {"flip": False, "shift": 0.0, "zoom": 0.0, "rotate_degrees": 0.0} | limits
-    return ops.move_image(tf.constant(image), tf.constant([seed, 1]), **limits).numpy()
+    return ops.move_image(repeated(image, rows), SEED, **limits).numpy()
+
+
+def repeated(values, rows=ROWS):
+    return tf.repeat(tf.constant(values, tf.float32)[tf.newaxis], rows, axis=0)
+
+
+def assert_uniform(values, low, high):
+    """All between the limits, and as evenly spread as draws of that many are; the seed is fixed."""
+    assert low - 1e-3 <= np.min(values) and np.max(values) <= high + 1e-3
+    assert scipy.stats.kstest(np.asarray(values, np.float64), "uniform", (low, high - low)).pvalue > 0.01
 
 
 def test_a_picture_that_is_not_to_move_stays_as_it_is():
     image = tf.random.stateless_normal((7, 5, 3), SEED)
-    for seed in range(5):
-        np.testing.assert_allclose(moved(image, seed), image, atol=1e-5)
+    np.testing.assert_allclose(moved(image, 5), repeated(image, 5), atol=1e-5)
 
 
 def test_half_of_the_pictures_are_mirrored():
     image = tf.random.stateless_normal((7, 5, 3), SEED).numpy()
-    mirrored = [np.allclose(moved(image, seed, flip=True), image[:, ::-1], atol=1e-4) for seed in range(40)]
-    same = [np.allclose(moved(image, seed, flip=True), image, atol=1e-4) for seed in range(40)]
-    assert 10 <= sum(mirrored) <= 30
-    assert sum(mirrored) + sum(same) == 40
+    found = moved(image, flip=True)
+    mirrored = [np.allclose(one, image[:, ::-1], atol=1e-4) for one in found]
+    same = [np.allclose(one, image, atol=1e-4) for one in found]
+    assert sum(mirrored) + sum(same) == ROWS
+    assert np.mean(mirrored) == pytest.approx(0.5, abs=0.07)
 
 
 @pytest.mark.parametrize(("axis", "most_px"), [(0, 4.0), (1, 3.0)])
 def test_a_picture_moves_by_a_fraction_of_its_side(axis, most_px):
     """Each pixel of a ramp holds its own place, so that the middle tells how far it went."""
     ramp = np.indices((40, 30))[axis].astype(np.float32)[..., np.newaxis]
-    moves = [float((moved(ramp, seed, shift=0.1) - ramp)[20, 15, 0]) for seed in range(40)]
-    assert -most_px - 1e-3 <= min(moves) < -most_px / 2
-    assert most_px / 2 < max(moves) <= most_px + 1e-3
+    assert_uniform((moved(ramp, shift=0.1) - ramp)[:, 20, 15, 0], -most_px, most_px)
+
+
+def test_both_sides_of_a_move_are_drawn_by_themselves():
+    ramps = np.stack(np.indices((40, 30)), axis=-1).astype(np.float32)
+    moves = (moved(ramps, shift=0.1) - ramps)[:, 20, 15]
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.15
 
 
 def test_edges_go_on_outside():
-    for seed in range(10):
-        turned = moved(np.full((9, 7, 1), 5.0, np.float32), seed, flip=True, shift=0.3, zoom=0.3, rotate_degrees=40.0)
-        np.testing.assert_allclose(turned, np.full((9, 7, 1), 5.0), rtol=1e-5)
+    turned = moved(np.full((9, 7, 1), 5.0), 10, flip=True, shift=0.3, zoom=0.3, rotate_degrees=40.0)
+    np.testing.assert_allclose(turned, np.full((10, 9, 7, 1), 5.0), rtol=1e-5)
 
 
 def test_zoom_and_turn_leave_the_middle_where_it_is():
     spot = np.zeros((9, 9, 1), np.float32)
     spot[4, 4] = 1
-    for seed in range(10):
-        assert moved(spot, seed, flip=True, zoom=0.3, rotate_degrees=40.0)[4, 4, 0] == pytest.approx(1, abs=1e-4)
+    assert moved(spot, flip=True, zoom=0.3, rotate_degrees=40.0)[:, 4, 4, 0] == pytest.approx(1, abs=1e-4)
 
 
 def test_zoom_stays_within_its_limit():
     """A ramp's slope is the scale."""
     ramp = np.indices((9, 21))[1].astype(np.float32)[..., np.newaxis]
-    slopes = [float(np.diff(moved(ramp, seed, zoom=0.2)[4, 8:12, 0]).mean()) for seed in range(40)]
-    assert 0.8 - 1e-3 <= min(slopes) < 0.9
-    assert 1.1 < max(slopes) <= 1.2 + 1e-3
+    assert_uniform(np.diff(moved(ramp, zoom=0.2)[:, 4, 8:12, 0]).mean(axis=1), 0.8, 1.2)
 
 
 def test_a_turn_stays_within_its_limit():
     """Turned by an angle, a ramp from left to right falls by its sine from row to row."""
     ramp = np.indices((21, 21))[1].astype(np.float32)[..., np.newaxis]
-    sines = [float(np.diff(moved(ramp, seed, rotate_degrees=30.0)[8:12, 10, 0]).mean()) for seed in range(40)]
-    assert -0.5 - 1e-3 <= min(sines) < -0.25
-    assert 0.25 < max(sines) <= 0.5 + 1e-3
+    sines = np.diff(moved(ramp, rotate_degrees=30.0)[:, 8:12, 10, 0]).mean(axis=1)
+    assert_uniform(np.degrees(np.arcsin(sines)), -30.0, 30.0)
+
+
+def test_rows_of_a_batch_are_moved_as_each_is_alone():
+    """By hand in NumPy: turned by what a ramp across and one down show."""
+    picture = np.random.default_rng(0).normal(size=(9, 11, 2)).astype(np.float32)
+    down, across = np.indices((9, 11)).astype(np.float32)
+    limits = {"flip": True, "shift": 0.1, "zoom": 0.2, "rotate_degrees": 20.0}
+    found = moved(np.concatenate([picture, np.stack([down, across], axis=-1)], axis=-1), 20, **limits)
+    for one in found:
+        # Where a ramp is not at its end, it tells which place a pixel shows.
+        y, x = one[..., 2], one[..., 3]
+        for row, column in [(4, 5), (3, 4), (5, 7)]:
+            wanted = scipy.ndimage.map_coordinates(picture[..., 0], [[y[row, column]], [x[row, column]]], order=1)
+            assert one[row, column, 0] == pytest.approx(wanted[0], abs=1e-4)
 
 
 def test_colours_that_are_not_to_change_stay():
-    image = tf.random.stateless_normal((5, 4, 3), SEED)
-    np.testing.assert_allclose(ops.jitter_color(image, SEED, 0.0), image, atol=1e-6)
+    images = tf.random.stateless_normal((2, 5, 4, 3), SEED)
+    np.testing.assert_allclose(ops.jitter_color(images, SEED, 0.0), images, atol=1e-6)
 
 
 def test_a_grey_picture_changes_by_contrast_and_brightness_of_the_whole():
     """Saturation leaves grey alone: y = c x + b with one c for each channel and one b for all."""
     grey = np.repeat(np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None], 3, axis=-1)
-    for seed in range(10):
-        changed = ops.jitter_color(tf.constant(grey), tf.constant([seed, 1]), 0.2).numpy()
-        contrast, brightness = (changed[-1, 0] - changed[0, 0]) / 2, (changed[-1, 0] + changed[0, 0]) / 2
-        assert (np.abs(contrast - 1) <= 0.2 + 1e-5).all() and len(set(contrast.round(4))) == 3
-        np.testing.assert_allclose(brightness, [brightness[0]] * 3, atol=1e-5)
-        assert abs(brightness[0]) <= 0.2 + 1e-5
-        np.testing.assert_allclose(changed, grey * contrast + brightness, atol=1e-5)
+    changed = ops.jitter_color(repeated(grey), SEED, 0.2).numpy()
+    contrast, brightness = (changed[:, -1, 0] - changed[:, 0, 0]) / 2, (changed[:, -1, 0] + changed[:, 0, 0]) / 2
+    for channel in range(3):
+        assert_uniform(contrast[:, channel], 0.8, 1.2)
+        np.testing.assert_allclose(brightness[:, channel], brightness[:, 0], atol=1e-5)
+    assert (np.abs(np.corrcoef(contrast.T)[np.triu_indices(3, 1)]) < 0.15).all()
+    assert_uniform(brightness[:, 0], -0.2, 0.2)
+    np.testing.assert_allclose(changed, grey * contrast[:, None, None] + brightness[:, None, None], atol=1e-5)
+
+
+def test_saturation_stretches_what_is_not_grey():
+    """Of (-1, 0, 1) and its grey 0, the middle channel shows the brightness and the outer ones s c + b."""
+    changed = ops.jitter_color(repeated([[[-1.0, 0.0, 1.0]]]), SEED, 0.1).numpy()[:, 0, 0]
+    grey = ops.jitter_color(repeated([[[1.0, 1.0, 1.0]]]), SEED, 0.1).numpy()[:, 0, 0]
+    contrast = grey[:, 2] - changed[:, 1]  # the same seed draws the same; the middle one is the brightness
+    assert_uniform((changed[:, 2] - changed[:, 1]) / contrast, 0.8, 1.2)
 
 
 def test_one_rectangle_is_erased_by_chance():
-    image = np.zeros((40, 30, 3), np.float32)
-    erased = 0
-    for seed in range(60):
-        found = ops.erase_rectangle(tf.constant(image), tf.constant([seed, 1]), 0.5).numpy()
-        rows, across = np.flatnonzero(found.any(axis=(1, 2))), np.flatnonzero(found.any(axis=(0, 2)))
-        if len(rows):
-            inside = found[rows[0] : rows[-1] + 1, across[0] : across[-1] + 1]
-            np.testing.assert_array_equal(inside, np.broadcast_to(inside[0, 0], inside.shape))
-            assert len(rows) <= 0.4 * 40 + 1 and len(across) <= 0.4 * 30 + 1
-            erased += 1
-    assert 15 <= erased <= 45
-    np.testing.assert_array_equal(ops.erase_rectangle(tf.constant(image), SEED, 0.0), image)
+    found = ops.erase_rectangle(tf.zeros((ROWS, 40, 30, 3)), SEED, 0.3).numpy()
+    erased = [one for one in found if one.any()]
+    assert len(erased) / ROWS == pytest.approx(0.3, abs=0.06)
+    sides, colors = [], []
+    for one in erased:
+        rows, across = np.flatnonzero(one.any(axis=(1, 2))), np.flatnonzero(one.any(axis=(0, 2)))
+        inside = one[rows[0] : rows[-1] + 1, across[0] : across[-1] + 1]
+        np.testing.assert_array_equal(inside, np.broadcast_to(inside[0, 0], inside.shape))
+        colors.append(inside[0, 0])
+        if rows[0] > 0 and rows[-1] < 39 and across[0] > 0 and across[-1] < 29:  # whole rectangles
+            sides.append((len(rows) / 40, len(across) / 30))
+    low, high = np.min(sides, axis=0), np.max(sides, axis=0)
+    np.testing.assert_allclose([low, high], [[0.1, 0.1], [0.4, 0.4]], atol=0.05)
+    assert np.mean(colors) == pytest.approx(0, abs=0.2) and np.std(colors) == pytest.approx(1, abs=0.15)
+    images = tf.random.stateless_normal((2, 5, 4, 3), SEED)
+    np.testing.assert_array_equal(ops.erase_rectangle(images, SEED, 0.0), images)
 
 
 # Sound
@@ -571,31 +613,30 @@ def test_seeds_are_split_into_different_ones():
     assert seeds == [tuple(seed.numpy()) for seed in ops.split_seed(SEED, 4)]
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_one_band_of_at_most_so_many_is_dropped(axis):
-    values = tf.ones((11, 7))
+@pytest.mark.parametrize("axis", [1, 2])
+def test_one_band_of_at_most_so_many_is_dropped_in_each_row(axis):
+    most = {"steps": 3 * (axis == 1), "bands": 3 * (axis == 2)}
+    dropped = ops.drop_bands(tf.ones((ROWS, 11, 7)), SEED, **most).numpy()
     widths = []
-    for seed in range(60):
-        dropped = ops.drop_band(values, tf.constant([seed, 1]), axis=axis, most=3).numpy()
-        lines = dropped if axis == 0 else dropped.T
+    for one in dropped:
+        lines = one if axis == 1 else one.T
         assert set(np.unique(lines.min(axis=1))) <= {0.0, 1.0}
         assert (lines.min(axis=1) == lines.max(axis=1)).all()
         hidden = np.flatnonzero(lines[:, 0] == 0)
         assert len(hidden) == 0 or hidden[-1] - hidden[0] + 1 == len(hidden)
         widths.append(len(hidden))
-    assert set(widths) == {0, 1, 2, 3}
+    assert np.bincount(widths) / ROWS == pytest.approx([0.25] * 4, abs=0.06)
 
 
-def test_a_band_may_lie_at_either_end():
-    hidden = np.zeros(7)
-    for seed in range(60):
-        hidden += ops.drop_band(tf.ones((2, 7)), tf.constant([seed, 1]), axis=1, most=3).numpy()[0] == 0
-    assert (hidden > 0).all()
+def test_a_band_lies_anywhere_as_often():
+    """Of width 1 each of 7 places is hidden in a seventh of the rows that lose one, which is half of them."""
+    dropped = ops.drop_bands(tf.ones((7 * ROWS, 2, 7)), SEED, steps=0, bands=1).numpy()
+    assert (dropped[:, 0] == 0).mean(axis=0) == pytest.approx([1 / 14] * 7, abs=0.015)
 
 
 def test_a_limit_above_the_length_drops_at_most_everything():
-    for seed in range(10):
-        assert ops.drop_band(tf.ones((3, 5)), tf.constant([seed, 1]), axis=0, most=99).shape == (3, 5)
+    kept = ops.drop_bands(tf.ones((ROWS, 3, 5)), SEED, steps=99, bands=0).numpy()[:, :, 0].sum(axis=1)
+    assert set(kept) == {0, 1, 2, 3}
 
 
 # Several files in one cell
@@ -632,13 +673,22 @@ def test_the_first_files_of_a_cell_are_preprocessed_each_for_itself(cell, length
     assert {name: (tuple(part.shape), part.dtype) for name, part in found.items()} == spec
 
 
-def test_each_file_is_changed_by_a_seed_of_its_own():
-    features = ops.map_files(tf.constant(["aaa", "aaa"]), 3, measured, FILE)
+def test_each_file_is_changed_for_itself():
+    cells = [
+        ops.map_files(tf.constant(["aaa", "aaa"]), 3, measured, FILE),
+        ops.map_files(tf.constant(["a"]), 3, measured, FILE),
+    ]
+    features = {name: tf.stack([cell[name] for cell in cells]) for name in cells[0]}
 
-    def shifted(file, seed):
-        return {**file, "length": file["length"] + tf.random.stateless_uniform((), seed) * file["present"]}
+    def shifted(files, seed):
+        assert files["length"].shape == (6, 2) and files["present"].shape == 6
+        moves = tf.random.stateless_uniform(tf.shape(files["present"]), seed) * files["present"]
+        return {**files, "length": files["length"] + moves[:, tf.newaxis]}
 
-    changed = ops.augment_files(features, SEED, shifted)["length"].numpy()
-    assert len({*changed[:2, 0]}) == 2 and (changed[:2] > 3).all()
-    assert not changed[2].any()
-    np.testing.assert_array_equal(ops.augment_files(features, SEED, shifted)["length"], changed)
+    changed = ops.augment_files(features, SEED, shifted)
+    lengths = changed["length"].numpy()
+    assert len({*lengths[0, :2, 0]}) == 2 and (lengths[0, :2] > 3).all() and (lengths[1, 0] > 1).all()
+    assert not lengths[0, 2].any() and not lengths[1, 1:].any()
+    np.testing.assert_array_equal(changed["file_mask"], [[1, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(changed["present"], [1, 1])
+    np.testing.assert_array_equal(ops.augment_files(features, SEED, shifted)["length"], lengths)

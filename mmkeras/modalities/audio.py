@@ -168,8 +168,8 @@ class Audio(Modality):
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
-            return self._augment_clip(features, seed)
-        return ops.augment_files(features, seed, self._augment_clip)
+            return self._augment_clips(features, seed)
+        return ops.augment_files(features, seed, self._augment_clips)
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         spectrum, mask = inputs["spectrum"], inputs["mask"]
@@ -318,10 +318,9 @@ class Audio(Modality):
             "present": tf.constant(1.0),
         }
 
-    def _augment_clip(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = ops.split_seed(seed, 2)
-        spectrum = ops.drop_band(features["spectrum"], seeds[0], axis=1, most=self.mask_bands)
-        return {**features, "spectrum": ops.drop_band(spectrum, seeds[1], axis=0, most=self.mask_frames)}
+    def _augment_clips(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        spectrum = ops.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
+        return {**features, "spectrum": spectrum}
 
     def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
         """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""

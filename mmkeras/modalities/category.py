@@ -74,7 +74,7 @@ class Category(Modality):
         return {"index": tf.where(is_there, index, 0), "present": tf.cast(is_there, tf.float32)}
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        hidden = tf.random.stateless_uniform((), ops.split_seed(seed, 1)[0]) < self.unknown_dropout
+        hidden = tf.random.stateless_uniform(tf.shape(features["index"]), seed) < self.unknown_dropout
         return {**features, "index": tf.where(hidden & (features["index"] > 0), UNKNOWN, features["index"])}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:

@@ -192,8 +192,8 @@ class Image(Modality):
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
-            return self._augment_file(features, seed)
-        return ops.augment_files(features, seed, self._augment_file)
+            return self._augment_files(features, seed)
+        return ops.augment_files(features, seed, self._augment_files)
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         if self.files == 1:
@@ -299,11 +299,11 @@ class Image(Modality):
         features = tf.cond(fault == "", lambda: self._present(picture), lambda: ops.zeros(self._file_features))
         return features, ops.first_fault((tf.strings.length(content) > 0, fault))
 
-    def _augment_file(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 3)
         pixels = ops.move_image(features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
         pixels = ops.erase_rectangle(ops.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
-        return {**features, "pixels": pixels * features["present"]}
+        return {**features, "pixels": pixels * features["present"][:, None, None, None]}
 
     def _measures(self) -> Callable[[bytes | list[bytes]], list[tuple[np.ndarray, np.ndarray]]]:
         """A function: a cell -> what `_measure` says of each of its pictures; [] where one of them is bad."""

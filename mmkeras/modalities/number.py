@@ -101,8 +101,8 @@ class Number(Modality):
         return features, ops.first_fault((tf.math.is_inf(cell), words))
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        noise = self.noise * tf.random.stateless_normal((1,), seed)
-        return {**features, "value": features["value"] + noise * features["present"]}
+        noise = self.noise * tf.random.stateless_normal(tf.shape(features["value"]), seed)
+        return {**features, "value": features["value"] + noise * features["present"][:, tf.newaxis]}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         # Inputs (B, 1) -> vector (B, D)

@@ -158,8 +158,8 @@ class Text(Modality):
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]
         unknown, untouched = self._special_tokens()
-        hidden = tf.random.stateless_uniform(tokens.shape, seed) < self.token_dropout
-        hidden &= tf.reduce_all(tokens[:, tf.newaxis] != tf.constant(untouched), axis=-1)
+        hidden = tf.random.stateless_uniform(tf.shape(tokens), seed) < self.token_dropout
+        hidden &= tf.reduce_all(tokens[..., tf.newaxis] != tf.constant(untouched), axis=-1)
         return {**features, "tokens": tf.where(hidden, unknown, tokens)}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:

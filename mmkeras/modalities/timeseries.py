@@ -138,15 +138,17 @@ class Timeseries(Modality):
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 4)
         values, observed = features["values"], features["observed"]
-        last = tf.cast(tf.reduce_sum(features["mask"]), tf.int32) - 1
-        move = tf.random.stateless_uniform((), seeds[0], -self.shift, self.shift) * tf.cast(last + 1, tf.float32)
-        place = tf.maximum(tf.minimum(tf.range(self.steps) + tf.cast(tf.round(move), tf.int32), last), 0)
-        values, observed = tf.gather(values, place), tf.gather(observed, place)
-        values *= 1.0 + tf.random.stateless_uniform(values.shape[1:], seeds[1], -self.scale, self.scale)
-        values += self.noise * tf.random.stateless_normal(values.shape, seeds[2])
-        real = features["mask"][:, tf.newaxis]
+        rows, _, channels = tf.unstack(tf.shape(values))
+        count = tf.reduce_sum(features["mask"], axis=1, keepdims=True)
+        move = tf.round(tf.random.stateless_uniform([rows, 1], seeds[0], -self.shift, self.shift) * count)
+        place = tf.clip_by_value(tf.range(self.steps, dtype=tf.float32) + move, 0.0, tf.maximum(count - 1.0, 0.0))
+        place = tf.cast(place, tf.int32)
+        values, observed = (tf.gather(tensor, place, axis=1, batch_dims=1) for tensor in (values, observed))
+        values *= 1.0 + tf.random.stateless_uniform([rows, 1, channels], seeds[1], -self.scale, self.scale)
+        values += self.noise * tf.random.stateless_normal(tf.shape(values), seeds[2])
+        real = features["mask"][..., tf.newaxis]
         hidden = {
-            name: ops.drop_band(tensor * real, seeds[3], axis=0, most=self.mask_steps)
+            name: ops.drop_bands(tensor * real, seeds[3], steps=self.mask_steps, bands=0)
             for name, tensor in (("values", values), ("observed", observed))
         }
         return {**features, **hidden}

@@ -149,15 +149,23 @@ class Video(Modality):
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same move and the same colours for all frames: what moves in the clip stays what moved."""
         seeds = ops.split_seed(seed, 3)
-        frames, height_px, width_px, _ = features["frames"].shape
-        layered = tf.reshape(tf.transpose(features["frames"], (1, 2, 0, 3)), (height_px, width_px, frames * 3))
-        layered = ops.move_image(layered, seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees)
-        moved = tf.transpose(tf.reshape(layered, (height_px, width_px, frames, 3)), (2, 0, 1, 3))
-        column = ops.jitter_color(tf.reshape(moved, (frames * height_px, width_px, 3)), seeds[1], self.color)
-        mask = ops.drop_band(features["mask"][:, tf.newaxis], seeds[2], axis=0, most=self.mask_frames)[:, 0]
+        frames, height_px, width_px, _ = features["frames"].shape[1:]
+        layered = tf.transpose(features["frames"], (0, 2, 3, 1, 4))  # (B, H, W, N, 3)
+        moved = ops.move_image(
+            tf.reshape(layered, (-1, height_px, width_px, frames * 3)),
+            seeds[0],
+            self.flip,
+            self.shift,
+            self.zoom,
+            self.rotate_degrees,
+        )
+        wide = tf.reshape(moved, (-1, height_px, width_px * frames, 3))
+        layered = tf.reshape(ops.jitter_color(wide, seeds[1], self.color), tf.shape(layered))
+        mask = ops.drop_bands(features["mask"][..., tf.newaxis], seeds[2], steps=self.mask_frames, bands=0)[..., 0]
         # A clip of few frames is not hidden altogether.
-        mask = tf.where(tf.reduce_max(mask) > 0, mask, features["mask"])
-        return {**features, "frames": tf.reshape(column, moved.shape) * mask[:, None, None, None], "mask": mask}
+        mask = tf.where(tf.reduce_max(mask, axis=1, keepdims=True) > 0, mask, features["mask"])
+        changed = tf.transpose(layered, (0, 3, 1, 2, 4)) * mask[..., None, None, None]
+        return {**features, "frames": tf.ensure_shape(changed, features["frames"].shape), "mask": mask}
 
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         # Inputs (B, N, H, W, 3) -> pictures (B * N, H, W, 3 or 6)

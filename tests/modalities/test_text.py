@@ -161,11 +161,16 @@ def test_bytes_that_are_no_utf_8_crash_nothing(text, cell):
     assert text.preprocess(tf.constant(cell))["present"] == 1
 
 
-@pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (0.3, 0.15, 0.45)])
+def alone(features):
+    """One row's features as a batch."""
+    return {name: tensor[tf.newaxis] for name, tensor in features.items()}
+
+
+@pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (0.3, 0.22, 0.38)])
 def test_augmentation_makes_so_many_tokens_unknown(chance, low, high):
     text = Text(max_tokens=400, token_dropout=chance).adapt(["red car"])
-    features = text.preprocess(tf.constant("red " * 300))
-    tokens = text.augment(features, tf.constant([1, 2]))["tokens"].numpy()
+    features = alone(text.preprocess(tf.constant("red " * 300)))
+    tokens = text.augment(features, tf.constant([1, 2]))["tokens"].numpy()[0]
     hidden = tokens == 1
     assert low <= hidden[:300].mean() <= high
     assert not tokens[300:].any()
@@ -524,8 +529,8 @@ def test_a_backbones_features_are_exported(bert, tmp_path):
 
 def test_augmentation_masks_a_backbones_pieces_and_leaves_its_start_and_end(bert):
     text = bert.model_copy(update={"token_dropout": 0.999})
-    augmented = text.augment(text.preprocess(tf.constant("the red cars")), tf.constant([1, 2]))
-    assert augmented["tokens"].numpy().tolist() == [3, 5, 5, 5, 5, 4, 0]
+    augmented = text.augment(alone(text.preprocess(tf.constant("the red cars"))), tf.constant([1, 2]))
+    assert augmented["tokens"].numpy().tolist() == [[3, 5, 5, 5, 5, 4, 0]]
 
 
 def test_a_backbone_takes_the_n_gram_bag_beside_it(bert):

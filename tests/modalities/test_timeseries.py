@@ -273,10 +273,11 @@ def test_augmentation_moves_scales_and_hides_within_its_limits():
     base = Timeseries(steps=25, fit="cut", mean=(0.0, 0.0), deviation=(100.0, 100.0), **still)
     found = base.preprocess(tf.constant(cell))
     values = found["values"].numpy()
+    rows = {name: tf.repeat(tensor[tf.newaxis], 30, axis=0) for name, tensor in found.items()}
 
     def drawn(**changes):
-        changed = base.model_copy(update=changes)
-        return [changed.augment(found, tf.constant([seed, 1])) for seed in range(30)]
+        changed = base.model_copy(update=changes).augment(rows, tf.constant([3, 1]))
+        return [{name: tensor[row] for name, tensor in changed.items()} for row in range(30)]
 
     assert all(np.array_equal(one["values"], values) for one in drawn())
     moves = {round(float(one["values"][10, 0]) * 100) - 11 for one in drawn(shift=0.1)}
