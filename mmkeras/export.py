@@ -133,8 +133,8 @@ def _signature(schema: Config, has_weights: bool) -> dict[str, Any]:
         "columns": {layer_name(column): column for column, _ in walk(schema.columns)},
         "outputs": {
             **outputs,
-            "status": "(B,) string: ok, or what is missing or bad, such as `bad: photo: truncated JPEG; missing: "
-            f"voice`; begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
+            "status": "(B,) string: ok, or what is missing or bad, such as `bad: photo: truncated JPEG; missing: voice`"
+            f"; begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
         },
     }
 

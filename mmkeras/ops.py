@@ -193,7 +193,8 @@ def _gif_frame(octets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         (13 + colors(_number(octets, 10, 1)), tf.constant(False), zero, zero),
         maximum_iterations=GIF_BLOCKS,
     )
-    return end, _number(octets, frame + 5, 2), _number(octets, frame + 7, 2)
+    width_px, height_px = (tf.where(frame > 0, _number(octets, frame + at, 2), 0) for at in (5, 7))
+    return end, width_px, height_px
 
 
 def _decode_bmp(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -273,8 +274,18 @@ class Image(Modality):
         except Exception as error:  # Pillow's readers raise anything where a file is damaged
             if content.startswith((ops.PNG, ops.JPEG)):
                 return content  # the graph says what is wrong with it, to a client too
-            fault = _words(error)
+            fault = self._words(error)
         raise ValueError(fault)
+
+    def _words(self, error: Exception) -> str:
+        from PIL import Image as Pillow
+        from PIL import UnidentifiedImageError
+
+        if isinstance(error, UnidentifiedImageError):
+            return "not a picture that Pillow knows"
+        if isinstance(error, Pillow.DecompressionBombError):  # says how many pixels: more than max_megapixels may be
+            return f"{re.search('[0-9]+', str(error))[0]} pixels, more than max_megapixels {self.max_megapixels:g}"
+        return f"not a readable picture: {' '.join(str(error).split()) or type(error).__name__}"
 
     def _fault(self, picture: Any) -> str:
         """What the header of a picture tells against it."""
@@ -393,14 +404,6 @@ class Image(Modality):
 
     def _thumbnail(self, content: bytes) -> np.ndarray:
         return _thumbnail_and_histogram(self._decode(tf.constant(content))[0].numpy())
-
-
-def _words(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture that Pillow knows"
-    return f"not a readable picture: {' '.join(str(error).split()) or type(error).__name__}"
 
 
 def _graph_decodes(picture: Any, content: bytes) -> bool:
