@@ -201,9 +201,10 @@ class Modality(Component):
         return False
 
     def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """(B, …) cells to (B, …) features and (B,) faults: what `examine` says of each, but for rounding.
+        """(B, …) cells to (B, …) features, as `examine` gives them but for rounding, and (B,) bool: which are done.
 
-        Only reading a table asks it; the exported model examines each row alone.
+        What is not done, all that is bad among it, is examined alone. Only reading a table asks; the exported model
+        examines each row alone.
         """
         raise NotImplementedError
 

@@ -241,21 +241,23 @@ def test_direct_mapped_batched_and_exported_are_one(modality, tmp_path):
 
 
 @every_modality
-@pytest.mark.parametrize("kept", [slice(None), slice(0, 1), slice(1, 2)], ids=["all", "good", "missing"])
-def test_a_batch_is_examined_as_its_cells_are(modality, kept):
+def test_a_batch_is_examined_as_its_cells_are(modality):
     if not modality.has_batch_form:
         return
     cells = [*cells_and_neighbours(modality), *(modality.example(seed) for seed in range(20))]
-    for some in (
-        cells[kept],
-        [cell for cell in cells if cell is not cells[4]][kept],
-    ):  # with and without the strange one
-        features, faults = modality.examine_batch(together(modality, some))
+    for some in (cells, cells[:1], cells[1:2]):
+        features, is_done = modality.examine_batch(together(modality, some))
         one_by_one = [modality.examine(tensor(modality, cell)) for cell in some]
         wanted = {name: np.stack([found[name] for found, _ in one_by_one]) for name in modality.features}
-        assert faults.numpy().tolist() == [fault.numpy() for _, fault in one_by_one]
         assert_spec({name: values[0] for name, values in features.items()}, modality.features)
-        assert_same(numbers(features), wanted, tolerance=2e-6)
+        kept = is_done.numpy()
+        assert not any(fault for (_, fault), done in zip(one_by_one, kept, strict=True) if done)
+        assert kept.sum() >= len(some) - 2  # all but what is strange or written by another writer
+        assert_same(
+            {name: values[kept] for name, values in numbers(features).items()},
+            {name: values[kept] for name, values in wanted.items()},
+            tolerance=2e-6,
+        )
 
 
 @every_modality

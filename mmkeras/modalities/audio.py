@@ -159,12 +159,15 @@ class Audio(Modality):
     def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         max_octets = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
         samples = ops.plain_wav_samples(cells, self.sample_rate_hz, self.seconds, max_octets)
-        signature = self._clip_features, tf.TensorSpec((), tf.string)
-        return tf.cond(
-            tf.reduce_all(samples >= 0),
-            lambda: (self._examine_plain(cells, samples), tf.fill(tf.shape(cells), "")),
-            lambda: tf.map_fn(self._examine_clip, cells, fn_output_signature=signature),
-        )
+        sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
+        mel, steps = ops.log_mels(cells, tf.maximum(samples, 0), *sizes)
+        spectra = ops.standardize(self._spectrum(mel), self.mean, self.deviation)
+        features = {
+            "spectrum": ops.pad_times(spectra, steps, self.frames),
+            "mask": ops.time_mask(steps, self.frames),
+            "present": tf.cast(steps > 0, tf.float32),
+        }
+        return features, samples >= 0
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
@@ -298,17 +301,6 @@ class Audio(Modality):
         samples, fault = self._decode(content)
         features = tf.cond(fault == "", lambda: self._present(samples), lambda: ops.zeros(self._clip_features))
         return features, ops.first_fault((tf.strings.length(content) > 0, fault))
-
-    def _examine_plain(self, contents: tf.Tensor, samples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """(B,) WAV files as `read` gives them, or nothing, and how many samples they hold."""
-        sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
-        mel, steps = ops.log_mels(contents, samples, *sizes)
-        spectra = ops.standardize(self._spectrum(mel), self.mean, self.deviation)
-        return {
-            "spectrum": ops.pad_times(spectra, steps, self.frames),
-            "mask": ops.time_mask(steps, self.frames),
-            "present": tf.cast(steps > 0, tf.float32),
-        }
 
     def _present(self, samples: tf.Tensor) -> dict[str, tf.Tensor]:
         spectrum = ops.standardize(self._measure(samples), self.mean, self.deviation)

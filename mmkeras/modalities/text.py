@@ -153,7 +153,7 @@ class Text(Modality):
             "tokens": tf.where(is_there[:, tf.newaxis], tokens, 0),
             "present": tf.cast(is_there, tf.float32),
         }
-        return features, tf.fill(tf.shape(cells), "")
+        return features, tf.fill(tf.shape(cells), True)
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]
