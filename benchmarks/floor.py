@@ -81,8 +81,8 @@ def compiled(folder: Path) -> Path:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         raise ValueError(
-            f"{SOURCE.name} cannot be compiled: {reason}; apt-get install the packages that {__file__} names"
-        )
+            f"{SOURCE.name} cannot be compiled: {reason}; apt-get install the packages that {Path(__file__).name} names"
+        ) from None
     return program
 
 
