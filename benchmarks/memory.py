@@ -1,7 +1,7 @@
-"""Peak memory of a training on N rows and on 10 N: it should grow by little more than the table itself.
+"""Peak memory of a training on 1 000, 10 000 and 100 000 rows: it should grow by little more than the table itself.
 
     python benchmarks/memory.py
-    python benchmarks/memory.py --rows 20000
+    python benchmarks/memory.py --rows 20000 --figure memory.png
 
 All rows point at the same few generated files but no two texts are equal; the network is tiny, since it is not what is
 measured. Each training is a process of its own, and Linux says afterwards how much memory it held at most.
@@ -27,7 +27,6 @@ from mmkeras.component import find
 from mmkeras.manifest import read_table
 from mmkeras.terminal import run_command
 
-FACTOR = 10
 FILES = 8  # a split, so that none is in two of them
 WORDS_PER_TEXT = 30
 SPLITS = ["train"] * 8 + ["valid", "test"]
@@ -62,12 +61,18 @@ class Measured:
 
 
 def memory(
-    rows: Annotated[int, typer.Option(min=100, help="Of the smaller table; the larger one has ten times more.")] = 3000,
+    rows: Annotated[int, typer.Option(min=1000, help="Of the largest table.")] = 100_000,
+    smallest: Annotated[int, typer.Option(min=100, help="Rows of the smallest table.")] = 1000,
+    figure: Annotated[Path | None, typer.Option(help="Where to draw it (.png).", show_default=False)] = None,
 ) -> None:
-    """Trains one epoch on a small and on a large table and compares what both held at most."""
+    """Trains one epoch on small and large tables and compares what each held at most."""
+    sizes = [rows // 10**i for i in range(6) if rows // 10**i > smallest] + [smallest]
     with tempfile.TemporaryDirectory() as temporary:
         _write_files(Path(temporary))
-        _show(*(_measure(count, Path(temporary)) for count in (rows, FACTOR * rows)))
+        found = [_measure(count, Path(temporary)) for count in reversed(sizes)]
+    _show(found)
+    if figure:
+        _draw(found, figure)
 
 
 def _write_files(folder: Path) -> None:
@@ -121,17 +126,40 @@ def _peak_bytes_of_training(folder: Path, run: Path) -> int:
     return usage.ru_maxrss * 1024
 
 
-def _show(small: Measured, large: Measured) -> None:
+def _show(found: list[Measured]) -> None:
+    small, large = found[0], found[-1]
     table = Table(title="Training one epoch", title_justify="left")
-    for name in ("rows", "table MiB", "peak MiB"):
+    for name in ("rows", "table MiB", "peak MiB", "at most MiB"):
         table.add_column(name, justify="right")
-    for measured in (small, large):
-        table.add_row(f"{measured.rows}", f"{measured.table_bytes / MIB:.1f}", f"{measured.peak_bytes / MIB:.0f}")
+    for one in found:
+        numbers = one.table_bytes, one.peak_bytes, _allowed_bytes(small, one)
+        table.add_row(f"{one.rows}", *(f"{number / MIB:.1f}" for number in numbers))
     growth = large.peak_bytes - small.peak_bytes
     table.add_section()
-    table.add_row("growth", f"{(large.table_bytes - small.table_bytes) / MIB:.1f}", f"{growth / MIB:.0f}")
+    table.add_row("growth", f"{(large.table_bytes - small.table_bytes) / MIB:.1f}", f"{growth / MIB:.1f}", "")
     Console(width=120).print(table)
     print(f"{growth / (large.rows - small.rows):,.0f} bytes more for each row more")
+
+
+def _allowed_bytes(small: Measured, large: Measured) -> float:
+    """A tenth more than on the smallest table, and what the larger table takes itself."""
+    return 1.1 * small.peak_bytes + large.table_bytes - small.table_bytes
+
+
+def _draw(found: list[Measured], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    rows = [one.rows for one in found]
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="rows", ylabel="MiB", xscale="log", title="Peak memory of training one epoch", ylim=(0, None)
+    )
+    axes.plot(rows, [one.peak_bytes / MIB for one in found], "o-", label="a training")
+    axes.plot(rows, [_allowed_bytes(found[0], one) / MIB for one in found], "--", label="1.1 × the first + the table")
+    axes.plot(rows, [one.table_bytes / MIB for one in found], "o-", label="the table itself")
+    axes.set_ylim(0)
+    axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from mmkeras.component import Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.dataset import batches, training_batches
-from mmkeras.features import Features, adapt, prepare, table_cells
+from mmkeras.features import Features, adapt, forget_graphs, prepare, table_cells
 from mmkeras.manifest import Manifest, read_table
 from mmkeras.terminal import run_command
 from mmkeras.train import embedded_example, encoded_targets
@@ -42,7 +42,7 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is timed.")] = 5,
 ) -> None:
     """Times reading and preprocessing, cold and cached, against the articles' loops."""
-    schema, manifest = _fitted(read_config(config or embedded_example()), rows)
+    schema, manifest = fitted(read_config(config or embedded_example()), rows)
     cells = table_cells(manifest, schema.columns)
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as cache:
@@ -60,7 +60,7 @@ def pipeline(
     _show(seconds, cells, rounds)
 
 
-def _fitted(config: Config, rows: int) -> tuple[Config, Manifest]:
+def fitted(config: Config, rows: int) -> tuple[Config, Manifest]:
     """The config as a training would have it, and some rows of its table."""
     manifest = read_table(config.manifest)
     sample = manifest.rows.sample(min(rows, len(manifest.rows)), random_state=0).reset_index(drop=True)
@@ -90,7 +90,7 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
     batch_size = min(schema.train.batch_size, count)
 
     def cold() -> int:
-        _prepare(schema.columns, cells)
+        prepare_anew(schema.columns, cells)
         return 1
 
     def learn() -> int:
@@ -123,6 +123,12 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
     return {
         COLD: cold, ARTICLE: article, ARTICLE_ONCE: article_once, LEARN: learn, PLAIN: plain, AUGMENTED: augmented
     }  # fmt: skip
+
+
+def prepare_anew(columns: Mapping[str, Modality], cells: Mapping[str, pd.Series]) -> Features:
+    """Features as a new process makes them: it has to trace its graphs."""
+    forget_graphs()
+    return _prepare(columns, cells)
 
 
 def _prepare(columns: Mapping[str, Modality], cells: Mapping[str, pd.Series]) -> Features:

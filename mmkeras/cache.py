@@ -1,11 +1,11 @@
-"""The cache on disk: a column's features by what they depend on, one array a feature, read without copying."""
+"""The cache on disk: a column's features by what they depend on, whole and as they were written, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import inspect
-import json
 import os
 import shutil
 import stat
@@ -13,17 +13,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 import mmkeras
 from mmkeras.component import Modality
 from mmkeras.lazy import lazy
 from mmkeras.remote import scheme_of, state
+from mmkeras.shards import Damaged, Feature, Features, Stored, Writer
+from mmkeras.terminal import warn
 
 tf = lazy("tensorflow")
 ops = lazy("mmkeras.ops")
 
-CACHE_BYTES = 20 * 2**30
+CACHE_GB = 20.0
+FORMAT = "2"  # of an entry; another number is another key
+Fill = Callable[[Callable[[Features], None]], dict[int, str]]
+PART = ".part-"  # a folder that is being written or deleted begins with this
 
 
 def cache_folder() -> Path:
@@ -33,19 +36,34 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MMKERAS_CACHE") or platformdirs.user_cache_dir("mmkeras"))
 
 
-def read(folder: Path, modality: Modality) -> tuple[dict[str, np.ndarray], dict[int, str]]:
-    """{feature: (U, …)} as `write` left it, and what is wrong with which cell."""
-    os.utime(folder)  # the oldest is deleted first
-    arrays = {feature: np.load(folder / f"{feature}.npy", mmap_mode="r") for feature in modality.features}
-    bad = {int(i): reason for i, reason in json.loads((folder / "bad.json").read_text(encoding="utf-8")).items()}
-    return arrays, bad
+def read(folder: Path) -> Stored | None:
+    """An entry as `write` left it; None where there is none. One that was damaged since is deleted, with a warning.
+
+    Every byte is checked now, before anything is trained on it.
+    """
+    try:
+        found = Stored(folder, _lock(folder, fcntl.LOCK_SH))
+    except Damaged as error:
+        warn(f"{error}; these features are thrown away and computed again")
+        _delete(folder)
+        return None
+    except BlockingIOError:  # another process deletes it
+        return None
+    except OSError as error:
+        if folder.is_dir():
+            warn(f"{folder}: {error.strerror or error}; these features are thrown away and computed again")
+            _delete(folder)
+        return None
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(folder)  # the oldest is deleted first
+    return found
 
 
 def key(modality: Modality, distinct: Sequence[str]) -> str:
     """A folder's name for settings, fitted state, cells, files, code and versions: all that features depend on."""
     digest = hashlib.sha256()
     settings = modality.model_dump_json(exclude=modality.tunable_fields())
-    for part in (mmkeras.__version__, tf.__version__, settings, *_sources(modality)):
+    for part in (FORMAT, mmkeras.__version__, tf.__version__, settings, *_sources(modality)):
         digest.update(part.encode() + b"\0")
     for value in distinct:
         digest.update(value.encode("utf-8", "surrogatepass") + b"\0" + _file_state(value, modality) + b"\0")
@@ -79,52 +97,118 @@ def _path_state(path: str) -> bytes:
 
 
 def write(
-    folder: Path, modality: Modality, cells: int, fill: Callable[[dict[str, np.ndarray]], dict[int, str]]
-) -> None:
+    folder: Path,
+    modality: Modality,
+    fill: Fill,
+    max_gb: float = CACHE_GB,
+) -> Stored:
     """Writes features so that the folder appears when all of them are there, or not at all.
 
     Two processes that write the same at once both succeed: each has a folder of its own, and the first to finish gives
-    it its name.
+    it its name. What was not used for the longest time makes room.
 
     Args:
         folder: `cache_folder() / key(…)`.
         modality: Adapted.
-        cells: How many.
-        fill: Puts the features of all cells into {feature: (U, …)}; returns what is wrong with which cell.
+        fill: Gives the features of all cells in order, {feature: (n, …)} at a time, to a function; returns what is
+            wrong with which cell.
+        max_gb: How large the cache may be, what is in use left aside.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _make_room(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
-        arrays = _new_arrays(modality, cells, temporary)
-        bad = fill(arrays)
-        for array in arrays.values():
-            array.flush()
-        (temporary / "bad.json").write_text(json.dumps(bad, ensure_ascii=False), encoding="utf-8")
-        with contextlib.suppress(OSError):  # another process was faster; its features are the same
+        return _write(folder, modality, fill, max_gb)
+    except OSError as error:
+        remedy = "free some space, name another folder in MMKERAS_CACHE, or set train.cache=memory"
+        raise OSError(f"{folder.parent}: {error.strerror or error}; {remedy}") from error
+
+
+def _write(folder: Path, modality: Modality, fill: Fill, max_gb: float) -> Stored:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(folder.parent, max_gb)
+    temporary = Path(tempfile.mkdtemp(prefix=PART, dir=folder.parent))
+    try:
+        written = _write_into(temporary, modality, fill)
+        try:
             os.rename(temporary, folder)
+        except OSError:  # another process was faster; its features are the same
+            written = read(folder) or written
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    _make_room(folder.parent, max_gb)
+    return written
 
 
-def _new_arrays(modality: Modality, cells: int, folder: Path) -> dict[str, np.ndarray]:
-    return {
-        feature: np.lib.format.open_memmap(
-            folder / f"{feature}.npy", "w+", spec.dtype.as_numpy_dtype, (cells, *spec.shape)
-        )
-        for feature, spec in modality.features.items()
-    }
+def _write_into(folder: Path, modality: Modality, fill: Fill) -> Stored:
+    lock = _lock(folder, fcntl.LOCK_SH)
+    try:
+        writer = Writer(folder, _features(modality))
+        writer.close(fill(writer.add))
+    except BaseException:
+        os.close(lock)
+        raise
+    return Stored(folder, lock)
 
 
-def _make_room(cache: Path) -> None:
-    """Deletes the features that were not used for the longest time while there are more than 20 GiB."""
-    used = sorted((_last_use(entry), _size(entry), entry) for entry in cache.iterdir() if entry.is_dir())
+def _features(modality: Modality) -> list[Feature]:
+    return [
+        Feature(name, tuple(spec.shape), spec.dtype.as_numpy_dtype().dtype.str)
+        for name, spec in modality.features.items()
+    ]
+
+
+# Room. A folder that somebody reads or writes is locked: it stays, and one that a killed writer left does not.
+
+
+def _make_room(cache: Path, max_gb: float) -> None:
+    """Deletes what killed writers left, and what was not used for the longest time while there is too much."""
+    folders = [entry for entry in cache.iterdir() if entry.is_dir()]
+    for folder in folders:
+        if folder.name.startswith(PART):
+            _delete_unused(folder)
+    used = sorted((_last_use(folder), _size(folder), folder) for folder in folders)
     total = sum(size for _, size, _ in used)
     for _, size, folder in used:
-        if total <= CACHE_BYTES:
+        if total <= max_gb * 1e9:
             return
-        shutil.rmtree(folder, ignore_errors=True)
-        total -= size
+        total -= size * _delete_unused(folder)
+
+
+def _delete_unused(folder: Path) -> bool:
+    """Deletes a folder that nobody reads or writes; whether it is gone."""
+    try:
+        lock = _lock(folder, fcntl.LOCK_EX)
+    except OSError:  # in use, or deleted meanwhile
+        return not folder.exists()
+    _delete(folder)
+    os.close(lock)
+    return True
+
+
+def _delete(folder: Path) -> None:
+    """First out of sight: nobody finds half of it."""
+    hidden = folder.with_name(f"{PART}{folder.name.removeprefix(PART)}-deleted-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        os.rename(folder, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _lock(folder: Path, kind: int) -> int:
+    """Holds a folder until the file descriptor is closed: shared with others (LOCK_SH) or alone (LOCK_EX).
+
+    Raises:
+        OSError: Another lock is in the way, or there is no such folder.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        # Where a file system knows no locks, everything is read and nothing deleted.
+        if kind == fcntl.LOCK_EX or isinstance(error, BlockingIOError):
+            os.close(lock)
+            raise
+    return lock
 
 
 # Another process may rename or delete a folder while this one looks: then it counts as old and empty.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import itertools
 import os
 import pkgutil
 import re
@@ -194,6 +195,19 @@ class Modality(Component):
 
         return self.preprocess(cell), tf.constant("")
 
+    @property
+    def has_batch_form(self) -> bool:
+        """Whether `examine_batch` may be called: it pays where a cell's own work is less than an operation's call."""
+        return False
+
+    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """(B, …) cells to (B, …) features, as `examine` gives them but for rounding, and (B,) bool: which are done.
+
+        What is not done, all that is bad among it, is examined alone. Only reading a table asks; the exported model
+        examines each row alone.
+        """
+        raise NotImplementedError
+
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """A batch of features, (B, …) each, every row changed at random for itself; same shapes and types.
 
@@ -313,7 +327,8 @@ class Head(Component):
 
     def missing(self, values: pd.Series) -> pd.Series:
         """Which cells (strings) say nothing of the target, as booleans by row."""
-        return values.str.strip() == ""
+        distinct = values.drop_duplicates()
+        return values.isin(distinct[distinct.str.strip() == ""])
 
     def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
         """Which rows of valid and test hold what no row of train teaches, as booleans by row."""
@@ -509,6 +524,13 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
         yield cell
     if is_empty:
         raise ValueError("no cell of a training row can be learned from; leave the column out or mend its cells")
+
+
+def chunked(cells: Iterable[Cell], size: int) -> Iterator[list[Cell]]:
+    """The same cells, so many at a time."""
+    remaining = iter(cells)
+    while chunk := list(itertools.islice(remaining, size)):
+        yield chunk
 
 
 def split_paths(value: str) -> list[str]:

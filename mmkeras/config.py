@@ -87,6 +87,9 @@ class Train(Settings):
         "auto", description="auto: every GPU; a number: that many GPUs or, where there is none, logical CPU devices"
     )
     cache: Literal["disk", "memory"] = Field("disk", description="where features are kept between epochs")
+    cache_max_gb: float = Field(
+        20, gt=0, description="what was not used for the longest time leaves the cache on disk when it is larger"
+    )
 
 
 class Config(Settings):

@@ -114,18 +114,21 @@ def _zero_where_not(keep: tf_types.Tensor, tensor: tf_types.Tensor) -> tf_types.
 
 def _gather(features: Features) -> Callable[[Any], dict[str, dict[str, Any]]]:
     """A function from (B,) row numbers to {column: {feature: (B, …)}} for `Dataset.map`."""
-    names = [(column, feature) for column, found in sorted(features.columns.items()) for feature in found.arrays]
-    arrays = [features.columns[column].arrays[feature] for column, feature in names]
+    specs = {
+        (column, feature): spec
+        for column, found in sorted(features.columns.items())
+        for feature, spec in found.specs.items()
+    }
 
     def read(rows: np.ndarray) -> list[np.ndarray]:
         found = features.rows(rows)
-        return [found[column][feature] for column, feature in names]
+        return [found[column][feature] for column, feature in specs]
 
     def gather(rows: tf_types.Tensor) -> dict[str, dict[str, Any]]:
-        tensors = tf.numpy_function(read, [rows], [array.dtype for array in arrays], stateful=False)
+        tensors = tf.numpy_function(read, [rows], [dtype for _, dtype in specs.values()], stateful=False)
         nested: dict[str, dict[str, Any]] = {}
-        for (column, feature), array, tensor in zip(names, arrays, tensors, strict=True):
-            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *array.shape[1:]))
+        for ((column, feature), (shape, _)), tensor in zip(specs.items(), tensors, strict=True):
+            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *shape))
         return nested
 
     return gather

@@ -6,18 +6,22 @@ A column's features are computed for its distinct cells only: one picture with t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from mmkeras.cache import cache_folder, key, read, write
+from mmkeras.cache import CACHE_GB, cache_folder, key, read, write
 from mmkeras.component import Modality, walk
 from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
 from mmkeras.paths import read_cell, shown
+from mmkeras.shards import Stored
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
@@ -36,23 +40,32 @@ class ColumnFeatures:
     """One column's features.
 
     Attributes:
-        arrays: {feature: (U, …)} over the column's U distinct cells.
+        arrays: {feature: (U, …)} over the column's U distinct cells; `Stored` ones are read from disk batch by batch.
         index: (N,) which of them each row holds.
         bad: {distinct cell: what is wrong with it}; its features are those of a missing cell.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     index: np.ndarray
     bad: dict[int, str]
+
+    @property
+    def specs(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{feature: its shape without the axis of cells, its type}."""
+        if isinstance(self.arrays, Stored):
+            return {feature.name: (feature.shape, np.dtype(feature.dtype)) for feature in self.arrays.features}
+        return {name: (array.shape[1:], array.dtype) for name, array in self.arrays.items()}
 
     def rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """{feature: (B, …)} of (B,) row numbers."""
         distinct = self.index[rows]
+        if isinstance(self.arrays, Stored):
+            return self.arrays.take(distinct)
         return {feature: array[distinct] for feature, array in self.arrays.items()}
 
     def hidden(self) -> ColumnFeatures:
         """The same rows as if every cell were missing."""
-        arrays = {feature: np.zeros((1, *array.shape[1:]), array.dtype) for feature, array in self.arrays.items()}
+        arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.specs.items()}
         return ColumnFeatures(arrays, np.zeros_like(self.index), {})
 
 
@@ -102,7 +115,11 @@ def adapt(modality: Modality, values: pd.Series) -> Modality:
 
 
 def prepare(
-    modality: Modality, values: pd.Series, cache: Literal["disk", "memory"], progress: Progress = lambda cells: None
+    modality: Modality,
+    values: pd.Series,
+    cache: Literal["disk", "memory"],
+    progress: Progress = lambda cells: None,
+    max_gb: float = CACHE_GB,
 ) -> ColumnFeatures:
     """A column's features, from the cache where it holds them.
 
@@ -112,26 +129,33 @@ def prepare(
         cache: Where they are kept. On disk, two processes that prepare the same features at once both succeed: each
             writes to a folder of its own and the first to finish gives it its name.
         progress: Told how many more distinct cells are done.
+        max_gb: How large the cache on disk may be.
     """
     index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
     if cache == "memory":
         arrays = _new_arrays(modality, len(distinct))
-        return ColumnFeatures(arrays, index, _compute(modality, distinct, arrays, progress))
+        return ColumnFeatures(arrays, index, _compute(modality, distinct, _into(arrays), progress))
     folder = cache_folder() / key(modality, distinct)
-    if folder.is_dir():
+    stored = read(folder)
+    if stored is not None:
         progress(len(distinct))
     else:
-        write(folder, modality, len(distinct), lambda arrays: _compute(modality, distinct, arrays, progress))
-    arrays, bad = read(folder, modality)
-    return ColumnFeatures(arrays, index, bad)
+        stored = write(folder, modality, lambda keep: _compute(modality, distinct, keep, progress), max_gb)
+    return ColumnFeatures(stored, index, stored.bad)
 
 
 def read_cells(modality: Modality, values: pd.Series) -> list[Cell | None]:
     """Each row's canonical cell, None where it is missing or unreadable; distinct cells are read once."""
     index, distinct = pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)
-    cells = _cells(modality, distinct).prefetch(CHUNK_CELLS).as_numpy_iterator()
-    contents = [None if error or is_missing(cell) else native(modality, cell) for cell, error in cells]
+    contents = [
+        None if error or is_missing(cell) else native(modality, cell) for cell, error in _cells(modality, distinct)
+    ]
     return [contents[i] for i in index]
+
+
+def forget_graphs() -> None:
+    """What was traced is traced again when it is asked for: a benchmark starts as a new process does."""
+    _traced.cache_clear()
 
 
 def missing_cell(modality: Modality) -> np.ndarray:
@@ -151,31 +175,78 @@ def is_missing(cell: np.ndarray | bytes) -> bool:
 # Reading and preprocessing
 
 
-def _cells(modality: Modality, values: Sequence[str]) -> tf_types.data.Dataset:
+@dataclass(frozen=True)
+class _Chunk:
+    """Some cells as TensorFlow takes them, and what is wrong with each, or ""."""
+
+    cells: list[np.ndarray | bytes]
+    errors: list[str]
+
+
+def _cells(modality: Modality, values: Sequence[str]) -> Iterator[tuple[np.ndarray | bytes, str]]:
     """(cell, what is wrong with it or "") of each value, in order, read on several threads."""
-    spec, missing = modality.cell, missing_cell(modality)
+    read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
+    for chunk in _in_order(read, _chunks(values)):
+        yield from zip(chunk.cells, chunk.errors, strict=True)
 
-    def read(value: bytes) -> list[np.ndarray]:
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + CHUNK_CELLS] for start in range(0, len(values), CHUNK_CELLS))
+
+
+def _in_order(work: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
+    """`work` of each chunk, in order, on a thread for each core; only a few chunks lie in memory at once.
+
+    What takes long lets other threads run: files, decoders and TensorFlow leave Python's lock.
+    """
+    with ThreadPoolExecutor(_cores()) as threads:
+        waiting: deque[Future] = deque()
         try:
-            content, error = _array(read_cell(modality, value.decode("utf-8")), spec) if value else missing, b""
-        except (ValueError, OSError) as problem:
-            content, error = missing, (str(problem) or type(problem).__name__).encode("utf-8")
-        return [content, np.array(error, dtype=object)]
-
-    def read_in_graph(value: tf_types.Tensor):
-        cell, error = tf.numpy_function(read, [value], (spec.dtype, tf.string), stateful=False)
-        return tf.ensure_shape(cell, spec.shape), tf.ensure_shape(error, ())
-
-    paths = tf.data.Dataset.from_tensor_slices(tf.constant(list(values), tf.string))
-    return paths.map(read_in_graph, num_parallel_calls=tf.data.AUTOTUNE)
+            for chunk in chunks:
+                waiting.append(threads.submit(work, chunk))
+                if len(waiting) > 2 * _cores():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _array(cell: Cell, spec: tf_types.TensorSpec) -> np.ndarray:
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
+    spec = modality.cell
+    return lambda value: _canonical(read_cell(modality, value), spec)
+
+
+def _read_chunk(
+    read: Callable[[str], np.ndarray | bytes], missing: np.ndarray | bytes, values: Sequence[str]
+) -> _Chunk:
+    found = [_read(read, missing, value) for value in values]
+    return _Chunk([cell for cell, _ in found], [error for _, error in found])
+
+
+def _read(
+    read: Callable[[str], np.ndarray | bytes], missing: np.ndarray | bytes, value: str
+) -> tuple[np.ndarray | bytes, str]:
+    try:
+        return (read(value) if value else missing), ""
+    except (ValueError, OSError) as problem:
+        return missing, str(problem) or type(problem).__name__
+
+
+def _canonical(cell: Cell, spec: tf_types.TensorSpec) -> np.ndarray | bytes:
     """A cell as `Modality.read` gives it, for TensorFlow."""
     if spec.dtype != tf.string:
         return np.asarray(cell, spec.dtype.as_numpy_dtype)
-    # Arrays of objects: NumPy's own bytes type would cut zeros off the end of a file.
-    return np.array(cell.encode("utf-8") if isinstance(cell, str) else cell, dtype=object)
+    if spec.shape.rank == 0:
+        return cell.encode("utf-8") if isinstance(cell, str) else cell
+    # An array of objects: NumPy's own bytes type would cut zeros off the end of a file.
+    return np.array(cell, dtype=object)
 
 
 def native(modality: Modality, cell: np.ndarray | bytes) -> Cell:
@@ -186,37 +257,80 @@ def native(modality: Modality, cell: np.ndarray | bytes) -> Cell:
 
 
 def _readable_cells(modality: Modality, values: Sequence[str]) -> Iterator[Cell]:
-    for cell, error in _cells(modality, values).prefetch(CHUNK_CELLS).as_numpy_iterator():
+    for cell, error in _cells(modality, values):
         if not error and not is_missing(cell):
             yield native(modality, cell)
 
 
 def _compute(
-    modality: Modality, distinct: Sequence[str], arrays: dict[str, np.ndarray], progress: Progress
+    modality: Modality, distinct: Sequence[str], keep: Callable[[dict[str, np.ndarray]], None], progress: Progress
 ) -> dict[int, str]:
-    """Fills the arrays; returns what is wrong with which distinct cell."""
+    """Gives the features of all distinct cells to `keep`, in order; returns what is wrong with which of them."""
+    read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
     examine = _traced(modality)
 
-    def features_and_error(cell: tf_types.Tensor, error: tf_types.Tensor):
-        features, fault = examine(cell)
-        return features, tf.where(error == "", fault, error)
+    def work(values: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+        chunk = read(values)
+        features, faults = examine(chunk.cells)
+        return features, [error or fault for error, fault in zip(chunk.errors, faults, strict=True)]
 
-    dataset = _cells(modality, distinct).map(features_and_error, num_parallel_calls=tf.data.AUTOTUNE)
     bad: dict[int, str] = {}
     start = 0
-    for features, errors in dataset.batch(CHUNK_CELLS).prefetch(2).as_numpy_iterator():
-        for feature, values in features.items():
-            arrays[feature][start : start + len(errors)] = values
-        bad.update({start + i: error.decode("utf-8") for i, error in enumerate(errors) if error})
+    for features, errors in _in_order(work, _chunks(distinct)):
+        keep(features)
+        bad.update({start + i: error for i, error in enumerate(errors) if error})
         start += len(errors)
         progress(len(errors))
     return bad
 
 
+Examined = tuple[dict[str, np.ndarray], list[str]]
+Examine = Callable[[list[np.ndarray | bytes]], Examined]
+
+
 @functools.lru_cache(maxsize=32)
-def _traced(modality: Modality) -> Callable[[Any], tuple[dict[str, Any], Any]]:
-    """Its `examine`, traced once however many chunks of rows go through."""
-    return tf.function(modality.examine)
+def _traced(modality: Modality) -> Examine:
+    """Its `examine` of some cells, by `examine_batch` where it has one; traced once however many chunks go through."""
+    one_by_one = _one_by_one(modality)
+    return _at_once(modality, one_by_one) if modality.has_batch_form else one_by_one
+
+
+def _one_by_one(modality: Modality) -> Examine:
+    examine = tf.function(modality.examine, input_signature=[modality.cell])
+
+    def one_by_one(cells: list[np.ndarray | bytes]) -> Examined:
+        found = [examine(tf.constant(cell, modality.cell.dtype)) for cell in cells]
+        features = {name: np.stack([features[name].numpy() for features, _ in found]) for name in modality.features}
+        return features, [_words(fault.numpy()) for _, fault in found]
+
+    return one_by_one
+
+
+def _at_once(modality: Modality, one_by_one: Examine) -> Examine:
+    batch = tf.TensorSpec((None, *modality.cell.shape), modality.cell.dtype)
+    examine = tf.function(modality.examine_batch, input_signature=[batch], autograph=False)
+
+    def at_once(cells: list[np.ndarray | bytes]) -> Examined:
+        features, is_done = examine(tf.constant(cells, modality.cell.dtype))
+        features, faults = {name: found.numpy() for name, found in features.items()}, [""] * len(cells)
+        left = np.flatnonzero(~is_done.numpy())
+        if len(left):
+            alone, faults_alone = one_by_one([cells[i] for i in left])
+            features = {name: _with(found, left, alone[name]) for name, found in features.items()}
+            faults = [dict(zip(left, faults_alone, strict=True)).get(i, "") for i in range(len(cells))]
+        return features, faults
+
+    return at_once
+
+
+def _with(values: np.ndarray, places: np.ndarray, others: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values[places] = others
+    return values
+
+
+def _words(fault: bytes) -> str:
+    return fault.decode("utf-8", "replace")
 
 
 def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:
@@ -224,3 +338,16 @@ def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:
         feature: np.empty((cells, *spec.shape), spec.dtype.as_numpy_dtype)
         for feature, spec in modality.features.items()
     }
+
+
+def _into(arrays: dict[str, np.ndarray]) -> Callable[[dict[str, np.ndarray]], None]:
+    """A function that fills the arrays, from their start on."""
+    start = 0
+
+    def keep(features: dict[str, np.ndarray]) -> None:
+        nonlocal start
+        for feature, values in features.items():
+            arrays[feature][start : start + len(values)] = values
+        start += len(values)
+
+    return keep

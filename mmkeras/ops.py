@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import math
+import struct
 from collections.abc import Callable
 from types import ModuleType
 from typing import Literal
@@ -109,7 +110,8 @@ def _decode_png(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Te
     width_px, height_px = (_number(header[at : at + 4][::-1], 0, 4) for at in (16, 20))  # the first octet weighs most
     fits = _fits(width_px, height_px, max_pixels)
     # Transparency if there is some: TensorFlow 2.21 gives pictures of 1, 2 or 4 bits an alpha of 1, 3 or 15 otherwise.
-    is_clear = tf.equal(_number(header, PNG_COLOR_AT, 1) & PNG_ALPHA, PNG_ALPHA) | _holds(content, b"tRNS")
+    has_alpha = tf.equal(_number(header, PNG_COLOR_AT, 1) & PNG_ALPHA, PNG_ALPHA)
+    is_clear = tf.cond(has_alpha, lambda: True, lambda: _holds(content, b"tRNS"))
     pixels = tf.cond(
         is_clear,
         lambda: _over_white(_decoded(content, fits, lambda png: tf.io.decode_png(png, channels=4), 4)),
@@ -236,9 +238,10 @@ def _fault(pixels: tf.Tensor, fault: Callable[[], tf.Tensor]) -> tf.Tensor:
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:
     """(H, W, 4) uint8 -> (H, W, 3) uint8."""
+    # All four channels until the end: to take three of them from floats costs more than the rest.
     rgba = tf.cast(rgba, tf.float32)
-    alpha = rgba[..., 3:] / 255.0
-    return tf.cast(tf.round(rgba[..., :3] * alpha + WHITE * (1.0 - alpha)), tf.uint8)
+    shown = WHITE + (rgba - WHITE) * (rgba[..., 3:] / 255.0)
+    return tf.cast(tf.round(shown), tf.uint8)[..., :3]
 
 
 def move_image(
@@ -316,6 +319,28 @@ def erase_rectangle(images: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Ten
 
 
 # Sound
+
+
+def plain_wav_header(sample_rate_hz: int, octets: int) -> bytes:
+    """The 44 bytes before `octets` bytes of mono 16-bit PCM samples in a WAV file without anything else."""
+    form = (16, WAV_PCM, 1, sample_rate_hz, 2 * sample_rate_hz, 2, 16)
+    return struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + octets, b"WAVEfmt ", *form, b"data", octets)
+
+
+def plain_wav_samples(contents: tf.Tensor, sample_rate_hz: int, seconds: float, max_octets: float) -> tf.Tensor:
+    """(B,) bytes -> (B,) int64: how many samples `decode_wav` finds in a whole file with a plain header.
+
+    0 without any bytes, -1 where the file is another one or has more than so many bytes, of which nothing is said.
+    """
+    octets = tf.cast(tf.strings.length(contents), tf.int64)
+    header = np.frombuffer(plain_wav_header(sample_rate_hz, 0), np.uint8)
+    found = tf.io.decode_raw(tf.strings.substr(contents, 0, len(header)), tf.uint8, fixed_length=len(header))
+    is_size = np.isin(np.arange(len(header)), [4, 5, 6, 7, 40, 41, 42, 43])
+    claimed = tf.reduce_sum(tf.cast(found[:, 40:], tf.int64) * 256 ** np.arange(4), axis=1)
+    is_plain = tf.reduce_all((found == header) | is_size, axis=1)
+    is_plain &= (claimed > 1) & (octets >= len(header) + claimed) & (octets <= int(max_octets))
+    samples = tf.where(is_plain, tf.minimum(claimed // 2, round(seconds * sample_rate_hz)), -1)
+    return tf.where(octets == 0, tf.zeros_like(octets), samples)
 
 
 def decode_wav(
@@ -450,7 +475,57 @@ def log_mel(samples: tf.Tensor, sample_rate_hz: int, fft_samples: int, hop_sampl
     centred = tf.pad(tf.cast(samples, tf.float64), [[fft_samples // 2, fft_samples // 2]])
     magnitude = _tfio().audio.spectrogram(centred, nfft=fft_samples, window=fft_samples, stride=hop_samples)[:frames]
     squared = tf.cast(tf.square(magnitude), tf.float32)
-    power = tf.matmul(squared, mel_filter_bank(sample_rate_hz, fft_samples, mel_bins))
+    return _decibels(tf.matmul(squared, mel_filter_bank(sample_rate_hz, fft_samples, mel_bins)))
+
+
+def log_mels(
+    contents: tf.Tensor, samples: tf.Tensor, sample_rate_hz: int, fft_samples: int, hop_samples: int, mel_bins: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`log_mel` of many clips in one transform, which takes a third of the time.
+
+    Args:
+        contents: (B,) bytes of WAV files.
+        samples: (B,) as `plain_wav_samples` counts them, none below 0.
+        sample_rate_hz: As for `log_mel`.
+        fft_samples: As for `log_mel`.
+        hop_samples: As for `log_mel`.
+        mel_bins: As for `log_mel`.
+
+    Returns:
+        (sum of the clips' T, mel_bins) decibels, one clip after the other, and (B,) how many steps each has; 0 of one
+        without samples.
+    """
+    steps = tf.where(samples > 0, 1 + samples // hop_samples, 0)
+    # Blocks of as many samples as frames and hops have in common: a frame is gathered as a few of them.
+    block = math.gcd(fft_samples, fft_samples // 2, hop_samples)
+    blocks = (samples + fft_samples + block - 1) // block
+    sound = tf.reshape(
+        _between_zeros(contents, samples, blocks * block, fft_samples // 2, fft_samples + block), (-1, block)
+    )
+    step = tf.range(tf.reduce_sum(steps)) - tf.repeat(tf.cumsum(steps, exclusive=True), steps)
+    first = tf.repeat(tf.cumsum(blocks, exclusive=True), steps) + step * (hop_samples // block)
+    frames = tf.gather(
+        tf.reshape(sound, (-1, block)), first[:, tf.newaxis] + tf.range(fft_samples // block, dtype=tf.int64)
+    )
+    # In 64 bits, as `log_mel`.
+    window = tf.signal.hann_window(fft_samples, dtype=tf.float64) / 32768.0
+    wave = tf.signal.rfft(tf.cast(tf.reshape(frames, (-1, fft_samples)), tf.float64) * window)
+    squared = tf.cast(tf.square(tf.math.real(wave)) + tf.square(tf.math.imag(wave)), tf.float32)
+    return _decibels(tf.matmul(squared, mel_filter_bank(sample_rate_hz, fft_samples, mel_bins))), steps
+
+
+def _between_zeros(contents: tf.Tensor, samples: tf.Tensor, room: tf.Tensor, before: int, most: int) -> tf.Tensor:
+    """(sum of room,) int16: each clip's samples after `before` zeros, followed by zeros (at most `most` of them)."""
+    octets = tf.cast(tf.strings.length(contents), tf.int64)
+    header = len(plain_wav_header(0, 0))
+    sounds = tf.strings.substr(contents, tf.minimum(octets, header), 2 * samples)
+    after = tf.strings.substr(
+        tf.fill(tf.shape(samples), b"\0" * 2 * most), tf.zeros_like(samples), 2 * (room - before - samples)
+    )
+    return tf.io.decode_raw(tf.strings.reduce_join(tf.strings.join([b"\0" * 2 * before, sounds, after])), tf.int16)
+
+
+def _decibels(power: tf.Tensor) -> tf.Tensor:
     return 10.0 / math.log(10.0) * tf.math.log(tf.maximum(power, 1e-10))
 
 
@@ -583,6 +658,12 @@ def pad_time(values: tf.Tensor, steps: int) -> tf.Tensor:
     kept = values[:steps]
     padding = [[0, steps - tf.shape(kept)[0]], *([[0, 0]] * (len(values.shape) - 1))]
     return tf.ensure_shape(tf.pad(kept, padding), (steps, *values.shape[1:]))
+
+
+def pad_times(values: tf.Tensor, lengths: tf.Tensor, steps: int) -> tf.Tensor:
+    """(sum of lengths, F) -> (B, steps, F): `pad_time` of each of B pieces, (B,) long."""
+    ragged = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
+    return ragged.to_tensor(shape=(None, steps, *values.shape[1:]))
 
 
 def time_mask(valid_steps: tf.Tensor, steps: int) -> tf.Tensor:

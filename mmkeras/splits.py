@@ -28,6 +28,7 @@ from mmkeras.manifest import (
     nearest_hint,
     require_columns,
     rows_where,
+    stripped,
 )
 from mmkeras.remote import scheme_of
 
@@ -173,7 +174,7 @@ def units_of(manifest: Manifest, group: str | None) -> np.ndarray:
     rows = np.arange(len(manifest.rows))
     if group is None:
         return rows
-    names = manifest.rows[group].str.strip()
+    names = stripped(manifest.rows[group])
     codes = pd.factorize(names)[0]
     return np.where(names == "", codes.max() + 1 + rows, codes)
 
@@ -302,7 +303,7 @@ def leaks(manifest: Manifest, split: pd.Series, *, group: str | None, media: Map
     """
     found = []
     if group is not None:
-        names = manifest.rows[group].str.strip()
+        names = stripped(manifest.rows[group])
         found += _in_two_splits(names, split, lambda name: f'group "{name}"')
     return found + _file_leaks(manifest, split, media)
 
@@ -313,21 +314,27 @@ def _file_leaks(manifest: Manifest, split: pd.Series, media: Mapping[str, Finder
     paths = pd.concat([media_paths(manifest, column, modality) for column, modality in media.items()])
     splits = pd.Series(split.to_numpy()[paths.index], paths.index)
     twins = _identical_files(paths, splits)
-    keys = paths.map(lambda path: twins.get(path, [path])[0])
+    keys = paths.map({path: same[0] for path, same in twins.items()}).fillna(paths) if twins else paths
     return _in_two_splits(keys, splits, lambda path: _file_names(twins.get(path, [path]), manifest.folder))
 
 
 def _in_two_splits(keys: pd.Series, split: pd.Series, describe: Callable[[str], str]) -> list[Leak]:
-    cells = pd.DataFrame({"key": keys, "split": split, "row": keys.index + 1})
-    cells = cells[(cells["key"] != "") & cells["split"].isin(SPLITS)].drop_duplicates(["key", "row"])
+    codes, names = pd.factorize(keys)
+    cells = pd.DataFrame({"key": codes, "split": split.to_numpy(), "row": keys.index.to_numpy() + 1})
+    cells = cells[(keys != "").to_numpy() & cells["split"].isin(SPLITS)].drop_duplicates(["key", "row"])
     firsts = cells.sort_values("row", kind="stable").drop_duplicates(["key", "split"])
     firsts = firsts[firsts.duplicated("key", keep=False)]
     row_counts = cells["key"].value_counts()
-    places: dict[str, dict[str, int]] = {}
+    places: dict[int, dict[str, int]] = {}
     for key, name, row in firsts.itertuples(index=False):
         places.setdefault(key, {})[name] = row
     return [
-        Leak(describe(key), tuple(s for s in SPLITS if s in rows), tuple(sorted(rows.values())), int(row_counts[key]))
+        Leak(
+            describe(names[key]),
+            tuple(s for s in SPLITS if s in rows),
+            tuple(sorted(rows.values())),
+            int(row_counts[key]),
+        )
         for key, rows in places.items()
     ]
 

@@ -172,7 +172,14 @@ def check(config: Config, manifest: Manifest, folder: Path | None = None) -> pd.
         folder: Where `bad_rows.csv` goes if there are any and they may not be there; None: nowhere.
     """
     check_columns(config, manifest)
-    split = split_rows(
+    split = split_of(config, manifest)
+    check_rows(config, manifest, split, folder)
+    return split
+
+
+def split_of(config: Config, manifest: Manifest) -> pd.Series:
+    """The split of each row, as the config asks for it."""
+    return split_rows(
         manifest,
         column=config.split.column,
         fractions=(config.split.train, config.split.valid, config.split.test),
@@ -180,8 +187,6 @@ def check(config: Config, manifest: Manifest, folder: Path | None = None) -> pd.
         target=strata(config, manifest),
         seed=config.split.seed,
     )
-    check_rows(config, manifest, split, folder)
-    return split
 
 
 def check_columns(config: Config, manifest: Manifest) -> None:
@@ -387,7 +392,7 @@ def prepare_columns(schema: Config, cells: Mapping[str, pd.Series]) -> Features:
     columns = {}
     for column, modality in walk(schema.columns):
         with progress(f"preparing {column}", cells[column].nunique()) as advance:
-            columns[column] = prepare(modality, cells[column], schema.train.cache, advance)
+            columns[column] = prepare(modality, cells[column], schema.train.cache, advance, schema.train.cache_max_gb)
     return Features(columns)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmkeras.config import read_config
@@ -40,6 +41,54 @@ def test_pipeline():
     assert 0 < cold < cached
     # The ratios are beside the speeds that they compare.
     assert figures(line_with(output, "articles' loops "))[1] == 1.0
+
+
+@pytest.fixture(scope="module")
+def floor_program(tmp_path_factory):
+    """The benchmark's module and its C program."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import floor
+    finally:
+        sys.path.pop(0)
+    try:
+        return floor, floor.compiled(tmp_path_factory.mktemp("floor"))
+    except ValueError as error:
+        pytest.skip(f"the floor was NOT measured: {error}")
+
+
+def test_floor_does_the_same_work(floor_program, tmp_path):
+    """What the C libraries make of a sound and of a picture is what mmkeras makes of them."""
+    import pandas as pd
+    import tensorflow as tf
+
+    from mmkeras import ops
+    from mmkeras.modalities.audio import Audio
+    from mmkeras.modalities.image import Image
+
+    floor, program = floor_program
+    columns = {"image": Image(height_px=24, width_px=31), "voice": Audio(seconds=0.7, mel_bins=40)}
+    folder = ROOT / "data" / "customer_service"
+    photo, voice = (str(next(iter(sorted((folder / name).iterdir())))) for name in ("photo", "voice"))
+    cells = {"image": pd.Series([photo, photo]), "voice": pd.Series([voice, ""])}
+    floor.run_floor(program, columns, cells, 2, tmp_path / "dump")
+    picture, sound = floor.read_dump(tmp_path / "dump")
+    content = tf.constant(columns["image"].read(photo))
+    wanted = ops.resize_image(ops.decode_image(content)[0], 24, 31, "stretch").numpy()
+    np.testing.assert_allclose(picture.reshape(24, 31, 3), wanted, atol=1.0)  # mmkeras rounds what was transparent
+    samples, _ = ops.decode_wav(tf.constant(columns["voice"].read(voice)), 16_000, 0.7)
+    wanted = ops.log_mel(samples, 16_000, 512, 320, 40).numpy()
+    is_loud = wanted > -60  # below, the 16 bits of a cell begin to tell
+    np.testing.assert_allclose(sound.reshape(-1, 40)[is_loud], wanted[is_loud], atol=0.5)
+    assert is_loud.mean() > 0.3
+
+
+@pytest.mark.slow
+def test_floor(floor_program):
+    output = run_benchmark("floor", "--rows", 48, "--rounds", 1)
+    assert figures(line_with(output, "floor: C"))[2:] == [1.0, figures(line_with(output, "floor: C"))[3], 1.0]
+    assert figures(line_with(output, "articles' loops"))[3] == 1.0
+    assert figures(line_with(output, "mmkeras, cold"))[0] > 0
 
 
 @pytest.fixture(scope="module")

@@ -241,6 +241,26 @@ def test_direct_mapped_batched_and_exported_are_one(modality, tmp_path):
 
 
 @every_modality
+def test_a_batch_is_examined_as_its_cells_are(modality):
+    if not modality.has_batch_form:
+        return
+    cells = [*cells_and_neighbours(modality), *(modality.example(seed) for seed in range(20))]
+    for some in (cells, cells[:1], cells[1:2]):
+        features, is_done = modality.examine_batch(together(modality, some))
+        one_by_one = [modality.examine(tensor(modality, cell)) for cell in some]
+        wanted = {name: np.stack([found[name] for found, _ in one_by_one]) for name in modality.features}
+        assert_spec({name: values[0] for name, values in features.items()}, modality.features)
+        kept = is_done.numpy()
+        assert not any(fault for (_, fault), done in zip(one_by_one, kept, strict=True) if done)
+        assert kept.sum() >= len(some) - 2  # all but what is strange or written by another writer
+        assert_same(
+            {name: values[kept] for name, values in numbers(features).items()},
+            {name: values[kept] for name, values in wanted.items()},
+            tolerance=2e-6,
+        )
+
+
+@every_modality
 def test_a_neighbour_changes_nothing(modality):
     preprocessor = Preprocessor({"column": modality})
     cells = cells_and_neighbours(modality)

@@ -53,7 +53,9 @@ def test_memory_and_disk_hold_equal_arrays(cache, files):
     assert disk.arrays.keys() == memory.arrays.keys()
     assert all(np.array_equal(disk.arrays[name], memory.arrays[name]) for name in disk.arrays)
     assert np.array_equal(disk.index, memory.index)
-    assert isinstance(disk.arrays["x"], np.memmap)
+    rows = np.array([5, 1, 6, 1])
+    assert all(np.array_equal(disk.rows(rows)[name], memory.rows(rows)[name]) for name in disk.arrays)
+    assert disk.specs == memory.specs == {"x": ((2,), np.float32), "present": ((), np.float32)}
 
 
 def test_zeros_at_the_end_of_a_file_survive(cache, files):
@@ -126,6 +128,74 @@ def test_what_must_not_be_read_is_bad_and_never_opened(tmp_path):
         BadCell(1, "a", f"{tmp_path}/table/../outside", LEAVES),
         BadCell(2, "a", f"{tmp_path}/table/pipe", "is a pipe, not a file"),
     ]
+
+
+# Chunks of cells on several threads
+
+
+def many_files(folder, count):
+    for i in range(count):
+        (folder / f"{i}").write_bytes(b"x" * (i + 1))
+    return [str(folder / f"{i}") for i in range(count)]
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_cells_of_many_chunks_keep_their_places(cache, tmp_path, monkeypatch, cores):
+    monkeypatch.setattr(features_module, "CHUNK_CELLS", 4)
+    monkeypatch.setattr(features_module, "_cores", lambda: cores)
+    paths = many_files(tmp_path, 50)
+    Path(paths[17]).write_bytes(b"bad file")
+    found = prepare(Size(), pd.Series(paths), "memory")
+    assert found.arrays["x"][:, 0].tolist() == [0.0 if i == 17 else i + 1.0 for i in range(50)]
+    assert found.bad == {17: "begins with bad"}
+    assert [None if i == 17 else i + 1 for i in range(50)] == [
+        cell and len(cell) for cell in read_cells(Size(), pd.Series(paths))
+    ]
+
+
+def test_only_a_few_chunks_are_read_ahead(monkeypatch):
+    monkeypatch.setattr(features_module, "_cores", lambda: 2)
+    begun = []
+
+    def chunks():
+        for i in range(100):
+            begun.append(i)
+            yield i
+
+    done = features_module._in_order(lambda chunk: -chunk, chunks())
+    assert [next(done) for _ in range(3)] == [0, -1, -2]
+    assert len(begun) == 3 + 2 * 2
+    done.close()
+    assert len(begun) == 3 + 2 * 2
+
+
+def test_a_fault_of_our_own_is_not_swallowed(cache, files):
+    class Faulty(Size):
+        def read(self, value):
+            raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        prepare(Faulty(), pd.Series(files), "memory")
+
+
+class Batched(Size):
+    """Does all but files of 3 bytes many at once, ten times as large to be told apart."""
+
+    @property
+    def has_batch_form(self):
+        return True
+
+    def examine_batch(self, cells):
+        import tensorflow as tf
+
+        features = tf.map_fn(self.preprocess, cells, fn_output_signature=self.features)
+        return {**features, "x": features["x"] * 10}, tf.strings.length(cells) != 3
+
+
+def test_what_a_batch_leaves_is_examined_alone(cache, files):
+    found = prepare(Batched(), pd.Series([files[0], files[2], "", files[1]]), "memory")
+    assert found.arrays["x"][:, 0].tolist() == [10, 3, 0, 20]
+    assert found.arrays["present"].tolist() == [1, 1, 0, 1]
 
 
 # The cache on disk

@@ -23,6 +23,7 @@ LEVELS = [
         "manifest",
         "paths",
         "remote",
+        "shards",
         "splits",
         "terminal",
     },  # "" is the package itself

@@ -550,6 +550,38 @@ def test_log_mel_equals_librosas_at_any_size(fft_samples, hop_samples, mel_bins)
     assert_log_mel_is_librosas(noise, fft_samples, hop_samples, mel_bins)
 
 
+@pytest.mark.parametrize(("fft_samples", "hop_samples", "mel_bins"), [(512, 320, 40), (65, 17, 4), (400, 160, 80)])
+def test_many_log_mels_equal_one(fft_samples, hop_samples, mel_bins):
+    """Among them a clip shorter than half a frame, one without any bytes and one that ends where a hop does."""
+    generator = np.random.default_rng(1)
+    clips = [generator.integers(-9999, 9999, count).astype("<i2") for count in (5000, 1, 0, 3 * hop_samples, 777)]
+    contents = [ops.plain_wav_header(16000, 2 * len(clip)) + clip.tobytes() if len(clip) else b"" for clip in clips]
+    sizes = 16000, fft_samples, hop_samples, mel_bins
+    samples = ops.plain_wav_samples(tf.constant(contents), 16000, 1.0, 1e6)
+    assert samples.numpy().tolist() == [5000, 1, 0, 3 * hop_samples, 777]
+    decibels, steps = ops.log_mels(tf.constant(contents), samples, *sizes)
+    wanted = [ops.log_mel(tf.constant(clip / 32768, tf.float32), *sizes) for clip in clips if len(clip)]
+    assert [step for step in steps.numpy() if step] == [len(spectrum) for spectrum in wanted]
+    np.testing.assert_allclose(decibels, np.concatenate(wanted), atol=1e-4, rtol=0)
+    padded = ops.pad_times(decibels, steps, 9).numpy()
+    assert padded.shape == (5, 9, mel_bins) and not padded[2].any() and not padded[3, 4:].any()
+    np.testing.assert_array_equal(padded[3, :4], decibels.numpy()[-4 - 777 // hop_samples - 1 : -777 // hop_samples])
+
+
+def test_a_plain_wav_is_told_from_others():
+    plain = WAVS["plain"]
+    cut, longer = plain[:-1], plain + b"LIST"
+    others = [content for name, content in WAVS.items() if name != "plain"]
+    contents = [bytes(content) for content in (plain, cut, longer, b"", plain[:44], plain[:30], *others)]
+    count = (len(plain) - 44) // 2
+    found = ops.plain_wav_samples(tf.constant(contents), 16000, 1.0, 1e6).numpy().tolist()
+    assert found[:6] == [count, -1, count, 0, -1, -1]
+    assert set(found[6:]) <= {-1, 0, count}
+    assert ops.plain_wav_samples(tf.constant([plain]), 16000, 2 / 16000, 1e6).numpy().tolist() == [2]
+    assert ops.plain_wav_samples(tf.constant([plain]), 16000, 1.0, len(plain) - 1).numpy().tolist() == [-1]
+    assert ops.plain_wav_samples(tf.constant([plain]), 8000, 1.0, 1e6).numpy().tolist() == [-1]
+
+
 def test_log_mel_equals_librosas_on_real_sound():
     if not STAMPS_MINI.is_dir():
         pytest.skip(f"{STAMPS_MINI} is not there: the real sounds were NOT compared")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import gzip
 import html
-import itertools
 import json
 import logging
 import random
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Encoding, Modality, at_least_one, chunked, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import are_categories, end_like_files
 
@@ -141,6 +140,21 @@ class Text(Modality):
             "present": tf.cast(is_there, tf.float32),
         }
 
+    @property
+    def has_batch_form(self) -> bool:
+        return not self.backbone
+
+    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        cells = ops.strip_blanks(cells)
+        is_there = tf.strings.length(cells) > 0
+        pieces = _tokenizer(self.vocabulary).tokenize(self._fold(cells)).merge_dims(1, -1)
+        tokens = pieces.to_tensor(shape=(None, self.max_tokens))
+        features = {
+            "tokens": tf.where(is_there[:, tf.newaxis], tokens, 0),
+            "present": tf.cast(is_there, tf.float32),
+        }
+        return features, tf.fill(tf.shape(cells), True)
+
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]
         unknown, untouched = self._special_tokens()
@@ -249,7 +263,7 @@ class Text(Modality):
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=self.lowercase, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
-        for texts in _chunks(cells):
+        for texts in chunked(cells, 1024):
             for text in self._fold(tf.constant(texts)).numpy():
                 normal = tokenizer.normalizer.normalize_str(text.decode("utf-8"))
                 words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
@@ -328,12 +342,6 @@ def _tokenizer(vocabulary: tuple[str, ...]) -> Any:
             unknown_token=UNKNOWN,
             lower_case_nfd_strip_accents=False,
         )
-
-
-def _chunks(cells: Iterable[str], size: int = 1024) -> Iterator[list[str]]:
-    remaining = iter(cells)
-    while chunk := list(itertools.islice(remaining, size)):
-        yield chunk
 
 
 def _frequent_letters(words: Counter[str], most: int) -> list[str]:
