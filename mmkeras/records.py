@@ -126,7 +126,8 @@ class Records:
         if split == "train" or np.any(np.diff(rows) <= 0):
             raise ValueError(f"{self.folder}: reads validation and test rows in the table's order only")
         records = tf.data.TFRecordDataset(self._paths(split), self.meta["compression"])
-        return self._batched(self._only(records, split, rows), batch_size, drop_remainder=False)
+        batches = self._batched(self._only(records, split, rows), batch_size, drop_remainder=False)
+        return batches.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
 
     def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
         """The same of training rows in an order that follows from seed and epoch; rows that fill no batch are left out.

@@ -42,12 +42,19 @@ class Prepared:
     def rows(self, name: str) -> np.ndarray:
         return np.flatnonzero(self.split == name)
 
-    def drawn(self, source, epochs: range, rows=None, seed: int = 0) -> list:
+    def drawn(self, source, epochs: range, rows=None, seed: int = 0, columns=()) -> list:
         """Every batch, with row numbers as the target."""
         rows = self.rows("train") if rows is None else rows
         numbers = np.arange(len(self.split)), np.ones(len(self.split), np.float32)
         found = training_batches(
-            source, rows, {"row": numbers}, {}, batch_size=BATCH, epochs=epochs, seed=seed, modality_dropout=0.0
+            source,
+            rows,
+            {"row": numbers},
+            dict(columns),
+            batch_size=BATCH,
+            epochs=epochs,
+            seed=seed,
+            modality_dropout=0.0,
         )
         return [(targets["row"], features) for features, targets, _ in found.as_numpy_iterator()]
 
@@ -134,7 +141,8 @@ def test_every_epoch_has_its_own_order_and_no_row_twice(prepared):
 
 def test_a_training_that_goes_on_sees_what_it_would_have_seen(prepared):
     steps = len(prepared.rows("train")) // BATCH
-    whole, tail = (prepared.drawn(prepared.records, epochs) for epochs in (range(4), range(2, 4)))
+    columns = prepared.schema.columns
+    whole, tail = (prepared.drawn(prepared.records, epochs, columns=columns) for epochs in (range(4), range(2, 4)))
     assert order(tail) == order(whole[2 * steps :])
     for (_, found), (_, expected) in zip(tail, whole[2 * steps :], strict=True):
         np.testing.assert_array_equal(found["photo"]["pixels"], expected["photo"]["pixels"])
@@ -246,13 +254,30 @@ def test_a_shard_that_lost_bytes_is_named_before_training(prepared, own, damage)
     assert shard.read_bytes() == (prepared.out / shard.name).read_bytes()
 
 
-def test_a_flipped_byte_is_noticed_and_its_shard_named(prepared, own, tmp_path):
+@pytest.fixture
+def flipped(own) -> Path:
+    """The features' folder with a byte of a shard that is another one now."""
     shard = own / "train-00002.tfrecord"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
+    return own
+
+
+def test_a_flipped_byte_is_noticed_and_its_shard_named(prepared, flipped):
+    import tensorflow as tf
+
+    records = open_records(flipped, prepared.config, prepared.manifest)
+    with pytest.raises(tf.errors.DataLossError):
+        prepared.drawn(records, range(1))
+    assert "train-00002.tfrecord: is damaged; delete it and give the same" in records.damage()
+    assert "every shard can be now" in prepared.records.damage()
+
+
+@pytest.mark.slow
+def test_a_training_that_meets_a_flipped_byte_names_the_shard(prepared, flipped, tmp_path):
     with pytest.raises(ValueError, match="train-00002.tfrecord: is damaged; delete it and give the same"):
-        train(prepared.path, features=own, run=tmp_path / "run")
+        train(prepared.path, features=flipped, run=tmp_path / "run")
 
 
 def test_bad_files_are_refused_or_listed_with_their_row(prepared, tmp_path):
@@ -272,6 +297,7 @@ def test_bad_files_are_refused_or_listed_with_their_row(prepared, tmp_path):
 # Training
 
 
+@pytest.mark.slow
 def test_training_needs_no_files_and_ends_as_one_that_was_stopped(prepared, tmp_path):
     """The table alone, and the shards: nothing else is there."""
     folder = tmp_path / "elsewhere"
