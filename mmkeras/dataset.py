@@ -6,13 +6,12 @@ every epoch is shuffled over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mmkeras.component import Modality, walk
-from mmkeras.features import Features
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -22,24 +21,36 @@ tf = lazy("tensorflow")
 ops = lazy("mmkeras.ops")
 
 
-def batches(features: Features, rows: np.ndarray, batch_size: int, targets: Mapping[str, Any] | None = None):
+class Source(Protocol):
+    """Where features come from: `Features` reads any row at any time, `Records` shards in the order they have."""
+
+    def ordered(self, rows: np.ndarray, batch_size: int) -> tf_types.data.Dataset:
+        """(row numbers (B,), what `decoded` takes) of (R,) rows in their order."""
+
+    def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
+        """The same in an order that follows from seed and epoch alone; rows that fill no batch are left out."""
+
+    def decoded(self, raw: Any) -> dict[str, dict[str, Any]]:
+        """{column: {feature: (B, …)}}, inside a graph."""
+
+
+def batches(features: Source, rows: np.ndarray, batch_size: int, targets: Mapping[str, Any] | None = None):
     """Rows in their order, for validation and prediction: a dataset of features, or of (features, targets, weights).
 
     Args:
-        features: Of the whole table.
+        features: Of the whole table, in memory or cached (`Features`) or in shards (`Records`).
         rows: (R,) row numbers.
         batch_size: Rows per batch; the last one may have fewer.
         targets: {target: (encoded (N, …), weights (N,))} of the whole table.
     """
-    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
-    gather = _gather(features)
+    dataset = features.ordered(rows, batch_size)
     if targets is None:
-        return dataset.map(gather).prefetch(2)
-    return dataset.map(lambda rows: (gather(rows), *_targets(targets, rows))).prefetch(2)
+        return dataset.map(lambda rows, raw: features.decoded(raw)).prefetch(2)
+    return dataset.map(lambda rows, raw: (features.decoded(raw), *_targets(targets, rows))).prefetch(2)
 
 
 def training_batches(
-    features: Features,
+    features: Source,
     rows: np.ndarray,
     targets: Mapping[str, Any],
     columns: Mapping[str, Modality],
@@ -56,7 +67,7 @@ def training_batches(
     rows that would not fill a batch, other ones each time.
 
     Args:
-        features: Of the whole table.
+        features: Of the whole table, in memory or cached (`Features`) or in shards (`Records`).
         rows: (R,) row numbers, at least `batch_size`.
         targets: {target: (encoded (N, …), weights (N,))} of the whole table.
         columns: Adapted modalities by column.
@@ -65,17 +76,14 @@ def training_batches(
         seed: Fixes order, augmentation and hidden cells.
         modality_dropout: Chance that a cell is hidden.
     """
-    rows = tf.constant(np.asarray(rows, np.int64))
-    gather = _gather(features)
 
     def epoch_batches(epoch: tf_types.Tensor) -> tf_types.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(rows, tf.stack([seed, epoch]))
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-        return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
+        batches = features.shuffled(rows, batch_size, seed, epoch)
+        return batches.enumerate().map(lambda step, batch: (epoch, step, *batch))
 
-    def augmented(epoch: tf_types.Tensor, step: tf_types.Tensor, rows: tf_types.Tensor):
+    def augmented(epoch: tf_types.Tensor, step: tf_types.Tensor, rows: tf_types.Tensor, raw: Any):
         own_seed = tf.random.fold_in(tf.random.fold_in(tf.constant([seed, 1]), epoch), step)
-        changed = _augment(gather(rows), columns, own_seed, modality_dropout)
+        changed = _augment(features.decoded(raw), columns, own_seed, modality_dropout)
         return changed, *_targets(targets, rows)
 
     return (
@@ -110,28 +118,6 @@ def _hide_some(features: Any, seed: Any, modality_dropout: float) -> Any:
 def _zero_where_not(keep: tf_types.Tensor, tensor: tf_types.Tensor) -> tf_types.Tensor:
     """(B,) bool, (B, …) -> (B, …)."""
     return tensor * tf.cast(tf.reshape(keep, (-1, *[1] * (len(tensor.shape) - 1))), tensor.dtype)
-
-
-def _gather(features: Features) -> Callable[[Any], dict[str, dict[str, Any]]]:
-    """A function from (B,) row numbers to {column: {feature: (B, …)}} for `Dataset.map`."""
-    specs = {
-        (column, feature): spec
-        for column, found in sorted(features.columns.items())
-        for feature, spec in found.specs.items()
-    }
-
-    def read(rows: np.ndarray) -> list[np.ndarray]:
-        found = features.rows(rows)
-        return [found[column][feature] for column, feature in specs]
-
-    def gather(rows: tf_types.Tensor) -> dict[str, dict[str, Any]]:
-        tensors = tf.numpy_function(read, [rows], [dtype for _, dtype in specs.values()], stateful=False)
-        nested: dict[str, dict[str, Any]] = {}
-        for ((column, feature), (shape, _)), tensor in zip(specs.items(), tensors, strict=True):
-            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *shape))
-        return nested
-
-    return gather
 
 
 def _targets(targets: Mapping[str, Any], rows: tf_types.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:

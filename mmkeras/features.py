@@ -79,6 +79,39 @@ class Features:
         """{column: {feature: (B, …)}} of (B,) row numbers."""
         return {column: features.rows(rows) for column, features in self.columns.items()}
 
+    def select(self, columns: Collection[str]) -> Features:
+        """The same rows with these columns only."""
+        return Features({column: self.columns[column] for column in sorted(columns)})
+
+    def ordered(self, rows: np.ndarray, batch_size: int) -> tf_types.data.Dataset:
+        """(row numbers (B,), what `decoded` takes) of (R,) rows in their order."""
+        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
+        return dataset.map(lambda rows: (rows, rows))
+
+    def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
+        """The same in an order that follows from seed and epoch; rows that fill no batch are left out."""
+        order = tf.random.experimental.stateless_shuffle(np.asarray(rows, np.int64), tf.stack([seed, epoch]))
+        dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        return dataset.map(lambda rows: (rows, rows))
+
+    def decoded(self, rows: tf_types.Tensor) -> dict[str, dict[str, tf_types.Tensor]]:
+        """{column: {feature: (B, …)}} of (B,) row numbers, inside a graph."""
+        specs = {
+            (column, feature): spec
+            for column, found in sorted(self.columns.items())
+            for feature, spec in found.specs.items()
+        }
+
+        def read(rows: np.ndarray) -> list[np.ndarray]:
+            found = self.rows(rows)
+            return [found[column][feature] for column, feature in specs]
+
+        tensors = tf.numpy_function(read, [rows], [dtype for _, dtype in specs.values()], stateful=False)
+        nested: dict[str, dict[str, Any]] = {}
+        for ((column, feature), (shape, _)), tensor in zip(specs.items(), tensors, strict=True):
+            nested.setdefault(column, {})[feature] = tf.ensure_shape(tensor, (rows.shape[0], *shape))
+        return nested
+
     def without(self, columns: Collection[str]) -> Features:
         """The same rows as if the cells of these columns were missing."""
         return Features({

@@ -11,8 +11,7 @@ import pandas as pd
 
 from mmkeras.component import own_prediction, walk
 from mmkeras.config import Config, Train
-from mmkeras.dataset import batches, training_batches
-from mmkeras.features import Features
+from mmkeras.dataset import Source, batches, training_batches
 from mmkeras.lazy import lazy
 from mmkeras.run import Run
 from mmkeras.terminal import say
@@ -48,7 +47,7 @@ def fit_model(
     run: Run,
     model: keras_types.Model,
     schema: Config,
-    features: Features,
+    features: Source,
     targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
     split: pd.Series,
 ) -> Checkpoints:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
-from mmkeras.dataset import batches
+from mmkeras.dataset import Source, batches
 from mmkeras.features import Features, prepare, table_cells
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
@@ -75,7 +75,7 @@ def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
     return step.get_concrete_function()
 
 
-def forward(step: Callable[[Any], dict[str, Any]], features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
+def forward(step: Callable[[Any], dict[str, Any]], features: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
     """{target: (R, …)} of (R,) row numbers."""
     return concatenated([step(batch) for batch in batches(features, rows, BATCH_ROWS)])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import shutil
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import typer
 
+import mmkeras
 from mmkeras import bad_rows, plots, remote
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
@@ -33,7 +36,8 @@ from mmkeras.manifest import (
     require_columns,
 )
 from mmkeras.model import build_model
-from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name
+from mmkeras.records import Records
+from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name, table_hash
 from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
@@ -59,6 +63,9 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="The run folder. Default: runs/NAME-DATE-TIME.", show_default=False)
     ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="A folder that `mmkeras prepare` wrote, also gs://…", show_default=False)
+    ] = None,
 ) -> Run:
     """Trains a model and judges it on rows that it never saw.
 
@@ -76,7 +83,7 @@ def train(
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
     config, manifest, name = _understand(table, overrides, target)
-    found = train_config(config, manifest, run, name)
+    found = train_config(config, manifest, run, name, records=features and open_records(features, config, manifest))
     _show_results(found)
     return found
 
@@ -94,7 +101,7 @@ class Prepared:
 
     split: pd.Series
     schema: Config
-    features: Features
+    features: Features | Records
     bad_cells: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,6 +111,7 @@ def train_config(
     folder: str | Path | None,
     name: str = "run",
     prepared: Prepared | None = None,
+    records: Records | None = None,
 ) -> Run:
     """What `train` does once it knows what is asked for.
 
@@ -113,16 +121,21 @@ def train_config(
         folder: The run folder; None takes runs/<name>-<date and time>.
         name: What default run folders are called after.
         prepared: What is known already of the same columns and targets, or of more columns.
+        records: The same columns' features in shards, as `open_records` gives them.
     """
     manifest = replace(manifest, access=config.access)
     folder = Path(folder) if folder else None
-    split = prepared.split if prepared else check(config, manifest, folder or default_folder(name))
+    if prepared or records:
+        split = prepared.split if prepared else _split_series(records)
+    else:
+        split = check(config, manifest, folder or default_folder(name))
     run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
     with run.locked(), run.logged():
         if run.is_done:
             say(f"{run.folder} is finished already; choose another --run to train again")
         else:
-            _train(run, config, manifest, prepared or split)
+            with _damage_named(records):
+                _train(run, config, manifest, prepared or split, records)
     return run
 
 
@@ -189,6 +202,35 @@ def split_of(config: Config, manifest: Manifest) -> pd.Series:
     )
 
 
+def open_records(folder: str, config: Config, manifest: Manifest) -> Records:
+    """Features that `mmkeras prepare` wrote of this table, split and settings; the columns' files need not be there.
+
+    Raises:
+        ValueError: They are of others; or the table, the split or a target cannot be used.
+    """
+    check_columns(config, manifest)
+    split = split_of(config, manifest)
+    _check_heads(config, manifest, split)
+    records = Records.open(folder, split)
+    records.check(identity(config, manifest, split))
+    return records
+
+
+def identity(config: Config, manifest: Manifest, split: pd.Series) -> dict[str, Any]:
+    """What features depend on, as JSON holds it: table, split, and the settings of columns that change features."""
+    columns = {
+        column: {name: value for name, value in modality.settings().items() if name not in modality.tunable_fields()}
+        for column, modality in walk(config.columns)
+    }
+    codes = split.map({name: code for code, name in enumerate(SPLITS)}).to_numpy(np.uint8)
+    return {
+        "table": table_hash(manifest),
+        "split": hashlib.sha256(codes.tobytes()).hexdigest(),
+        "version": mmkeras.__version__,
+        "columns": columns,
+    }
+
+
 def check_columns(config: Config, manifest: Manifest) -> None:
     """The part of it that needs no split: columns that are there, rows that have a target, a fusion that fits."""
     require_columns(manifest, [*config.columns, *config.targets])
@@ -231,6 +273,10 @@ def _check_heads(config: Config, manifest: Manifest, split: pd.Series) -> None:
         said_of(manifest, target, partial(head.check, values, split))
 
 
+def _split_series(records: Records) -> pd.Series:
+    return pd.Series(records.split, dtype=object, name="split")
+
+
 def said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
     """What a component finds wrong with its column begins with where that is."""
     try:
@@ -255,7 +301,9 @@ def _media(config: Config) -> dict[str, Modality]:
 # Training
 
 
-def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series) -> None:
+def _train(
+    run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series, records: Records | None
+) -> None:
     started = time.perf_counter()
     split = prepared.split if isinstance(prepared, Prepared) else prepared
     strategy, why = choose_strategy(config.train.devices)
@@ -264,11 +312,11 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     write_splits(run.folder / "splits.csv", manifest, split)
-    schema = _fitted(run, config, manifest, prepared)
+    schema = _fitted(run, config, manifest, prepared, records)
     if not isinstance(prepared, Prepared):
-        prepared = _prepared(run, schema, manifest, split)
+        prepared = _prepared(run, schema, manifest, split, records)
         split, schema = prepared.split, prepared.schema
-    features = Features({column: prepared.features.columns[column] for column in sorted(schema.columns)})
+    features = prepared.features.select(schema.columns)
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         compile_model(model, schema, split)
@@ -291,24 +339,39 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
         say(bad_rows.summary(prepared.bad_cells, run.folder))
 
 
+@contextlib.contextmanager
+def _damage_named(records: Records | None) -> Iterator[None]:
+    """Says which shard was damaged, which TensorFlow does not."""
+    try:
+        yield
+    except Exception as error:
+        if records is None or not isinstance(error, tf.errors.DataLossError):
+            raise
+        raise ValueError(records.damage()) from error
+
+
 def _counts(split: pd.Series) -> str:
     return ", ".join(f"{(split == name).sum()} {name}" for name in SPLITS)
 
 
-def _fitted(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series) -> Config:
+def _fitted(
+    run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series, records: Records | None
+) -> Config:
     """The config whose columns and heads know the training rows."""
     if run.checkpoints.is_dir():
         return run.schema
-    known = prepared.schema if isinstance(prepared, Prepared) else fit_schema(config, manifest, prepared)
+    known = prepared.schema if isinstance(prepared, Prepared) else fit_schema(config, manifest, prepared, records)
     columns = {column: known.columns[column] for column in config.columns}
     schema = config.model_copy(update={"columns": columns, "targets": known.targets})
     run.write_schema(schema)
     return schema
 
 
-def _prepared(run: Run, schema: Config, manifest: Manifest, split: pd.Series) -> Prepared:
+def _prepared(
+    run: Run, schema: Config, manifest: Manifest, split: pd.Series, records: Records | None = None
+) -> Prepared:
     """All that is done between learning from the rows and training; writes it down."""
-    features = prepare_rows(schema, manifest, run.folder, split)
+    features = prepare_rows(schema, manifest, run.folder, split, records)
     found = without_bad_rows(schema, manifest, split, features, run.folder)
     if found.split is not split:
         _check_heads(schema, manifest, found.split)
@@ -318,7 +381,7 @@ def _prepared(run: Run, schema: Config, manifest: Manifest, split: pd.Series) ->
 
 
 def without_bad_rows(
-    schema: Config, manifest: Manifest, split: pd.Series, features: Features, folder: Path
+    schema: Config, manifest: Manifest, split: pd.Series, features: Features | Records, folder: Path
 ) -> Prepared:
     """What trainings share; rows that `bad_rows.csv` in the folder leaves out take part in no split.
 
@@ -334,8 +397,18 @@ def without_bad_rows(
     return Prepared(kept, schema.model_copy(update={"targets": heads}), features, counts)
 
 
-def fit_schema(config: Config, manifest: Manifest, split: pd.Series) -> Config:
-    """The same config with all that its columns and heads learn from the training rows."""
+def fit_schema(config: Config, manifest: Manifest, split: pd.Series, records: Records | None = None) -> Config:
+    """The same config with all that its columns and heads learn from the training rows.
+
+    Args:
+        config: Not fitted.
+        manifest: The table.
+        split: Of each row.
+        records: Features whose columns have learned already.
+    """
+    if records:
+        heads = _fitted_heads(config, manifest, split)
+        return config.model_copy(update={"columns": records.fitted(config.columns), "targets": heads})
     is_train = (split == "train").to_numpy()
     cells = table_cells(manifest, config.columns)
     columns = {}
@@ -353,7 +426,13 @@ def _fitted_heads(config: Config, manifest: Manifest, split: pd.Series) -> dict[
     return heads
 
 
-def prepare_rows(schema: Config, manifest: Manifest, folder: Path, split: pd.Series | None = None) -> Features:
+def prepare_rows(
+    schema: Config,
+    manifest: Manifest,
+    folder: Path,
+    split: pd.Series | None = None,
+    records: Records | None = None,
+) -> Features | Records:
     """All rows' features; writes bad_rows.csv into the folder.
 
     Args:
@@ -361,12 +440,13 @@ def prepare_rows(schema: Config, manifest: Manifest, folder: Path, split: pd.Ser
         manifest: The table.
         folder: Of the run.
         split: Of each row, to name targets too that no train row has; None: do not.
+        records: The features, if they lie in shards already.
 
     Raises:
         ValueError: Cells cannot be used, and the config says that this is an error.
     """
-    cells = table_cells(manifest, schema.columns)
-    features = prepare_columns(schema, cells)
+    cells = {} if records else table_cells(manifest, schema.columns)
+    features = records.select(schema.columns) if records else prepare_columns(schema, cells)
     bad = features.bad_cells(cells)
     bad_rows.write(folder, bad, schema.on_bad_file)
     bad_rows.refuse(bad, schema.on_bad_file, manifest, folder)
@@ -406,7 +486,7 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
 
 
 def _judge(
-    run: Run, model: keras_types.Model, schema: Config, features: Features, targets: Any, split: pd.Series
+    run: Run, model: keras_types.Model, schema: Config, features: Features | Records, targets: Any, split: pd.Series
 ) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}

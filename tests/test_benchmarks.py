@@ -117,12 +117,20 @@ def test_latency_of_an_exported_folder(tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_memory():
-    output = run_benchmark("memory", "--rows", 300)
-    (small, *_), (large, *_) = figures(line_with(output, "300")), figures(line_with(output, "3000"))
+def test_memory(tmp_path):
+    output = run_benchmark("memory", "--rows", 3000, "--smallest", 300, "--figure", tmp_path / "memory.png")
+    (small, *_), (large, *_) = figures(line_with(output, "300 ")), figures(line_with(output, "3000"))
     assert (small, large) == (300, 3000)
+    assert (tmp_path / "memory.png").stat().st_size > 1000
     # 2700 rows take some 1.5 MB in the table; a training that held their features or batches would take far more.
-    assert figures(line_with(output, "growth"))[-1] < 150
+    assert figures(line_with(output, "growth"))[1] < 150
+
+
+def test_table():
+    output = run_benchmark("table", "--rows", 2000, "--files", 100)
+    assert "2000 rows (text text, image image, audio audio, weight number, kind category)" in output
+    steps = [figures(line_with(output, name)) for name in ("read", "guess types", "split", "check rows")]
+    assert all(len(step) == 3 and step[2] > 50 for step in steps)  # seconds, of the CPU, MiB
 
 
 @pytest.mark.slow

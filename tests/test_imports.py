@@ -29,11 +29,11 @@ LEVELS = [
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows"},
-    {"features", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
     {"dataset"},
     {"fit", "inference"},
     {"train"},
-    {"evaluate", "predict", "export"},
+    {"evaluate", "predict", "export", "prepare"},
     {"compare"},
     {"__main__"},
 ]
