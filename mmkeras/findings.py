@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mmkeras.component import Head, Modality, Survey, walk
+from mmkeras.component import Head, Modality, Survey, find, members, walk
 from mmkeras.manifest import ROWS_SHOWN, SPLITS, Manifest, are_categories, filled_cells, joined, listed_rows
 
 # A class of so few rows may be a slip, if a class of so many is called almost the same.
@@ -118,9 +118,18 @@ def gathered(notes: Iterable[Note]) -> tuple[Finding, ...]:
 
 
 def surveys(subject: Subject) -> dict[str, Survey]:
-    """What the texts of each column tell."""
+    """What the texts of each column tell, and those of each target as the modality sees them that claims them."""
     rows = subject.manifest.rows
-    return {column: modality.survey(filled(rows[column])) for column, modality in walk(dict(subject.columns))}
+    asked = dict(subject.columns)
+    for target, _ in walk(dict(subject.targets)):
+        if modality := _claimer(filled_cells(subject.manifest, target)):
+            asked[target] = modality
+    return {column: modality.survey(filled(rows[column])) for column, modality in walk(asked)}
+
+
+def _claimer(cells: pd.Series) -> Modality | None:
+    found = (find("modality", name) for name in members("modality"))
+    return next((modality() for modality in found if len(cells) and modality.claims(cells)), None)
 
 
 def filled(values: pd.Series) -> pd.Series:
@@ -145,8 +154,8 @@ def missing_cells(subject: Subject, surveyed: Mapping[str, Survey]) -> pd.DataFr
     """(N, M) bool: which input cells hold nothing."""
     rows = subject.manifest.rows
     found = pd.DataFrame({column: rows[column].str.strip() == "" for column in sorted(subject.columns)})
-    for column, survey in surveyed.items():
-        found.loc[list(survey.missing), column] = True
+    for column in found:
+        found.loc[list(surveyed[column].missing), column] = True
     return found
 
 

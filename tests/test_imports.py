@@ -16,12 +16,12 @@ PACKAGE = Path(mmkeras.__file__).parent
 LEVELS = [
     {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
     {"modalities", "fusions", "heads"},
-    {"config", "preprocessing", "cache"},
-    {"features", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"config", "preprocessing", "cache", "findings"},
+    {"inspection", "features", "model", "distribution", "plots", "run", "callbacks", "guess"},
     {"dataset"},
     {"fit", "inference"},
     {"train"},
-    {"evaluate", "predict", "export"},
+    {"check", "evaluate", "predict", "export"},
     {"compare"},
     {"__main__"},
 ]
@@ -132,7 +132,7 @@ def test_importing_mmkeras_imports_next_to_nothing():
 
 
 def test_commands_configs_and_members_import_no_tensorflow():
-    commands = "import mmkeras.train, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.compare"
+    commands = "import mmkeras.train, mmkeras.check, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.compare"
     schema = "mmkeras.config.json_schema()"  # loads every member
     found = modules_after(f"{commands}\n{schema}")
     assert "mmkeras" in found

@@ -554,4 +554,4 @@ def _script(text: str) -> str:
 @functools.cache
 def _script_of(character: str) -> str:
     """The first word of a letter's name: Latin, Cyrillic, Cjk; "" for anything else."""
-    return unicodedata.name(character, "").partition(" ")[0].title() if character.isalpha() else ""
+    return unicodedata.name(character, "").partition(" ")[0].capitalize() if character.isalpha() else ""
