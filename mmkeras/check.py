@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,21 +35,19 @@ from mmkeras.inspection import (
     unreachable_notes,
 )
 from mmkeras.manifest import (
-    ROWS_SHOWN,
     SPLIT_OF_WORD,
     Manifest,
     joined,
-    listed_rows,
     nearest_hint,
     read_table,
     require_columns,
 )
 from mmkeras.splits import split_rows
-from mmkeras.terminal import progress, run_command, say, show_table
+from mmkeras.terminal import progress, run_command, say, show_table, tell
 from mmkeras.train import TABLE_ENDINGS, said_of, strata, understand
 
 BAD_COLUMNS = ["row", "column", "path", "what", "remedy", "level"]
-SHOWN_FINDINGS, SHOWN_CLASSES, SHOWN_SHARES, SHOWN_PATTERNS, SHOWN_CHARACTERS = 30, 12, 4, 5, 120
+SHOWN_FINDINGS, SHOWN_CLASSES, SHOWN_SHARES, SHOWN_PATTERNS = 30, 12, 4, 5
 
 
 @dataclass(frozen=True)
@@ -119,8 +116,7 @@ class Checked:
         notes = sorted((note for finding in self.findings for note in finding.notes), key=lambda note: note.row)
         levels = {True: "error", False: "look"}
         rows = [
-            (note.row or "", note.column, note.path, f"{note.kind}: {note.what}", note.remedy, levels[note.is_error])
-            for note in notes
+            (note.row or "", note.column, note.path, _what(note), note.remedy, levels[note.is_error]) for note in notes
         ]
         return pd.DataFrame(rows, columns=BAD_COLUMNS)
 
@@ -185,6 +181,10 @@ def examine(subject: Subject, notes: Sequence[Note] = ()) -> Checked:
         class_counts(subject),
         _patterns(is_missing),
     )
+
+
+def _what(note: Note) -> str:
+    return note.what if note.what.startswith(note.kind) else f"{note.kind}: {note.what}"
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -360,36 +360,18 @@ def _lacking(columns: tuple[str, ...]) -> str:
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
-    rows = [
-        (
-            "error" if finding.is_error else "look",
-            finding.column or "rows",
-            finding.kind,
-            listed_rows(finding.rows[:ROWS_SHOWN], len(finding.rows)).partition(" ")[2] if finding.rows else "",
-            len(finding.rows) or "",
-            _cut(finding.notes[0].what),
-            finding.notes[0].remedy,
-        )
-        for finding in findings[:SHOWN_FINDINGS]
-    ]
-    show_table("What was found", ("level", "column", "kind", "rows", "count", "the first one", "what to do"), rows)
+    for finding in findings[:SHOWN_FINDINGS]:
+        tell(finding.message, "error" if finding.is_error else "look", "red" if finding.is_error else "yellow")
     if len(findings) > SHOWN_FINDINGS:
         say(f"{len(findings) - SHOWN_FINDINGS} more kinds of findings")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-
-
 def _conclude(found: Checked, out: Path) -> None:
-    counts = Counter({"error": 0, "look": 0}) + Counter(
-        "error" if finding.is_error else "look" for finding in found.findings for _ in finding.rows or [0]
-    )
     if not found.findings:
         say(f"{found.table}: nothing to object to")
         return
-    errors, looks_ = counts["error"], counts["look"]
-    say(f"{found.table}: {errors} errors, {looks_} cells or rows to look at; {out} lists them")
+    errors, doubts = (sum(len(finding.notes) for finding in part) for part in (found.errors, found.warnings))
+    say(f"{found.table}: {errors} error{'s' * (errors != 1)}, {doubts} to look at; {out} lists them by row")
 
 
 if __name__ == "__main__":

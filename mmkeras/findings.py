@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,7 +17,17 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.component import Head, Modality, Survey, find, members, walk
-from mmkeras.manifest import ROWS_SHOWN, SPLITS, Manifest, are_categories, filled_cells, joined, listed_rows
+from mmkeras.manifest import (
+    IDENTIFIER_NAME,
+    PATHS_BETWEEN,
+    ROWS_SHOWN,
+    SPLITS,
+    Manifest,
+    are_categories,
+    filled_cells,
+    joined,
+    listed_rows,
+)
 
 # A class of so few rows may be a slip, if a class of so many is called almost the same.
 TYPO_MOST_ROWS, TYPO_TIMES = 2, 5
@@ -24,8 +35,9 @@ TYPO_FEWEST_CHARACTERS, TYPO_LIKENESS = 4, 0.75
 MOST_RARE_NAMES, MOST_COMMON_NAMES = 100, 300  # with more of them, rare names are the rule
 FEW_ROWS = 5  # of a class: too few to learn from
 CHANCE = 0.01  # rows that are the same are a finding where so few twins were to be expected
+MOST_DOUBLED = 0.02
 TELLING, UNEVEN, FEWEST_ROWS = 0.15, 0.3, 20
-NAMES_SHOWN = 5
+NAMES_SHOWN, SHOWN_CHARACTERS = 5, 160
 
 
 class Note(NamedTuple):
@@ -82,11 +94,12 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """One line: where, what, which rows, what to do."""
-        rows, column = self.rows, f'column "{self.column}": ' if self.column else ""
-        count = f"{len(rows)} x " if len(rows) > 1 else ""
-        where = f" ({listed_rows(rows[:ROWS_SHOWN], len(rows))})" if rows else ""
-        return f"{column}{count}{self.kind}{where}: {self.notes[0].what}; {self.notes[0].remedy}"
+        """One line: where, what in how many rows, the first of them, its case, what to do."""
+        first = self.notes[0]
+        column = f'column "{self.column}": ' if self.column else ""
+        name = f"{os.path.basename(first.path)}: " if first.path and PATHS_BETWEEN not in first.path else ""
+        what = f": {name}{_cut(first.what)}" if name or first.what != self.kind else ""
+        return f"{column}{self.kind}{_where(self.rows)}{what}; {first.remedy}"
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,7 @@ def table_notes(subject: Subject, surveyed: Mapping[str, Survey]) -> list[Note]:
         *_spelling_notes(subject),
         *_class_notes(subject),
         *_identical_notes(subject, is_missing),
+        *_identifier_notes(subject),
         *_missing_notes(subject, is_missing),
         *_group_notes(subject),
     ]
@@ -264,7 +278,8 @@ def _class_notes(subject: Subject) -> Iterator[Note]:
 
 def _balance_notes(names: pd.Series, split: pd.Series | None, target: str) -> Iterator[Note]:
     counts = _counted(names, split)
-    few = counts.index[counts["rows"] < FEW_ROWS]
+    trained = counts["train"] > 0 if split is not None else True
+    few = counts.index[(counts["rows"] < FEW_ROWS) & trained]
     if len(few):
         what = f"{_listed(few)}: fewer than {FEW_ROWS} rows each"
         first = _first_row(names, few)
@@ -357,6 +372,23 @@ def _twin_notes(inputs: np.ndarray, answers: np.ndarray, twins: np.ndarray, spli
             yield Note("the same row again", "", row, f"the same as row {first}", "delete it if it is one observation")
 
 
+def _identifier_notes(subject: Subject) -> Iterator[Note]:
+    """Values that stand twice in a column that is called an identifier and is one in nearly all rows."""
+    rows = subject.manifest.rows
+    for column in rows.columns.difference([*subject.columns, *subject.targets, subject.group or ""], sort=False):
+        if re.fullmatch(IDENTIFIER_NAME, column.strip()):
+            cells = filled(rows[column])
+            twice = cells[cells.duplicated()]
+            if 0 < len(twice) <= max(1, MOST_DOUBLED * len(cells)):
+                firsts = cells.drop_duplicates()
+                places = dict(zip(firsts, firsts.index + 1, strict=True))
+                for row, cell in twice.items():
+                    what = f'"{cell}" is that of row {places[cell]} too'
+                    yield Note(
+                        "an identifier twice", column, int(row) + 1, what, "delete one of the rows, or number it"
+                    )
+
+
 # Missing cells
 
 
@@ -415,6 +447,13 @@ def _group_notes(subject: Subject) -> Iterator[Note]:
 # Words
 
 
+def _where(rows: Sequence[int]) -> str:
+    shown = listed_rows(rows[:ROWS_SHOWN], len(rows))
+    if len(rows) > ROWS_SHOWN:
+        return f" in {len(rows)} rows ({shown.partition(' ')[2]})"
+    return f" in {shown}" if rows else ""
+
+
 def _rows(count: int) -> str:
     return f"{count} row{'s' * (count > 1)}"
 
@@ -423,6 +462,10 @@ def _listed(names: Iterable[str]) -> str:
     names = [f'"{name}"' for name in names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return joined(names) if not more else f"{', '.join(names[:NAMES_SHOWN])}{more}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def _first_row(names: pd.Series, few: Iterable[str]) -> int:

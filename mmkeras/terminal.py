@@ -35,7 +35,12 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """The same for what a person should look at."""
-    console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    tell(text, "warning", "yellow")
+
+
+def tell(text: str, level: str, color: str) -> None:
+    """The same after a word of how grave it is."""
+    console.print(f"[{color}]{level}:[/{color}] {escape(text)}")
     log.warning(text)
 
 

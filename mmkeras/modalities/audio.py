@@ -336,7 +336,7 @@ def _doubts(path: str) -> list[Doubt]:
         doubts.append(Doubt("truncated", cut_off, "fetch or record the file again"))
     if not np.isfinite(peak):
         doubts.append(Doubt("not a number", "holds samples that are no numbers", "record or convert it again"))
-    elif peak < NEARLY_SILENT:
+    elif peak < NEARLY_SILENT and seconds >= SHORT_SECONDS:
         kind = "silent" if peak < SILENT else "nearly silent"
         what = f"no sample is louder than {20 * np.log10(max(peak, 1e-6)):.0f} dB"
         doubts.append(Doubt(kind, what, "record it again, or empty the cell"))
@@ -359,10 +359,11 @@ def _heard(path: str) -> tuple[float, float, float]:
     try:
         with soundfile.SoundFile(path) as clip:
             for block in clip.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
-                loudness = np.abs(block).max(axis=1)
-                peak = float(np.maximum(peak, loudness.max()))
-                full = loudness >= LOUDEST
-                clipped += int((full[1:] & full[:-1]).sum())
+                loudest = max(block.max(), -block.min())  # NaN where one is
+                peak = float(np.maximum(peak, loudest))
+                if loudest >= LOUDEST:
+                    full = np.abs(block) >= LOUDEST
+                    clipped += int((full[1:] & full[:-1]).any(axis=1).sum())
                 samples += len(block)
             return samples / clip.samplerate, peak, clipped / max(1, samples)
     except (soundfile.LibsndfileError, OSError) as error:

@@ -32,7 +32,7 @@ ops = lazy("mmkeras.ops")
 
 LARGEST = float(np.finfo(np.float32).max)
 # What is far out: so many interquartile ranges from the median, and so many times as far as the next number inside.
-FAR_RANGES, FAR_TIMES = 10, 4
+FAR_RANGES, FAR_TIMES = 10, 5
 FEWEST_JUDGED, MOST_FAR, MOST_FAR_ALIKE = 20, 0.01, 0.2
 
 

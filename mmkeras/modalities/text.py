@@ -42,6 +42,7 @@ PADDING, UNKNOWN = "[PAD]", "[UNK]"
 # What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
 LONG_CHARACTERS = 100_000
 TYPICAL_CHARACTERS = 8  # texts that are usually as long say nothing in one letter
+HAN = "Han"  # what Unicode calls the script whose letters it calls CJK
 SCRIPT_CELLS, SCRIPT_CHARACTERS = 5000, 200  # so many texts, and so much of each, tell the scripts of a column
 DAMAGED = r"[\ufffd\x00-\x08]|Ã[\x80-\xbf]|â€"  # what is left of letters that were read in another encoding
 UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
@@ -112,7 +113,7 @@ class Text(Modality):
     def survey(self, values: pd.Series) -> Survey:
         values = values.str.strip()
         characters = values.str.len()
-        measures = {"words": values.str.count(r"\S+").to_numpy(), "characters": characters.to_numpy()}
+        measures = {"words": values.str.split().str.len().to_numpy(), "characters": characters.to_numpy()}
         remedy = "write what belongs there, or empty the cell"
         doubts = [
             (int(row), Doubt("nearly empty", f'holds "{value[:20]}" and nothing else', remedy))
@@ -525,9 +526,13 @@ def _hub() -> ModuleType:
 
 def _are_nearly_empty(values: pd.Series, characters: pd.Series) -> pd.Series:
     """Which texts say nothing: signs alone, words for a missing one, a letter where others have sentences."""
-    found = values.str.lower().isin(MISSING_WORDS)
-    if len(values) and characters.median() >= TYPICAL_CHARACTERS:
-        found |= values.str.fullmatch(r"[\x21-\u024f\u0370-\u052f]")  # a letter; a Chinese one may be a word
+    import pandas as pd
+
+    found = pd.Series(False, values.index)
+    short = values[characters <= max(map(len, MISSING_WORDS))]
+    found[short.index] = short.str.lower().isin(MISSING_WORDS)
+    if len(short) and characters.median() >= TYPICAL_CHARACTERS:
+        found[short.index] |= short.str.fullmatch(r"[\x21-\u024f\u0370-\u052f]")  # a Chinese letter may be a word
     without_letters = values[~values.str.contains(r"[^\W_]")]
     signs_alone = without_letters.map(lambda text: all(unicodedata.category(sign)[0] in "PZC" for sign in text))
     found[signs_alone.index[signs_alone.astype(bool)]] = True
@@ -553,5 +558,6 @@ def _script(text: str) -> str:
 
 @functools.cache
 def _script_of(character: str) -> str:
-    """The first word of a letter's name: Latin, Cyrillic, Cjk; "" for anything else."""
-    return unicodedata.name(character, "").partition(" ")[0].capitalize() if character.isalpha() else ""
+    """The first word of a letter's name in Unicode, which is its script; "" for anything else."""
+    name = unicodedata.name(character, "").partition(" ")[0] if character.isalpha() else ""
+    return HAN if name == "CJK" else name.capitalize()
