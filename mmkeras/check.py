@@ -168,7 +168,7 @@ def examine(subject: Subject, notes: Sequence[Note] = ()) -> Checked:
             distinct = cells.unique()
             with progress(f"reading {column}", len(distinct)) as advance:
                 found = looks(modality, distinct, advance)
-            notes += look_notes(column, cells, distinct, found)
+            notes += look_notes(subject, column, cells, distinct, found)
             with progress(f"comparing the files of {column}", 0):
                 notes += same_file_notes(subject, column, cells)
             measures[column] = _joined([look.measures for look in found])

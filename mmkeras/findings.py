@@ -34,7 +34,8 @@ TYPO_MOST_ROWS, TYPO_TIMES = 2, 5
 TYPO_FEWEST_CHARACTERS, TYPO_LIKENESS = 4, 0.75
 MOST_RARE_NAMES, MOST_COMMON_NAMES = 100, 300  # with more of them, rare names are the rule
 FEW_ROWS = 5  # of a class: too few to learn from
-CHANCE = 0.01  # rows that are the same are a finding where so few twins were to be expected
+REPEATED = 0.4  # of the rows are different at least, or it is the rule that they repeat
+CHANCE = 0.05  # rows that are the same are a finding where so few twins were to be expected
 MOST_DOUBLED = 0.02
 TELLING, UNEVEN, FEWEST_ROWS = 0.15, 0.3, 20
 NAMES_SHOWN, SHOWN_CHARACTERS = 5, 160
@@ -324,11 +325,11 @@ def _unknown_targets(subject: Subject) -> Iterator[Note]:
 def _identical_notes(subject: Subject, is_missing: pd.DataFrame) -> Iterator[Note]:
     rows = subject.manifest.rows
     codes = {column: pd.factorize(rows[column])[0] for column in (*is_missing, *subject.targets)}
-    if len(rows) < 2:
-        return
     inputs = _codes_of_rows([codes[column] for column in is_missing])
+    if len(np.unique(inputs)) < REPEATED * len(rows):
+        return
     twins = pd.Series(inputs).duplicated(keep=False).to_numpy() & ~is_missing.all(axis=1).to_numpy()
-    twins[twins] = _expected_twins([codes[column] for column in is_missing], twins) < CHANCE
+    twins[twins] = _expected_twins([codes[column] for column in is_missing], inputs, twins) < CHANCE
     answers = _codes_of_rows([inputs, *(codes[target] for target in subject.targets)])
     yield from _twin_notes(inputs, answers, np.flatnonzero(twins), subject.split)
 
@@ -341,11 +342,21 @@ def _codes_of_rows(codes: list[np.ndarray]) -> np.ndarray:
     return found
 
 
-def _expected_twins(codes: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """How many rows like each of the chosen ones were to be expected if the columns had nothing to do with another."""
+def _expected_twins(codes: list[np.ndarray], inputs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How many rows like each of the chosen ones were to be expected if the columns had nothing to do with another.
+
+    What stands once comes again as often as what stands twice says.
+
+    References:
+        Good, The Population Frequencies of Species and the Estimation of Population Parameters, 1953.
+    """
+    once = ~pd.Series(inputs).duplicated().to_numpy()
     expected = np.full(chosen.sum(), float(len(chosen)))
     for column in codes:
-        expected *= (np.bincount(column) / len(column))[column[chosen]]
+        counts = np.bincount(column[once]).astype(float)
+        singles, pairs = (counts == 1).sum(), (counts == 2).sum()
+        counts[counts == 1] = 2 * pairs / max(1, singles)
+        expected *= (counts / once.sum())[column[chosen]]
     return expected
 
 
@@ -455,7 +466,7 @@ def _where(rows: Sequence[int]) -> str:
 
 
 def _rows(count: int) -> str:
-    return f"{count} row{'s' * (count > 1)}"
+    return f"{count} row{'s' if count > 1 else ''}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -117,12 +117,15 @@ def looks(modality: Modality, values: Sequence[str], progress: Callable[[int], N
         return list(in_parallel(functools.partial(_look, modality), values, progress))
 
 
-def look_notes(column: str, cells: pd.Series, distinct: Sequence[str], found: Sequence[Look]) -> Iterator[Note]:
-    """What was found in each of the rows' cells."""
+def look_notes(
+    subject: Subject, column: str, cells: pd.Series, distinct: Sequence[str], found: Sequence[Look]
+) -> Iterator[Note]:
+    """What was found in each of the rows' cells: `found` is about each of the distinct ones."""
     places = pd.Series(np.arange(len(distinct)), pd.Index(distinct, dtype=object))[cells].to_numpy()
     is_noted = np.array([bool(look.fault or look.doubts) for look in found], bool)
     for i in np.flatnonzero(is_noted[places]):
-        row, path, look = int(cells.index[i]) + 1, cells.iloc[i], found[places[i]]
+        row, look = int(cells.index[i]) + 1, found[places[i]]
+        path = cells.iloc[i] if subject.columns[column].paths(cells.iloc[i]) else ""
         if look.fault:
             kind = _kind(look.fault)
             yield Note(kind, column, row, look.fault, REMEDIES.get(kind, REMEDY), is_error=True, path=path)
