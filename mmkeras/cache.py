@@ -18,6 +18,7 @@ import numpy as np
 import mmkeras
 from mmkeras.component import Modality
 from mmkeras.lazy import lazy
+from mmkeras.remote import scheme_of, state
 
 tf = lazy("tensorflow")
 ops = lazy("mmkeras.ops")
@@ -43,8 +44,8 @@ def read(folder: Path, modality: Modality) -> tuple[dict[str, np.ndarray], dict[
 def key(modality: Modality, distinct: Sequence[str]) -> str:
     """A folder's name for settings, fitted state, cells, files, code and versions: all that features depend on."""
     digest = hashlib.sha256()
-    state = modality.model_dump_json(exclude=modality.tunable_fields())
-    for part in (mmkeras.__version__, tf.__version__, state, *_sources(modality)):
+    settings = modality.model_dump_json(exclude=modality.tunable_fields())
+    for part in (mmkeras.__version__, tf.__version__, settings, *_sources(modality)):
         digest.update(part.encode() + b"\0")
     for value in distinct:
         digest.update(value.encode("utf-8", "surrogatepass") + b"\0" + _file_state(value, modality) + b"\0")
@@ -63,6 +64,8 @@ def _file_state(value: str, modality: Modality) -> bytes:
 
 
 def _path_state(path: str) -> bytes:
+    if scheme_of(path):
+        return state(path)
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import typer
 
+from mmkeras import remote
 from mmkeras.component import Modality, Survey, walk
-from mmkeras.config import Config, Split, build, override
+from mmkeras.config import Config, Split, build
 from mmkeras.findings import (
     Finding,
     Note,
@@ -42,6 +43,7 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
+from mmkeras.paths import Access
 from mmkeras.splits import split_rows
 from mmkeras.terminal import progress, run_command, say, show_table, tell
 from mmkeras.train import TABLE_ENDINGS, said_of, strata, understand
@@ -209,18 +211,20 @@ def _asked(table: Any, overrides: list[str], target: str | None) -> tuple[Subjec
     if is_table and target is None:
         return _without_target(read_table(table), overrides)
     config, manifest, _ = understand(table, overrides, target)
+    manifest, settings = replace(manifest, access=config.access), config.split
     require_columns(manifest, [*config.columns, *config.targets])
     _check_settings(manifest, config.columns)
-    settings = config.split
     split, notes = _split(manifest, settings, config)
     return Subject(manifest, config.columns, config.targets, split, settings.group), notes
 
 
 def _without_target(manifest: Manifest, overrides: list[str]) -> tuple[Subject, list[Note]]:
     """The same where nobody says what is to be predicted: rows have splits only if a column says so."""
-    raw = override(guess_modalities(manifest, None), overrides)
+    raw = guess_modalities(manifest, None, overrides)
     columns = {name: build("modality", item, f"columns.{name}") for name, item in raw["columns"].items()}
     settings = Split(**raw["split"])
+    access = Access(raw.get("allow_outside") is True, raw.get("filesystems") or {})
+    manifest = replace(manifest, access=access)
     require_columns(manifest, columns)
     _check_settings(manifest, columns)
     split, notes = _split(manifest, settings, None) if settings.column else (None, [])
@@ -228,6 +232,7 @@ def _without_target(manifest: Manifest, overrides: list[str]) -> tuple[Subject, 
 
 
 def _check_settings(manifest: Manifest, columns: Mapping[str, Modality]) -> None:
+    remote.check(manifest.access.filesystems)
     for column, modality in walk(dict(columns)):
         said_of(manifest, column, modality.check)
 

@@ -30,13 +30,13 @@ import numpy as np
 import pandas as pd
 import typer
 
-from mmkeras import plots
+from mmkeras import bad_rows, plots
 from mmkeras.component import Fusion, Head, find, layer_name, members, nearest, walk
 from mmkeras.config import Config, build, parse_config, read_config
 from mmkeras.evaluate import classical, rows_of
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest, read_table
-from mmkeras.run import Run, run_name, table_hash, write_atomically
+from mmkeras.run import Run, holds_more_than, run_name, table_hash, write_atomically
 from mmkeras.splits import UNUSED, fold_rows, units_of, write_splits
 from mmkeras.terminal import console, run_command, say, show_table, silence, warn
 from mmkeras.train import (
@@ -50,6 +50,7 @@ from mmkeras.train import (
     train_config,
     tuned,
     warn_of_leaks,
+    without_bad_rows,
 )
 
 keras = lazy("keras")
@@ -90,8 +91,9 @@ class Fold:
     split: pd.Series
 
     def rows(self, name: str) -> np.ndarray:
-        """(N,) bool: the rows of a split; models are compared on those of "test"."""
-        return (self.split == name).to_numpy()
+        """(N,) bool: the rows of a split that no bad cell drops; models are compared on those of "test"."""
+        split = bad_rows.in_use(self.split, self.folder) if self.is_begun else self.split
+        return (split == name).to_numpy()
 
     @property
     def is_begun(self) -> bool:
@@ -196,7 +198,7 @@ def compare(
     """
     overrides = list(overrides or [])
     checked = read_config(config, overrides)
-    manifest = read_table(checked.manifest)
+    manifest = read_table(checked.manifest, access=checked.access)
     check_columns(checked, manifest)
     variants = _variants(checked, fusions, alone)
     folder = Path(out) if out else Path("runs") / f"compare-{run_name(Path(config))}"
@@ -264,7 +266,7 @@ def _set_by_hand(fusion: Fusion) -> dict[str, Any]:
 def _folds(config: Config, manifest: Manifest, folder: Path, folds: int) -> list[Fold]:
     """The rows dealt, and all that can be wrong with them told before anything is trained."""
     if folds == 1:
-        own_split = check(config, manifest)
+        own_split = check(config, manifest, folder)
         if not (own_split == "test").any():
             raise ValueError("--folds 1 judges on the config's test rows, and there are none; ask for more folds")
         return [Fold(folder / "fold-1", own_split)]
@@ -278,7 +280,7 @@ def _folds(config: Config, manifest: Manifest, folder: Path, folds: int) -> list
         seed=config.split.seed,
     )
     # A fold may lack a class of few rows: what is refused is what no fold can have.
-    check_rows(config, manifest, splits[0].where(splits[0] == UNUSED, "train"))
+    check_rows(config, manifest, splits[0].where(splits[0] == UNUSED, "train"), folder)
     warn_of_leaks(config, manifest, splits[0])
     return [Fold(folder / f"fold-{number}", split) for number, split in enumerate(splits, start=1)]
 
@@ -287,7 +289,7 @@ def _claim(folder: Path, config: Config, manifest: Manifest, folds: Sequence[Fol
     """Keeps two comparisons from sharing a folder."""
     wanted = f"# {len(folds)} folds of a table with the hash {table_hash(manifest)}\n{config.to_yaml()}"
     file = folder / "config.yaml"
-    if folder.exists() and not file.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
         raise ValueError(f"{folder}: exists and is no comparison; choose another --out or delete it")
     if file.is_file() and (found := file.read_text(encoding="utf-8")) != wanted:
         what = _difference(found, wanted)
@@ -365,8 +367,9 @@ def _prepare(config: Config, manifest: Manifest, fold: Fold) -> Prepared:
     write_splits(fold.folder / "splits.csv", manifest, fold.split)
     schema = fit_schema(config, manifest, fold.split)
     features = prepare_rows(schema, manifest, fold.folder)
-    write_atomically(fold.folder / "schema.json", schema.model_dump_json())
-    return Prepared(fold.split, schema, features)
+    prepared = without_bad_rows(schema, manifest, fold.split, features, fold.folder)
+    write_atomically(fold.folder / "schema.json", prepared.schema.model_dump_json())
+    return prepared
 
 
 def _train(training: Training, manifest: Manifest, prepared: Prepared) -> None:

@@ -363,6 +363,10 @@ class Head(Component):
         """The classes that cells (strings) name, by row, one after the other; None where a target is no class."""
         return None
 
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Which rows of valid and test hold what no row of train teaches, as booleans by row."""
+        return values.isin([])
+
     def strata(self, values: pd.Series) -> pd.Series:
         """What the splits should hold equal shares of, by row: the classes themselves, or ranges of numbers."""
         return values
@@ -482,6 +486,12 @@ class ClassHead(Head):
 
     def named_classes(self, values: pd.Series) -> pd.Series:
         return values[~self.missing(values)]
+
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Those of a class that train lacks."""
+        is_judged = split.isin(("valid", "test")).set_axis(values.index)
+        trained = values[(split == "train").to_numpy()]
+        return is_judged & (values.str.strip() != "") & ~values.isin(trained)
 
     @property
     def target(self) -> tf.TensorSpec:

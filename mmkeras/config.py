@@ -24,6 +24,7 @@ from mmkeras.component import (
     nearest,
     own_prediction,
 )
+from mmkeras.paths import Access
 
 OUTPUTS = ("column_weights", "status")  # of an exported model, beside the targets' own
 
@@ -97,7 +98,17 @@ class Config(Settings):
     targets: dict[str, SerializeAsAny[Head]] = Field(min_length=1)
     split: Split = Split()
     train: Train = Train()
-    on_bad_file: Literal["error", "missing"] = "error"
+    on_bad_file: Literal["error", "missing", "drop"] = Field(
+        "error",
+        description="a cell that cannot be used ends the training, counts as missing, or drops its row from all splits",
+    )
+    allow_outside: bool = Field(
+        False, description="absolute paths, and such that leave the table's folder, may be read too"
+    )
+    filesystems: dict[str, dict[str, Any]] = Field(
+        {},
+        description="{scheme: fsspec's storage options}: addresses such as s3://… that may be read; others never are",
+    )
 
     @model_validator(mode="after")
     def _names_are_usable(self) -> Config:
@@ -123,6 +134,11 @@ class Config(Settings):
                 raise ValueError(f'target "{target}": {expected}; rename the column in the table')
         return self
 
+    @property
+    def access(self) -> Access:
+        """What the table may name beside the files of its own folder."""
+        return Access(self.allow_outside, self.filesystems)
+
     def settings(self) -> dict[str, Any]:
         """Everything as plain data, all defaults visible, fitted state left out."""
         return {
@@ -133,6 +149,8 @@ class Config(Settings):
             "split": self.split.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
             "on_bad_file": self.on_bad_file,
+            "allow_outside": self.allow_outside,
+            "filesystems": self.filesystems,
         }
 
     def to_yaml(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -89,7 +90,7 @@ def _hidden(columns: list[str]) -> dict[str, list[str]]:
 def _rows_to_judge(run: Run, table: Any) -> tuple[Manifest, str]:
     """The rows and what to call them: a given table, else the run's test rows, else its validation rows."""
     if table is not None:
-        given = read_table(table)
+        given = read_table(table, access=run.config.access)
         return given, f"all {len(given.rows)} rows of {given.name}"
     manifest, splits = run.table(), run.splits
     split = "test" if (splits == "test").any() else "valid"
@@ -181,7 +182,7 @@ def _add_baselines(found: dict[str, Any], run: Run, schema: Config, judged: Mani
 
 def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
     """The chosen rows of a table, as a table."""
-    return Manifest(manifest.rows[chosen].reset_index(drop=True), manifest.folder, manifest.name)
+    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))
 
 
 def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[str, list[np.ndarray]]]:

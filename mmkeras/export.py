@@ -113,7 +113,8 @@ def _are_empty(cells: tf_types.Tensor) -> tf_types.Tensor:
 
 def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:
     folder.mkdir()
-    (folder / "schema.json").write_text(schema.model_dump_json(indent=1), encoding="utf-8")
+    # Options of filesystems may hold a password, and a served model reads no files.
+    (folder / "schema.json").write_text(schema.model_dump_json(indent=1, exclude={"filesystems"}), encoding="utf-8")
     (folder / "signature.json").write_text(
         json.dumps(_signature(schema, has_weights), indent=2, ensure_ascii=False), encoding="utf-8"
     )

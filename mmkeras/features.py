@@ -17,6 +17,7 @@ from mmkeras.cache import cache_folder, key, read, write
 from mmkeras.component import Modality, walk
 from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
+from mmkeras.paths import read_cell, shown
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
@@ -74,7 +75,7 @@ class Features:
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
         found = [
-            BadCell(int(row) + 1, column, cells[column].iloc[row], features.bad[int(features.index[row])])
+            BadCell(int(row) + 1, column, shown(cells[column].iloc[row]), features.bad[int(features.index[row])])
             for column, features in self.columns.items()
             for row in np.flatnonzero(np.isin(features.index, list(features.bad)))
         ]
@@ -82,7 +83,7 @@ class Features:
 
 
 def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str, pd.Series]:
-    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing."""
+    """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing, `paths.refused` if bad."""
     return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
 
 
@@ -156,7 +157,7 @@ def _cells(modality: Modality, values: Sequence[str]) -> tf_types.data.Dataset:
 
     def read(value: bytes) -> list[np.ndarray]:
         try:
-            content, error = _array(modality.read(value.decode("utf-8")), spec) if value else missing, b""
+            content, error = _array(read_cell(modality, value.decode("utf-8")), spec) if value else missing, b""
         except (ValueError, OSError) as problem:
             content, error = missing, (str(problem) or type(problem).__name__).encode("utf-8")
         return [content, np.array(error, dtype=object)]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mmkeras.component import Modality, find, members
 from mmkeras.config import Config, override, parse_config
-from mmkeras.manifest import Guess, Manifest, filled_cells, guess_columns, guess_split_column, require_columns
+from mmkeras.manifest import (
+    Guess,
+    Manifest,
+    filled_cells,
+    guess_columns,
+    guess_split_column,
+    media_cells,
+    require_columns,
+)
+from mmkeras.paths import REFUSED, Access
 from mmkeras.terminal import say, show_table
 
 if TYPE_CHECKING:
@@ -32,17 +41,19 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
     if target is None:
         names = ", ".join(manifest.rows)
         raise ValueError(f"{manifest.name}: which column is to be predicted? Add --target with one of {names}")
-    raw = guess_modalities(manifest, target)
-    return parse_config(override({"manifest": path, **raw}, overrides), "overrides")
+    raw = guess_modalities(manifest, target, overrides)
+    return parse_config({"manifest": path, **raw}, "overrides")
 
 
-def guess_modalities(manifest: Manifest, target: str | None) -> dict[str, Any]:
+def guess_modalities(manifest: Manifest, target: str | None, overrides: list[str]) -> dict[str, Any]:
     """What `guess_config` guesses, as plain data; `target` may be None, where nothing is to be predicted.
 
     Raises:
         ValueError: No column looks like one that mmkeras knows.
     """
     require_columns(manifest, [target] if target else [])
+    given = override({}, overrides)
+    manifest = replace(manifest, access=Access(given.get("allow_outside") is True, given.get("filesystems") or {}))
     split_column = guess_split_column(manifest)
     modalities = {name: find("modality", name) for name in members("modality")}
     exclude = [split_column] if split_column else []
@@ -58,11 +69,12 @@ def guess_modalities(manifest: Manifest, target: str | None) -> dict[str, Any]:
         raise ValueError(
             f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them"
         )
-    return {
+    raw = {
         "columns": columns,
         "targets": {guess.column: {"type": guess.type} for guess in heads},
         "split": {"column": split_column} if split_column else {},
     }
+    return override(raw, overrides)
 
 
 def guess_head(values: pd.Series) -> tuple[str, str]:
@@ -75,10 +87,14 @@ def guess_head(values: pd.Series) -> tuple[str, str]:
 
 
 def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dict[str, Any]:
-    """Settings that a column's cells need; the paths in them are absolute, as `Modality.read` gets them."""
-    cells, paths = filled_cells(manifest, column).str.strip(), modality().paths
-    absolute = cells.map(lambda cell: ";".join(os.path.join(manifest.folder, path) for path in paths(cell)))
-    return modality.suggest(cells.where(absolute == "", absolute))
+    """Settings that a column's cells need; the paths in them are absolute, as `Modality.read` gets them.
+
+    In front of one that must not be read stands a character that makes it name nothing.
+    """
+    cells = filled_cells(manifest, column).str.strip()
+    sample = replace(manifest, rows=cells.to_frame(column).reset_index(drop=True))
+    usable = media_cells(sample, column, modality()).set_axis(cells.index)
+    return modality.suggest(usable.mask(usable.str.startswith(REFUSED), REFUSED + cells))
 
 
 def _show_guess(guesses: list[Guess], heads: list[Guess], split_column: str | None) -> None:

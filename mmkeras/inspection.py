@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
+from mmkeras import remote
 from mmkeras.component import Doubt, Modality
 from mmkeras.findings import Note, Subject
-from mmkeras.manifest import BadCell, media_cells, missing_files
+from mmkeras.manifest import PATHS_BETWEEN, BadCell, media_cells, missing_files
 from mmkeras.splits import leaks
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ ENDINGS = {ending for _, _, endings in FORMATS for ending in endings}
 KINDS = {
     "truncated or empty": "empty or truncated",
     "0 bytes": "is empty",
+    "pixels": "far too large",
     "truncated": "truncated",
     "cut off": "truncated",
     "bomb": "far too large",
@@ -94,14 +96,13 @@ def unreachable(subject: Subject) -> list[BadCell]:
 
 def unreachable_notes(bad: Iterable[BadCell]) -> list[Note]:
     """The same as findings."""
-    kinds = {cell.reason: next((kind for words, kind in KINDS.items() if words in cell.reason), "") for cell in bad}
-    return [
-        Note(
-            kinds[cell.reason] or cell.reason, cell.column, cell.row, cell.reason, REMEDIES.get(cell.reason, REMEDY),
-            is_error=True, path=cell.path,
-        )
-        for cell in bad
-    ]  # fmt: skip
+    notes = []
+    for cell in bad:
+        what, _, remedy = cell.reason.partition("; ")
+        kind = next((kind for words, kind in KINDS.items() if words in what), what)
+        remedy = remedy or REMEDIES.get(what, REMEDY)
+        notes.append(Note(kind, cell.column, cell.row, what, remedy, is_error=True, path=cell.path))
+    return notes
 
 
 def readable_cells(subject: Subject, column: str, bad: Iterable[BadCell]) -> pd.Series:
@@ -185,6 +186,17 @@ def _kind(fault: str) -> str:
 
 
 def _look(modality: Modality, value: str) -> Look:
+    paths = modality.paths(value)
+    if not any(map(remote.scheme_of, paths)):
+        return _look_here(modality, value)
+    try:
+        with remote.copies(paths) as local:
+            return _look_here(modality, PATHS_BETWEEN.join(local))
+    except (OSError, ValueError) as error:
+        return Look(fault=_words(error))
+
+
+def _look_here(modality: Modality, value: str) -> Look:
     try:
         cell: Cell = modality.read(value)
         doubts = modality.doubts(value, cell)

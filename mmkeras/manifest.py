@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import csv
 import difflib
-import errno
-import functools
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +23,8 @@ import pyarrow as pa
 import pyarrow.csv
 from pandas.api.types import is_float_dtype
 
+from mmkeras.paths import PATHS_BETWEEN, REFUSED, Access, Gate, fault_of, kind_fault, refusal, refused
+
 SPLITS = ("train", "valid", "test")
 SPLIT_COLUMN_NAMES = ("split", "subset", "fold", "partition")
 SPLIT_OF_WORD = dict.fromkeys(("valid", "validation", "val", "dev"), "valid") | {"train": "train", "test": "test"}
@@ -34,13 +33,7 @@ SPLIT_OF_WORD = dict.fromkeys(("valid", "validation", "val", "dev"), "valid") | 
 CSV_BLOCK_BYTES = 64 << 20
 # What is neither text nor a path: data that belongs into a file.
 NO_CELLS = (bytes, bytearray, memoryview, list, tuple, set, dict, np.ndarray)
-FILE_FAULTS = {
-    errno.ENOENT: "no such file",
-    errno.ENOTDIR: "no such file",
-    errno.ELOOP: "is a loop of symbolic links",
-}
 
-PATHS_BETWEEN = ";"
 # How tables write that a number is missing, in any case.
 MISSING_WORDS = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", ".")
 # 3.5, .5, 1e-3, 1,234,567.8; no percent signs, no comma before decimals.
@@ -82,11 +75,13 @@ class Manifest:
         rows: Every column of the table in its order, dtype object, all cells str, "" for a missing one; RangeIndex.
         folder: Absolute; relative paths in cells start here.
         name: What messages call the table: "manifest.csv", "DataFrame".
+        access: What its cells may name beside the files of its folder.
     """
 
     rows: pd.DataFrame
     folder: Path
     name: str
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ class BadCell:
     Attributes:
         row: Counts from 1, as messages print it.
         column: The column's name.
-        path: The absolute path, as `media_paths` gives it.
+        path: The absolute path or address; the cell itself where it names no file.
         reason: "no such file", "is a folder", …
     """
 
@@ -140,13 +135,14 @@ class Claimer(Protocol):
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_table(table: str | Path | pd.DataFrame, folder: Path | None = None) -> Manifest:
+def read_table(table: str | Path | pd.DataFrame, folder: Path | None = None, access: Access | None = None) -> Manifest:
     """Reads a CSV or Parquet file, or takes a DataFrame, so that everything later sees strings.
 
     Args:
         table: A .csv file (UTF-8, commas), a .parquet file or a DataFrame. None, NaN and NaT become "", and whole
             floats lose their ".0", because a missing value is what makes a column of integers float.
         folder: Where relative paths start; by default the file's folder, for a DataFrame the current one.
+        access: What its cells may name beside the files of this folder; by default nothing.
 
     Returns:
         The rows, unchanged in order and number.
@@ -156,7 +152,7 @@ def read_table(table: str | Path | pd.DataFrame, folder: Path | None = None) -> 
         ValueError: It is a folder, of an unknown kind, empty, ragged, not UTF-8, or a column name stands twice.
     """
     if isinstance(table, pd.DataFrame):
-        return _manifest(table, "DataFrame", Path(folder or ""))
+        return _manifest(table, "DataFrame", Path(folder or ""), access)
     path = Path(table)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a .csv or .parquet table")
@@ -165,16 +161,16 @@ def read_table(table: str | Path | pd.DataFrame, folder: Path | None = None) -> 
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise ValueError(f'{path.name}: unknown ending "{path.suffix}"; expected a .csv or .parquet table')
-    return _manifest(readers[path.suffix.lower()](path), path.name, Path(folder or path.parent))
+    return _manifest(readers[path.suffix.lower()](path), path.name, Path(folder or path.parent), access)
 
 
-def _manifest(table: pd.DataFrame, name: str, folder: Path) -> Manifest:
+def _manifest(table: pd.DataFrame, name: str, folder: Path, access: Access | None) -> Manifest:
     columns = [str(column) for column in table.columns]
     _check_column_names(columns, name)
     if table.empty:
         raise ValueError(f"{name}: the table has no rows; expected a header and at least one row below it")
     cells = {column: _as_text(table.iloc[:, i], f'column "{column}"', name) for i, column in enumerate(columns)}
-    return Manifest(pd.DataFrame(cells, dtype=object), folder.absolute(), name)
+    return Manifest(pd.DataFrame(cells, dtype=object), folder.absolute(), name, access or Access())
 
 
 def _check_column_names(columns: list[str], name: str) -> None:
@@ -452,59 +448,65 @@ def _mostly(answers: pd.Series) -> bool:
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def media_cells(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
-    """Joins the relative paths in a column's cells to the table's folder.
+def media_cells(manifest: Manifest, column: str, modality: Finder, gate: Gate | None = None) -> pd.Series:
+    """Joins the relative paths in a column's cells to the table's folder, and refuses what must not be read.
+
+    Args:
+        manifest: The table.
+        column: One of its columns.
+        modality: What reads it.
+        gate: Knows paths that were looked at already.
 
     Returns:
-        Cells aligned with the rows, "" for one that is empty or blank; nothing says that a file is there.
+        Cells aligned with the rows: "" for one that is empty or blank, and what `paths.refused` says in place of one
+        whose file is not there, is no file, or lies where the table may not look.
     """
+    gate = gate or Gate(manifest.folder, manifest.access)
     codes, cells = pd.factorize(manifest.rows[column])
-    absolute = [_absolute(cell.strip(), modality, manifest.folder) for cell in cells]
-    return pd.Series(np.array(absolute, dtype=object)[codes], manifest.rows.index, dtype=object, name=column)
+    cells = [cell.strip() for cell in cells]
+    gate.look_at_addresses({path for cell in cells if "://" in cell for path in modality.paths(cell)})
+    usable = [_usable(cell, modality, gate) for cell in cells]
+    return pd.Series(np.array(usable, dtype=object)[codes], manifest.rows.index, dtype=object, name=column)
 
 
 def media_paths(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
-    """Every file that a column's cells name, as an absolute path, by row number from 0; rows may stand repeatedly."""
+    """Every file that a column's cells name and that may be read, by row number from 0; rows may stand repeatedly."""
     cells = media_cells(manifest, column, modality)
-    paths = {cell: modality.paths(cell) if cell else [] for cell in cells.unique()}
+    paths = {cell: modality.paths(cell) if cell and not refusal(cell) else [] for cell in cells.unique()}
     return cells.map(paths).explode().dropna()
 
 
-def _absolute(cell: str, modality: Finder, folder: Path) -> str:
+def _usable(cell: str, modality: Finder, gate: Gate) -> str:
     paths = modality.paths(cell) if cell else []
-    return PATHS_BETWEEN.join(os.path.join(folder, path) for path in paths) if paths else cell
+    for path in paths:
+        if fault := gate.fault(path, modality.takes_folders):
+            return refused(gate.absolute(path), fault)
+    return PATHS_BETWEEN.join(map(gate.absolute, paths)) if paths else cell
 
 
 def missing_files(manifest: Manifest, media: Mapping[str, Finder]) -> list[BadCell]:
-    """Finds the cells whose file is absent, empty or no file at all, with one os.stat per distinct path.
+    """Finds the cells whose file is absent, empty, no file at all or out of bounds, looking at each path once.
 
     Returns:
         The bad cells by row, then in the order of `media`; of a cell with several files the first bad one.
     """
     bad = []
-    look = functools.cache(file_fault)
+    gate = Gate(manifest.folder, manifest.access)
     for column, modality in media.items():
-        paths = media_paths(manifest, column, modality)
-        faults = {path: look(path, modality.takes_folders) for path in paths.unique()}
-        found = paths[paths.map(faults) != ""]
-        found = found[~found.index.duplicated()]
-        bad += [BadCell(int(row) + 1, column, path, faults[path]) for row, path in found.items()]
+        cells = media_cells(manifest, column, modality, gate)
+        found = cells[cells.str.startswith(REFUSED)]
+        bad += [BadCell(int(row) + 1, column, *refusal(cell)) for row, cell in found.items()]
     return sorted(bad, key=lambda cell: cell.row)
 
 
 def file_fault(path: str, takes_folders: bool = False) -> str:
-    """What keeps a path from being read; "" where nothing does."""
+    """What keeps an absolute path from being read, wherever it lies; "" where nothing does."""
     try:
-        status = os.stat(path)
+        return kind_fault(os.stat(path), takes_folders)
     except OSError as error:
-        return FILE_FAULTS.get(error.errno, str(error.strerror).lower())
+        return fault_of(error)
     except ValueError as error:
         return f"is not a path: {error}"
-    if stat.S_ISDIR(status.st_mode):
-        return "" if takes_folders else "is a folder"
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    return "" if status.st_size else "is empty (0 bytes)"
 
 
 # ── Words of messages ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,9 @@ def predict(
     ],
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the answers (.csv).")] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read absolute paths, and such that leave the table's folder, too.")
+    ] = False,
 ) -> pd.DataFrame:
     """Answers every row of a table, in its order.
 
@@ -33,7 +37,9 @@ def predict(
     `missing: photo`, `bad: voice: holds no samples`; `prior` where every cell is missing or bad.
     """
     run = Run(run)
-    schema, manifest = run.schema, read_table(table)
+    schema = run.schema
+    access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
+    manifest = read_table(table, access=access)
     require_columns(manifest, schema.columns)
     predictions, statuses = predict_rows(run.model(), schema, manifest)
     answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}

@@ -2,13 +2,13 @@
 
 config.yaml          the resolved configuration, every default visible
 schema.json          the same with the fitted state: vocabulary, means, classes
-table.json           which table it was trained on: path and content hash
-splits.csv           the split of each row
-bad_rows.csv         cells that could not be used: row, column, path, reason
+table.json           which table it was trained on: path (without one, the folder of its files) and content hash
+splits.csv           the split of each row; unused, where a bad cell dropped it
+bad_rows.csv         cells that could not be used: row, column, path, reason, what was done
 model.weights.h5     the best epoch's weights
 checkpoints/         the last finished epoch, until training is done
 history.json         losses and metrics of each epoch
-metrics.json         {"test": {target: {metric: value}}, "valid": ...}
+metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
 predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
 run.log              what was printed, with times
 tensorboard/         event files
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmkeras import bad_rows
 from mmkeras.config import Config, parse_config
 from mmkeras.manifest import Manifest, read_table
 from mmkeras.model import build_model
@@ -71,7 +72,7 @@ class Run:
         Raises:
             ValueError: The folder holds something else already.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
             raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
@@ -142,8 +143,8 @@ class Run:
         """
         identity = json.loads((self.folder / "table.json").read_text())
         if identity["path"] is None:
-            return read_table(self.folder / "table.parquet")
-        manifest = read_table(identity["path"])
+            return read_table(self.folder / "table.parquet", Path(identity["folder"]), self.config.access)
+        manifest = read_table(identity["path"], access=self.config.access)
         if table_hash(manifest) != identity["sha256"]:
             raise ValueError(
                 f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
@@ -244,6 +245,11 @@ def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str
     return None
 
 
+def holds_more_than(name: str, folder: Path) -> bool:
+    """Whether anything but a file of this name lies in a folder."""
+    return any(entry.name != name for entry in folder.iterdir())
+
+
 def default_folder(name: str) -> Path:
     """runs/<name>-<date and time>, not there yet."""
     stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -273,7 +279,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _table_identity(manifest: Manifest) -> dict[str, Any]:
     path = manifest.folder / manifest.name
-    return {"path": str(path.resolve()) if path.is_file() else None, "sha256": table_hash(manifest)}
+    sha256 = table_hash(manifest)
+    if path.is_file():
+        return {"path": str(path.resolve()), "sha256": sha256}
+    return {"path": None, "folder": str(manifest.folder), "sha256": sha256}
 
 
 def _is_locked(folder: Path) -> bool:

@@ -29,8 +29,9 @@ from mmkeras.manifest import (
     require_columns,
     rows_where,
 )
+from mmkeras.remote import scheme_of
 
-UNUSED = "unused"  # a row that takes no part in a cross-validation
+UNUSED = "unused"  # a row that takes no part: in a cross-validation, or because of a bad cell
 
 
 @dataclass(frozen=True)
@@ -358,5 +359,5 @@ def _digest(path: str) -> bytes:
 
 
 def _file_names(paths: list[str], folder: Path) -> str:
-    names = [os.path.relpath(path, folder) for path in paths]
+    names = [path if scheme_of(path) else os.path.relpath(path, folder) for path in paths]
     return f"file {names[0]}" if len(names) == 1 else f"identical files {joined(names)}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sysconfig
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from mmkeras import plots
+from mmkeras import bad_rows, plots, remote
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.distribution import choose_strategy
@@ -35,8 +34,8 @@ from mmkeras.manifest import (
     require_columns,
 )
 from mmkeras.model import build_model
-from mmkeras.run import Run, default_folder, resumable, run_name
-from mmkeras.splits import check_targets, leaks, split_rows, write_splits
+from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name
+from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -92,11 +91,13 @@ class Prepared:
         split: Of each row.
         schema: The config whose columns and heads know the training rows.
         features: Of the whole table.
+        bad_cells: How many there are, as `metrics.json` holds it.
     """
 
     split: pd.Series
     schema: Config
     features: Features
+    bad_cells: dict[str, Any] = field(default_factory=dict)
 
 
 def train_config(
@@ -115,8 +116,9 @@ def train_config(
         name: What default run folders are called after.
         prepared: What is known already of the same columns and targets, or of more columns.
     """
-    split = prepared.split if prepared else check(config, manifest)
+    manifest = replace(manifest, access=config.access)
     folder = Path(folder) if folder else None
+    split = prepared.split if prepared else check(config, manifest, folder or default_folder(name))
     run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
     with run.locked(), run.logged():
         if run.is_done:
@@ -152,8 +154,7 @@ def understand(table: Any, overrides: list[str], target: str | None) -> tuple[Co
     """The config, the table that it is about, and what runs are called after."""
     if isinstance(table, pd.DataFrame):
         manifest = read_table(table)
-        config = guess_config(manifest, target, overrides, None)
-        return config, _with_absolute_paths(config, manifest), "table"
+        return guess_config(manifest, target, overrides, None), manifest, "table"
     path = Path(table) if table is not None else embedded_example()
     if path.suffix in TABLE_ENDINGS:
         manifest = read_table(path)
@@ -161,11 +162,17 @@ def understand(table: Any, overrides: list[str], target: str | None) -> tuple[Co
     if target is not None:
         raise ValueError(f"--target: goes with a table (.csv, .parquet), got {path}; a config names its targets itself")
     config = read_config(path, overrides)
-    return config, read_table(config.manifest), run_name(path)
+    return config, read_table(config.manifest, access=config.access), run_name(path)
 
 
-def check(config: Config, manifest: Manifest) -> pd.Series:
-    """Everything that can be wrong before TensorFlow starts; returns the split of each row."""
+def check(config: Config, manifest: Manifest, folder: Path | None = None) -> pd.Series:
+    """Everything that can be wrong before TensorFlow starts; returns the split of each row.
+
+    Args:
+        config: Not fitted.
+        manifest: The table.
+        folder: Where `bad_rows.csv` goes if there are any and they may not be there; None: nowhere.
+    """
     check_columns(config, manifest)
     split = split_rows(
         manifest,
@@ -175,7 +182,7 @@ def check(config: Config, manifest: Manifest) -> pd.Series:
         target=strata(config, manifest),
         seed=config.split.seed,
     )
-    check_rows(config, manifest, split)
+    check_rows(config, manifest, split, folder)
     return split
 
 
@@ -185,6 +192,7 @@ def check_columns(config: Config, manifest: Manifest) -> None:
     require_columns(manifest, [name for name in (config.split.column, config.split.group) if name])
     for column, modality in walk(config.columns):
         said_of(manifest, column, modality.check)
+    remote.check(config.filesystems)
     check_targets(manifest, config.targets)
     config.fusion.check(list(config.columns), config.targets)
 
@@ -195,15 +203,30 @@ def strata(config: Config, manifest: Manifest) -> pd.Series:
     return said_of(manifest, target, lambda: head.strata(manifest.rows[target]))
 
 
-def check_rows(config: Config, manifest: Manifest, split: pd.Series) -> None:
+def check_rows(config: Config, manifest: Manifest, split: pd.Series, folder: Path | None = None) -> None:
     """Refuses targets and files that cannot be used, and warns of what stands in two splits."""
+    _check_heads(config, manifest, split)
     for target, head in config.targets.items():
-        said_of(manifest, target, partial(head.check, manifest.rows[target], split))
         if missing := int(head.missing(manifest.rows[target]).sum()):
             warn(f'{manifest.name}: {missing} rows have no "{target}"; they train and judge the other targets only')
-    _refuse_bad_cells(missing_files(manifest, _media(config)), config.on_bad_file, manifest)
+    if config.on_bad_file == "error":  # otherwise preparation, which looks at each path too, names them all
+        bad_rows.refuse(missing_files(manifest, _media(config)), "error", manifest, folder and _free(folder))
     warn_of_leaks(config, manifest, split)
     warn_of_doubts(config, manifest, split)
+
+
+def _free(folder: Path) -> Path | None:
+    """The folder, unless a run has it already."""
+    return None if folder.is_dir() and holds_more_than(bad_rows.FILE, folder) else folder
+
+
+def _check_heads(config: Config, manifest: Manifest, split: pd.Series) -> None:
+    """Refuses targets; a row whose class no train row has may be passed over if `on_bad_file` says so."""
+    for target, head in config.targets.items():
+        values = manifest.rows[target]
+        if config.on_bad_file != "error":
+            values = values.mask(head.foreign(values, split) | (split == UNUSED), "")
+        said_of(manifest, target, partial(head.check, values, split))
 
 
 def said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
@@ -237,18 +260,6 @@ def _media(config: Config) -> dict[str, Modality]:
     return {column: modality for column, modality in walk(config.columns) if modality.from_file}
 
 
-def _refuse_bad_cells(cells: list[BadCell], on_bad_file: str, manifest: Manifest) -> None:
-    if not cells or on_bad_file == "missing":
-        return
-    first = cells[0]
-    more = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
-    shown = first.path.replace(f"{manifest.folder}{os.sep}", "")
-    raise ValueError(
-        f'{manifest.name} row {first.row}, column "{first.column}": {shown}: {first.reason}{more} '
-        "(policy: error; set on_bad_file=missing to train without them)"
-    )
-
-
 # Training
 
 
@@ -262,8 +273,10 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
         tf.config.experimental.enable_op_determinism()
     write_splits(run.folder / "splits.csv", manifest, split)
     schema = _fitted(run, config, manifest, prepared)
-    features = prepared.features if isinstance(prepared, Prepared) else prepare_rows(schema, manifest, run.folder)
-    features = Features({column: features.columns[column] for column in sorted(schema.columns)})
+    if not isinstance(prepared, Prepared):
+        prepared = _prepared(run, schema, manifest, split)
+        split, schema = prepared.split, prepared.schema
+    features = Features({column: prepared.features.columns[column] for column in sorted(schema.columns)})
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         compile_model(model, schema, split)
@@ -274,6 +287,7 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
     metrics = _judge(run, model, schema, features, targets, split)
+    metrics["bad_cells"] = prepared.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
         "epochs": trained.next_epoch,
@@ -281,6 +295,8 @@ def _train(run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd
         "weights": model.count_params(),
     }
     _finish(run, metrics, trained.history, shown_figures(model, schema))
+    if prepared.bad_cells.get("cells"):
+        say(bad_rows.summary(prepared.bad_cells, run.folder))
 
 
 def _counts(split: pd.Series) -> str:
@@ -298,35 +314,85 @@ def _fitted(run: Run, config: Config, manifest: Manifest, prepared: Prepared | p
     return schema
 
 
+def _prepared(run: Run, schema: Config, manifest: Manifest, split: pd.Series) -> Prepared:
+    """All that is done between learning from the rows and training; writes it down."""
+    features = prepare_rows(schema, manifest, run.folder, split)
+    found = without_bad_rows(schema, manifest, split, features, run.folder)
+    if found.split is not split:
+        _check_heads(schema, manifest, found.split)
+        write_splits(run.folder / "splits.csv", manifest, found.split)
+        run.write_schema(found.schema)
+    return found
+
+
+def without_bad_rows(
+    schema: Config, manifest: Manifest, split: pd.Series, features: Features, folder: Path
+) -> Prepared:
+    """What trainings share; rows that `bad_rows.csv` in the folder leaves out take part in no split.
+
+    Raises:
+        ValueError: No row of a split is left.
+    """
+    counts = bad_rows.counts(folder, schema.on_bad_file)
+    kept = bad_rows.in_use(split, folder)
+    if (kept == split).all():
+        return Prepared(split, schema, features, counts)
+    bad_rows.check_in_use(split, kept, manifest, folder)
+    heads = _fitted_heads(schema, manifest, kept)
+    return Prepared(kept, schema.model_copy(update={"targets": heads}), features, counts)
+
+
 def fit_schema(config: Config, manifest: Manifest, split: pd.Series) -> Config:
     """The same config with all that its columns and heads learn from the training rows."""
     is_train = (split == "train").to_numpy()
     cells = table_cells(manifest, config.columns)
-    columns, heads = {}, {}
+    columns = {}
     for column, modality in walk(config.columns):
         with progress(f"learning from {column}", total=0):
             columns[column] = said_of(manifest, column, partial(adapt, modality, cells[column][is_train]))
+    return config.model_copy(update={"columns": columns, "targets": _fitted_heads(config, manifest, split)})
+
+
+def _fitted_heads(config: Config, manifest: Manifest, split: pd.Series) -> dict[str, Head]:
+    heads = {}
     for target, head in config.targets.items():
-        values = manifest.rows[target][is_train]
+        values = manifest.rows[target][(split == "train").to_numpy()]
         heads[target] = said_of(manifest, target, partial(head.adapt, values[~head.missing(values)]))
-    return config.model_copy(update={"columns": columns, "targets": heads})
+    return heads
 
 
-def _with_absolute_paths(config: Config, manifest: Manifest) -> Manifest:
-    cells = table_cells(manifest, {name: column for name, column in config.columns.items() if column.from_file})
-    return Manifest(manifest.rows.assign(**cells), manifest.folder, manifest.name)
+def prepare_rows(schema: Config, manifest: Manifest, folder: Path, split: pd.Series | None = None) -> Features:
+    """All rows' features; writes bad_rows.csv into the folder.
 
+    Args:
+        schema: The fitted config.
+        manifest: The table.
+        folder: Of the run.
+        split: Of each row, to name targets too that no train row has; None: do not.
 
-def prepare_rows(schema: Config, manifest: Manifest, folder: Path) -> Features:
-    """All rows' features; writes bad_rows.csv into the folder."""
+    Raises:
+        ValueError: Cells cannot be used, and the config says that this is an error.
+    """
     cells = table_cells(manifest, schema.columns)
     features = prepare_columns(schema, cells)
     bad = features.bad_cells(cells)
-    pd.DataFrame(bad, columns=["row", "column", "path", "reason"]).to_csv(folder / "bad_rows.csv", index=False)
-    _refuse_bad_cells(bad, schema.on_bad_file, manifest)
+    bad_rows.write(folder, bad, schema.on_bad_file)
+    bad_rows.refuse(bad, schema.on_bad_file, manifest, folder)
+    if split is not None and schema.on_bad_file != "error":
+        kept = bad_rows.without(split, bad) if schema.on_bad_file == "drop" else split
+        bad = sorted([*bad, *_foreign_cells(schema, manifest, kept)], key=lambda cell: cell.row)
+        bad_rows.write(folder, bad, schema.on_bad_file)
     if bad:
-        warn(f"{len(bad)} cells could not be read and count as missing; {folder / 'bad_rows.csv'} lists them")
+        warn(bad_rows.summary(bad_rows.counts(folder, schema.on_bad_file), folder))
     return features
+
+
+def _foreign_cells(schema: Config, manifest: Manifest, split: pd.Series) -> list[BadCell]:
+    return [
+        BadCell(int(row) + 1, target, manifest.rows[target].iloc[row], "stands in no train row")
+        for target, head in walk(schema.targets)
+        for row in np.flatnonzero(head.foreign(manifest.rows[target], split))
+    ]
 
 
 def prepare_columns(schema: Config, cells: Mapping[str, pd.Series]) -> Features:

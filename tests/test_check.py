@@ -13,7 +13,6 @@ from PIL import Image as Pillow
 
 from mmkeras import inspection
 from mmkeras.check import BAD_COLUMNS, Checked, check
-from mmkeras.manifest import missing_files
 
 HOSTILE = Path(__file__).parents[2] / "shared/data/hostile"
 STAMPS_MINI = Path(__file__).parents[2] / "shared/data/stamps-mini"
@@ -27,8 +26,6 @@ HOSTILE_COLUMNS = {
     "width": "number",
     "height": "number",
 }
-# Found where paths have rules: which lie in the table's folder.
-OUTSIDE = {"path_escape", "absolute_path"}
 TWICE = {"duplicate_id"}  # `id` is no input: it is only to be looked at
 
 
@@ -384,7 +381,7 @@ def test_every_broken_row_of_the_hostile_tables_is_named(name, out):
     expected = {
         (row, faulty_column(fault))
         for row, fault, expect in zip(range(1, len(rows) + 1), rows["fault"], rows["expect"], strict=True)
-        if expect == "error" and fault not in TWICE and (fault not in OUTSIDE or paths_have_rules())
+        if expect == "error" and fault not in TWICE
     }
     assert expected <= errors
     assert result.exit_status == 1
@@ -397,11 +394,6 @@ def faulty_column(fault):
     """Of the hostile tables' faults."""
     words = {"ogg": "audio", "number": "width", "label": "category", "id": "id"}
     return next((column for word, column in words.items() if word in fault), "image")
-
-
-def paths_have_rules():
-    """Whether a path that leaves the table's folder is refused."""
-    return "allow_outside" in missing_files.__code__.co_varnames
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"needs {HOSTILE}")

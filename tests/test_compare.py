@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -437,7 +438,9 @@ def tabulate(folds: int, *found: Judged, group: list[str] | None = None) -> pd.D
             return type("Schema", (), {"targets": {"grade": HEAD}})
 
     config = type("Asked", (), {"targets": {"grade": HEAD}, "split": type("Split", (), {"group": "maker"})})
-    table = module._tabulate(config, Manifest(rows, None, "table"), [Known(None, split) for _ in range(folds)], found)
+    table = module._tabulate(
+        config, Manifest(rows, None, "table"), [Known(Path("none"), split) for _ in range(folds)], found
+    )
     return table.set_index("model")
 
 

@@ -136,7 +136,7 @@ def test_a_dotted_type_comes_from_outside_and_back(tmp_path, monkeypatch):
         ({"train": {"learning_rate": None}}, "config train.learning_rate: expected a valid number, got None"),
         ({"train": {"cache": "cloud"}}, "config train.cache: expected 'disk' or 'memory', got 'cloud'"),
         ({"train": 3}, "config train: expected"),
-        ({"on_bad_file": "ignore"}, "config on_bad_file: expected 'error' or 'missing', got 'ignore'"),
+        ({"on_bad_file": "ignore"}, "config on_bad_file: expected 'error', 'missing' or 'drop', got 'ignore'"),
         ({"split": {"train": 0.5, "valid": 0.1, "test": 0.1}}, "config split: train + valid + test must be 1, got 0.7"),
         ({"columns": {"n": {"type": "text", "max_token": 3}}}, 'config columns.n.max_token: unknown key "max_token"; '),
         ({"columns": {"n": {"type": "text", "max_tokens": 0}}}, "config columns.n.max_tokens: expected greater than"),

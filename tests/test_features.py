@@ -1,5 +1,6 @@
 """Rows to features: each distinct cell is worked on once, each row gets its own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from fixtures_sizes import READS, Size
 from mmkeras import features as features_module
 from mmkeras.features import Features, adapt, prepare, read_cells, table_cells
 from mmkeras.manifest import BadCell, read_table
+from mmkeras.paths import LEAVES, refusal
 
 
 def entries(cache: Path) -> set[str]:
@@ -105,9 +107,25 @@ def test_adapt_looks_at_a_fixed_sample_of_many_files(cache, tmp_path, monkeypatc
     assert adapt(Size(), values) == first
 
 
-def test_cells_of_files_become_absolute_paths():
-    manifest = read_table(pd.DataFrame({"a": ["x.png", " ", "/y.png"]}), Path("/data"))
-    assert table_cells(manifest, {"a": Size()})["a"].tolist() == ["/data/x.png", "", "/y.png"]
+def test_cells_of_files_become_absolute_paths(files):
+    manifest = read_table(pd.DataFrame({"a": ["1", " ", "none"]}), Path(files[0]).parent)
+    cells = table_cells(manifest, {"a": Size()})["a"]
+    assert cells[:2].tolist() == [files[1], ""]
+    assert refusal(cells[2]) == (str(Path(files[0]).parent / "none"), "no such file")
+
+
+def test_what_must_not_be_read_is_bad_and_never_opened(tmp_path):
+    (tmp_path / "table").mkdir()
+    (tmp_path / "outside").write_bytes(b"four")
+    os.mkfifo(tmp_path / "table" / "pipe")  # whoever opened it would wait forever
+    manifest = read_table(pd.DataFrame({"a": ["../outside", "pipe", ""]}), tmp_path / "table")
+    cells = table_cells(manifest, {"a": Size()})
+    features = Features({"a": prepare(Size(), cells["a"], "memory")})
+    assert features.columns["a"].rows(np.arange(3))["present"].tolist() == [0, 0, 0]
+    assert features.bad_cells(cells) == [
+        BadCell(1, "a", f"{tmp_path}/table/../outside", LEAVES),
+        BadCell(2, "a", f"{tmp_path}/table/pipe", "is a pipe, not a file"),
+    ]
 
 
 # The cache on disk

@@ -1,5 +1,7 @@
 """A table and its target become a config: every modality and head is asked, and the answer is shown."""
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -54,9 +56,21 @@ def test_what_a_modality_suggests_goes_into_the_config(frame, monkeypatch):
 def test_what_suggests_settings_gets_absolute_paths(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(find("modality", "image"), "suggest", lambda values: seen.extend(values) or {})
-    frame = pd.DataFrame({"photo": [" a.jpg", "", "/x/b.jpg"], "label": ["u", "v", "u"]})
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(b"x")
+    frame = pd.DataFrame({"photo": [" a.jpg", "", f"{tmp_path}/b.jpg"], "label": ["u", "v", "u"]})
+    guess_config(read_table(frame, tmp_path), "label", ["allow_outside=true"], None)
+    assert seen == [f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg"]
+
+
+def test_what_suggests_settings_cannot_open_what_the_table_may_not_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(find("modality", "image"), "suggest", lambda values: seen.extend(values) or {})
+    (tmp_path / "b.jpg").write_bytes(b"x")
+    frame = pd.DataFrame({"photo": [f"{tmp_path}/b.jpg", "../c.jpg"], "label": ["u", "v"]})
     guess_config(read_table(frame, tmp_path), "label", [], None)
-    assert seen == [f"{tmp_path}/a.jpg", "/x/b.jpg"]
+    assert [os.path.exists(cell) for cell in seen] == [False, False]
+    assert [cell.endswith(".jpg") for cell in seen] == [True, True]
 
 
 def test_no_column_of_a_known_type_is_refused(frame):

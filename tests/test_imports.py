@@ -14,9 +14,20 @@ PACKAGE = Path(mmkeras.__file__).parent
 
 # A module imports modules of lower levels only; `lazy("mmkeras.x")` counts, and so do imports for type hints.
 LEVELS = [
-    {"", "component", "lazy", "layers", "ops", "manifest", "splits", "terminal"},  # "" is the package itself
+    {
+        "",
+        "component",
+        "lazy",
+        "layers",
+        "ops",
+        "manifest",
+        "paths",
+        "remote",
+        "splits",
+        "terminal",
+    },  # "" is the package itself
     {"modalities", "fusions", "heads"},
-    {"config", "preprocessing", "cache", "findings"},
+    {"config", "preprocessing", "cache", "bad_rows", "findings"},
     {"inspection", "features", "model", "distribution", "plots", "run", "callbacks", "guess"},
     {"dataset"},
     {"fit", "inference"},
@@ -32,6 +43,9 @@ MEMBERS_MAY_USE = {"component", "lazy", "layers", "ops", "manifest"}
 EXCEPTIONS = {
     ("ops", "lazy"): "TensorFlow is imported when it is first used",
     ("splits", "manifest"): "deals the rows of a Manifest",
+    ("splits", "remote"): "tells an address from a path",
+    ("manifest", "paths"): "joins cells to the paths that may be read",
+    ("paths", "remote"): "an address is asked for where it leads",
     ("run", "model"): "a run rebuilds its model",
 }
 # What a table or config that says nothing gets; a new member does not touch these.

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
+from mmkeras.paths import IS_ABSOLUTE, Access, refused
 
 
 class Files:
@@ -48,6 +50,10 @@ def filled(cells):
 
 def table(folder=None, **columns) -> Manifest:
     return read_table(pd.DataFrame(columns), folder)
+
+
+def outside(manifest: Manifest) -> Manifest:
+    return replace(manifest, access=Access(allow_outside=True))
 
 
 def csv_file(folder: Path, content: str | bytes) -> Path:
@@ -351,9 +357,15 @@ def test_the_split_column_is_found_by_name_and_values():
 
 
 def test_media_paths_join_relative_cells_to_the_folder(tmp_path):
-    manifest = table(tmp_path, photo=["a/b.jpg", " ", "", "/x/c.jpg", " d.jpg "])
-    expected = [f"{tmp_path}/a/b.jpg", "", "", "/x/c.jpg", f"{tmp_path}/d.jpg"]
-    assert media_cells(manifest, "photo", Files()).tolist() == expected
+    (tmp_path / "a").mkdir()
+    for name in ("a/b.jpg", "c.jpg", "d.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    manifest = table(tmp_path, photo=["a/b.jpg", " ", "", f"{tmp_path}/c.jpg", " d.jpg "])
+    expected = [f"{tmp_path}/a/b.jpg", "", "", f"{tmp_path}/c.jpg", f"{tmp_path}/d.jpg"]
+    assert media_cells(outside(manifest), "photo", Files()).tolist() == expected
+    assert media_cells(manifest, "photo", Files()).tolist() == [
+        expected[0], "", "", refused(f"{tmp_path}/c.jpg", IS_ABSOLUTE), expected[4],
+    ]  # fmt: skip
 
 
 def test_a_cell_may_name_several_files_or_none(tmp_path):
@@ -361,10 +373,14 @@ def test_a_cell_may_name_several_files_or_none(tmp_path):
         def paths(self, value):
             return [] if value[0].isdigit() else super().paths(value)
 
-    manifest = table(tmp_path, photo=["a.jpg;/b.jpg", "", " 1 2;3"])
-    assert media_cells(manifest, "photo", Numbers()).tolist() == [f"{tmp_path}/a.jpg;/b.jpg", "", "1 2;3"]
-    assert media_paths(manifest, "photo", Numbers()).index.tolist() == [0, 0]
-    assert media_paths(manifest, "photo", Numbers()).tolist() == [f"{tmp_path}/a.jpg", "/b.jpg"]
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(b"x")
+    manifest = table(tmp_path, photo=["a.jpg;b.jpg", "", " 1 2;3", "a.jpg;none.jpg"])
+    paths = [f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg"]
+    assert media_cells(manifest, "photo", Numbers())[:3].tolist() == [";".join(paths), "", "1 2;3"]
+    found = media_paths(manifest, "photo", Numbers())
+    assert found.index.tolist() == [0, 0]
+    assert found.tolist() == paths
 
 
 def test_of_several_files_the_first_bad_one_is_named(tmp_path):
@@ -398,21 +414,21 @@ def test_missing_files_names_each_cell_and_its_fault(tmp_path):
         (3, "photo", "no such file"),
         (4, "photo", "is a folder"),
         (5, "photo", "is empty (0 bytes)"),
-        (5, "voice", "is not a regular file"),
+        (5, "voice", "is a pipe, not a file"),
         (6, "photo", "is a loop of symbolic links"),
-        (6, "voice", "is not a path: embedded null byte"),
+        (6, "voice", "holds a null byte, which no path can"),
         (7, "photo", "no such file"),
-        (7, "voice", "file name too long"),
+        (7, "voice", "has a name that is too long"),
     ]
 
 
 def test_a_file_is_looked_at_once(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(b"x")
     manifest = table(tmp_path, photo=["a.jpg"] * 5, other=["a.jpg"] * 5)
-    looked, stat = [], os.stat
-    monkeypatch.setattr(os, "stat", lambda path, **options: looked.append(path) or stat(path, **options))
+    looked, lstat = [], os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **options: looked.append(path) or lstat(path, **options))
     assert missing_files(manifest, {"photo": Files(), "other": Files()}) == []
-    assert looked == [f"{tmp_path}/a.jpg"]
+    assert looked.count(f"{tmp_path}/a.jpg") == 1
 
 
 def test_the_module_imports_neither_tensorflow_nor_keras():

@@ -81,8 +81,8 @@ def weights(run: Run) -> list[np.ndarray]:
 
 
 def figures(run: Run) -> dict:
-    """The metrics without how long it took."""
-    return {name: scores for name, scores in run.metrics.items() if name != "training"}
+    """The metrics without how long it took, of each split."""
+    return {name: scores for name, scores in run.metrics.items() if name not in ("training", "bad_cells")}
 
 
 def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
@@ -462,20 +462,25 @@ def test_mistakes_are_told_before_tensorflow_starts(own_table):
         "try: train(sys.argv[1])\n"
         "except ValueError as error: print('tensorflow' in sys.modules, error)"
     )
-    assert python(code, own_table.with_name("config.yaml")).stdout.startswith("False table.csv row 6")
+    done = python(code, own_table.with_name("config.yaml"), cwd=own_table.parent)
+    assert done.stdout.startswith("False table.csv row 6")
 
 
 def test_unreadable_file_is_an_error(own_table, tmp_path):
     own_table.with_name("8.png").write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
     own_table.with_name("2.wav").write_bytes(b"RIFF and no more")
-    match = (
-        r'table\.csv row 3, column "voice": .*2\.wav: not a readable sound.* \(and 1 more\).*set on_bad_file=missing'
-    )
-    with pytest.raises(ValueError, match=match) as caught:
+    with pytest.raises(ValueError, match=r"table\.csv: 2 cells in 2 rows cannot be used") as caught:
         train(str(own_table.with_name("config.yaml")), run=tmp_path / "run")
-    assert "\n" not in str(caught.value)
+    first, *places = str(caught.value).splitlines()
+    assert "set on_bad_file=missing to train without them, or drop to leave their rows out" in first
+    assert first.endswith("run/bad_rows.csv names them all")
+    assert places[0].startswith('  row 3, column "voice": 2.wav: not a readable sound')
+    assert places[1].startswith('  row 9, column "photo": 8.png: ')
     bad = pd.read_csv(tmp_path / "run" / "bad_rows.csv")
-    assert bad[["row", "column"]].to_numpy().tolist() == [[3, "voice"], [9, "photo"]]
+    assert bad[["row", "column", "done"]].to_numpy().tolist() == [
+        [3, "voice", "training refused"],
+        [9, "photo", "training refused"],
+    ]
 
 
 def test_unreadable_files_count_as_missing_when_asked(own_table, tmp_path, capsys):
@@ -483,9 +488,14 @@ def test_unreadable_files_count_as_missing_when_asked(own_table, tmp_path, capsy
     own_table.with_name("2.wav").unlink()
     options = ["on_bad_file=missing", "train.epochs=1"]
     run = train(str(own_table.with_name("config.yaml")), options, run=tmp_path / "run")
-    assert "2 cells could not be read and count as missing" in capsys.readouterr().out
+    line = "2 bad cells in 2 rows counted as missing: photo 1, voice 1; "
+    assert capsys.readouterr().out.count(line) == 2  # when it is found out, and at the end
+    assert run.metrics["bad_cells"] == {
+        "policy": "missing", "cells": 2, "rows": 2, "columns": {"voice": 1, "photo": 1},
+    }  # fmt: skip
     bad = pd.read_csv(run.folder / "bad_rows.csv")
-    assert bad.columns.tolist() == ["row", "column", "path", "reason"]
+    assert bad.columns.tolist() == ["row", "column", "path", "reason", "done"]
+    assert set(bad["done"]) == {"counted as missing"}
     assert bad[["row", "column"]].to_numpy().tolist() == [[3, "voice"], [9, "photo"]]
     assert bad["path"].tolist() == [str(own_table.with_name(name)) for name in ("2.wav", "8.png")]
     assert bad["reason"].str.len().min() > 5

@@ -53,6 +53,10 @@ class Ordinal(ClassHead):
         if self.order is None:
             self._refuse_foreign(cells, (cells != "") & ~cells.isin(trained), "stands in no train row")
 
+    def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
+        """Those of a class that train lacks; a class that `order` names is known by its place."""
+        return super().foreign(values.str.strip(), split) if self.order is None else values.isin([])
+
     def strata(self, values: pd.Series) -> pd.Series:
         return values.str.strip()
 
