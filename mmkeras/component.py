@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -240,8 +241,20 @@ class Modality(Component):
         raise NotImplementedError
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One cell to its features: TensorFlow operations only, no randomness. A missing cell gives zeros."""
-        raise NotImplementedError
+        """One cell to its features: TensorFlow operations only, no randomness. A missing or bad cell gives zeros.
+
+        A member whose cells can be bad overrides `examine`, any other this.
+        """
+        return self.examine(cell)[0]
+
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """The same and () string, what is wrong with the cell in words, "" where it is good or missing.
+
+        No bytes make it fail, and none change what becomes of a cell beside it.
+        """
+        import tensorflow as tf
+
+        return self.preprocess(cell), tf.constant("")
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """One example's features, changed at random as (2,) integers `seed` say; same shapes and types."""
@@ -565,6 +578,17 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
 def split_paths(value: str) -> list[str]:
     """The files that a cell names, with semicolons between them."""
     return [path.strip() for path in value.split(";") if path.strip()]
+
+
+def check_bytes(path: str, max_mb: float) -> None:
+    """Refuses a file that is too large, before it is read.
+
+    Raises:
+        ValueError: Says how large it is; `ops.bytes_fault` says the same of what a client sends.
+    """
+    size = os.stat(path).st_size
+    if size > max_mb * 1e6:
+        raise ValueError(f"{size} bytes, more than max_mb {max_mb:g}")
 
 
 def check_files(paths: Sequence[str], files: int) -> None:

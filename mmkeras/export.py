@@ -64,11 +64,11 @@ def write_saved_model(model: keras_types.Model, schema: Config, folder: Path) ->
     preprocessor = Preprocessor(schema.columns)
 
     def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
-        features = preprocessor(cells)
+        features, faults = preprocessor.examine(cells)
         predictions = model(features, training=False)
         answers = named_answers(schema.targets, predictions)
         weights = {COLUMN_WEIGHTS: predictions[COLUMN_WEIGHTS]} if COLUMN_WEIGHTS in predictions else {}
-        return {**answers, **weights, "status": _statuses(schema.columns, cells, features)}
+        return {**answers, **weights, "status": _statuses(features, faults)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -92,23 +92,15 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _statuses(columns: Mapping[str, Modality], cells: dict[str, Any], features: dict[str, Any]) -> Any:
-    """(B,) strings as `predict` gives them, but for the reasons: `ok`, `missing: photo; bad: voice`."""
+def _statuses(features: Mapping[str, Any], faults: Mapping[str, Any]) -> Any:
+    """(B,) strings as `predict` gives them: `ok`, `bad: photo: truncated JPEG; missing: voice`."""
     found, given = "", 0.0
-    for column, modality in walk(columns):
-        # A value is there or not; only a file can be there and yet be bad.
-        is_missing = _are_empty(cells[column]) | (not modality.from_file)
-        word = tf.where(is_missing, f"; missing: {column}", f"; bad: {column}")
+    for column in sorted(features):
+        word = tf.where(faults[column] == "", f"; missing: {column}", f"; bad: {column}: " + faults[column])
         found += tf.where(features[column]["present"] > 0, "", word)
         given += features[column]["present"]
     found = tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
     return tf.where(given > 0, found, PRIOR + "; " + found)
-
-
-def _are_empty(cells: tf_types.Tensor) -> tf_types.Tensor:
-    """(B, …) -> (B,) bool: nothing but empty strings or NaN."""
-    parts = tf.strings.length(cells) == 0 if cells.dtype == tf.string else tf.math.is_nan(cells)
-    return tf.reduce_all(parts, axis=list(range(1, len(cells.shape))))
 
 
 def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:
@@ -141,8 +133,8 @@ def _signature(schema: Config, has_weights: bool) -> dict[str, Any]:
         "columns": {layer_name(column): column for column, _ in walk(schema.columns)},
         "outputs": {
             **outputs,
-            "status": "(B,) string: ok, or what is missing or bad, such as `missing: photo; bad: voice`; "
-            f"begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
+            "status": "(B,) string: ok, or what is missing or bad, such as `bad: photo: truncated JPEG; missing: voice`"
+            f"; begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
         },
     }
 

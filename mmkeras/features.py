@@ -195,10 +195,11 @@ def _compute(
     modality: Modality, distinct: Sequence[str], arrays: dict[str, np.ndarray], progress: Progress
 ) -> dict[int, str]:
     """Fills the arrays; returns what is wrong with which distinct cell."""
-    preprocess = _traced(modality)
+    examine = _traced(modality)
 
     def features_and_error(cell: tf_types.Tensor, error: tf_types.Tensor):
-        return preprocess(cell), error
+        features, fault = examine(cell)
+        return features, tf.where(error == "", fault, error)
 
     dataset = _cells(modality, distinct).map(features_and_error, num_parallel_calls=tf.data.AUTOTUNE)
     bad: dict[int, str] = {}
@@ -213,9 +214,9 @@ def _compute(
 
 
 @functools.lru_cache(maxsize=32)
-def _traced(modality: Modality) -> Callable[[Any], dict[str, Any]]:
-    """Its `preprocess`, traced once however many chunks of rows go through."""
-    return tf.function(modality.preprocess)
+def _traced(modality: Modality) -> Callable[[Any], tuple[dict[str, Any], Any]]:
+    """Its `examine`, traced once however many chunks of rows go through."""
+    return tf.function(modality.examine)
 
 
 def _new_arrays(modality: Modality, cells: int) -> dict[str, np.ndarray]:

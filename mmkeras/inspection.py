@@ -57,8 +57,8 @@ FORMATS = (
 ENDINGS = {ending for _, _, endings in FORMATS for ending in endings}
 # What the words of a reader's message say of the kind of its fault; the first that is found counts.
 KINDS = {
-    "truncated or empty": "empty or truncated",
-    "0 bytes": "is empty",
+    "no samples": "empty",
+    "0 bytes": "empty",
     "pixels": "far too large",
     "truncated": "truncated",
     "cut off": "truncated",

@@ -21,47 +21,37 @@ from mmkeras.lazy import lazy
 tf = lazy("tensorflow")
 
 PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM"
-PNG_END, JPEG_SCAN, JPEG_END, GIF_END = b"IEND\xaeB`\x82", b"\xff\xda", b"\xff\xd9", b"\x00;"
-JPEG_PROGRESSIVE = b"\xff\xc2"
-PNG_DEPTH_AT = 24  # the byte that holds the bits per channel
+PNG_END, JPEG_END, GIF_END = b"IEND\xaeB`\x82", b"\xff\xd9", b";"
+PNG_COLOR_AT, PNG_ALPHA = 25, 4  # the octet that says what a pixel holds, and its bit for transparency
+GIF_FRAME, GIF_EXTENSION = 0x2C, 0x21
+GIF_BLOCKS = 2**16  # more of them in one frame (16 MB) are an attack
+GIF_NOWHERE = 2**62
+BMP_MASKS = 3  # the compression that is none: the channels' order is written out
 WHITE = 255.0
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
 WAV_CHUNKS = 64  # more of them before the samples are an attack
 WAV_RATES_HZ = (1000, 384_000)  # outside, resampling costs more memory than a clip is worth
+WAV_CHANNELS = 64
+WAV_NAMES = {name: int.from_bytes(name, "little") for name in (b"WAVE", b"fmt ", b"data")}
+WAV_OPEN_END = 0x7FFF0000  # octets; files that were written to a pipe claim so many or more
+CUT_OFF = 0.99  # of what a file promises; one that holds less was cut off
 
 
 # Pictures
 
 
-def is_image(content: tf.Tensor) -> tf.Tensor:
-    """() bool: whether bytes are a PNG, JPEG, GIF or 24/32-bit BMP file that is not cut off.
+def decode_image(content: tf.Tensor, max_megapixels: float = 100) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bytes of a PNG, JPEG, GIF (first frame) or BMP file -> (H, W, 3) uint8, transparency over white, and "".
 
-    TensorFlow cannot catch a decoder's error, so a file that is damaged inside still fails the batch that it is in.
+    Bytes that are no such file, that are cut off or damaged, or that hold more than so many pixels by their header give
+    (0, 0, 3) and () string, what is wrong with them.
     """
-    return tf.reduce_any(
-        [
-            _begins(content, PNG) & _holds(content, PNG_END),
-            _begins(content, JPEG) & _holds(content, JPEG_SCAN) & _can_be_decoded(content),
-            _begins(content, GIF) & _holds(content, GIF_END),
-            _begins(content, BMP) & (_bmp_octets(content) > 0),
-        ]
-    )
-
-
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """Bytes of a PNG, JPEG, GIF (first frame) or BMP file -> (H, W, 3) float32 in [0, 255], transparency over white."""
+    decoders = {PNG: _decode_png, JPEG: _decode_jpeg, GIF: _decode_gif, BMP: _decode_bmp}
     return tf.case(
-        [
-            (_begins(content, PNG), lambda: _over_white(_decode_png(content))),
-            (_begins(content, GIF), lambda: _three_channels(tf.io.decode_gif(content)[0])),
-            (_begins(content, BMP), lambda: _three_channels(_decode_bmp(content))),
-        ],
-        # An end of our own lets a cut file decode as far as it goes. `try_recover_truncated=True` would do so too, but
-        # never returns where a file ends between two of its segments (TensorFlow 2.21).
-        default=lambda: _three_channels(
-            tf.io.decode_jpeg(content + JPEG_END, channels=3, dct_method="INTEGER_ACCURATE")
-        ),
-    )
+        [(_begins(content, magic), functools.partial(decode, content, max_megapixels * 1e6))
+         for magic, decode in decoders.items()],
+        default=lambda: (_nothing(3), tf.constant("not a PNG, JPEG, GIF or BMP file")),
+    )  # fmt: skip
 
 
 def resize_image(image: tf.Tensor, height_px: int, width_px: int, aspect: Literal["keep", "stretch"]) -> tf.Tensor:
@@ -84,67 +74,171 @@ def pad_image(image: tf.Tensor, height_px: int, width_px: int) -> tf.Tensor:
 
 
 def _begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:
-    # tf.strings.substr refuses a position past the end, so the length is looked at first by padding.
-    return tf.equal(tf.strings.substr(content + b"\0" * len(magic), 0, len(magic)), magic)
+    return tf.equal(tf.strings.substr(content, 0, len(magic)), magic)
 
 
 def _holds(content: tf.Tensor, part: bytes) -> tf.Tensor:
     return tf.size(tf.strings.split(content, part)) > 1
 
 
-def _can_be_decoded(content: tf.Tensor) -> tf.Tensor:
-    """() bool: whether a JPEG file holds the whole header of its last scan, which begins with its own length.
+def _nothing(channels: int) -> tf.Tensor:
+    return tf.zeros((0, 0, channels), tf.uint8)
 
-    A progressive file has several scans with tables between them, and one that is cut off inside these is refused by
-    the decoder: it has to be whole.
+
+def _caught(dataset: tf.data.Dataset, otherwise: tf.Tensor) -> tf.Tensor:
+    """The only element of a dataset, `otherwise` where it has none or making it fails.
+
+    TensorFlow catches no error of a decoder, which would fail its whole batch, but a dataset does, in an exported
+    graph too. It costs 0.1 ms, if the functions that it maps are as small as they can be.
     """
-    scan = tf.strings.split(content, JPEG_SCAN)[-1]
-    octets = 256 * _number(scan, 0, 1) + _number(scan, 1, 1)
-    begins = (octets > 0) & (tf.cast(tf.strings.length(scan), tf.int64) > octets)
-    return begins & (tf.logical_not(_holds(content, JPEG_PROGRESSIVE)) | _holds(scan, JPEG_END))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    found = dataset.ignore_errors(log_warning=False).concatenate(tf.data.Dataset.from_tensors(otherwise))
+    return found.take(1).with_options(options).get_single_element()
 
 
-def _bmp_octets(content: tf.Tensor) -> tf.Tensor:
-    """Where the picture in a BMP file ends; 0 where it has not 24 or 32 bits a pixel, or is cut off."""
-    pixels_start, width_px, height_px, bits = (
-        _number(content, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2))
+def _decoded(content: tf.Tensor, fits: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor], channels: int) -> tf.Tensor:
+    """(H, W, channels) uint8; (0, 0, channels) where it does not fit or the decoder refuses."""
+    dataset = tf.data.Dataset.from_tensors(content).take(tf.cast(fits, tf.int64))
+    return tf.ensure_shape(_caught(dataset.map(decode), _nothing(channels)), (None, None, channels))
+
+
+def _decode_png(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:
+    header = _first_octets(content, 33)
+    width_px, height_px = (_number(header[at : at + 4][::-1], 0, 4) for at in (16, 20))  # the first octet weighs most
+    fits = _fits(width_px, height_px, max_pixels)
+    # Transparency if there is some: TensorFlow 2.21 gives pictures of 1, 2 or 4 bits an alpha of 1, 3 or 15 otherwise.
+    is_clear = tf.equal(_number(header, PNG_COLOR_AT, 1) & PNG_ALPHA, PNG_ALPHA) | _holds(content, b"tRNS")
+    pixels = tf.cond(
+        is_clear,
+        lambda: _over_white(_decoded(content, fits, lambda png: tf.io.decode_png(png, channels=4), 4)),
+        lambda: _decoded(content, fits, lambda png: tf.io.decode_png(png, channels=3), 3),
+    )
+    return pixels, _fault(pixels, lambda: first_fault(
+        _too_many_pixels(width_px, height_px, max_pixels),
+        (tf.logical_not(_holds(content, PNG_END)), "truncated PNG"),
+        (True, "damaged PNG"),
+    ))  # fmt: skip
+
+
+def _decode_jpeg(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:
+    def fits(jpeg: tf.Tensor) -> tf.Tensor:
+        height_px, width_px, _ = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(jpeg), tf.int64))
+        return _fits(width_px, height_px, max_pixels)
+
+    def decode(jpeg: tf.Tensor) -> tf.Tensor:
+        # `try_recover_truncated=True` never returns where a file ends between two of its segments (TensorFlow 2.21).
+        return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+
+    # libjpeg writes a line to stderr for most files that are cut off: it does not see those that lack their end.
+    is_whole = _holds(content, JPEG_END)
+    dataset = tf.data.Dataset.from_tensors(content)
+    whole = dataset.take(tf.cast(is_whole, tf.int64))
+    pixels = tf.ensure_shape(_caught(whole.filter(fits).map(decode), _nothing(3)), (None, None, 3))
+
+    def fault() -> tf.Tensor:
+        shape = _caught(whole.map(tf.io.extract_jpeg_shape), tf.zeros(3, tf.int32))
+        height_px, width_px, _ = tf.unstack(tf.cast(shape, tf.int64))
+        return first_fault(
+            _too_many_pixels(width_px, height_px, max_pixels),
+            (tf.logical_not(is_whole), "truncated JPEG"),
+            (True, "damaged JPEG"),
+        )
+
+    return pixels, _fault(pixels, fault)
+
+
+def _decode_gif(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:
+    end, width_px, height_px = _gif_frame(tf.io.decode_raw(content, tf.uint8))
+    # An end of our own: the other frames, which may be many and large, are not looked at.
+    frame = tf.strings.substr(content, tf.constant(0, tf.int64), end) + GIF_END
+    fits = _fits(width_px, height_px, max_pixels) & (end > 0)
+    pixels = _decoded(frame, fits, lambda gif: tf.io.decode_gif(gif)[0], 3)
+    return pixels, _fault(pixels, lambda: first_fault(
+        _too_many_pixels(width_px, height_px, max_pixels), (end == 0, "truncated GIF"), (True, "damaged GIF")
+    ))  # fmt: skip
+
+
+def _gif_frame(octets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """() int64 each: where the first frame ends (0 where the file ends before), its width and height.
+
+    References:
+        CompuServe, Graphics Interchange Format, Version 89a, 1990, sections 18 to 24.
+    """
+    zero = tf.constant(0, tf.int64)
+
+    def colors(flags: tf.Tensor) -> tf.Tensor:
+        """How many octets a table of colours takes."""
+        return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2 * tf.ones_like(flags), flags % 8), 0)
+
+    def look_at_block(
+        position: tf.Tensor, is_inside: tf.Tensor, frame: tf.Tensor, end: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        first = _number(octets, position, 1)
+        is_frame = tf.logical_not(is_inside) & (first == GIF_FRAME)
+        is_known = is_inside | is_frame | (first == GIF_EXTENSION)
+        skipped = tf.where(is_frame, 11 + colors(_number(octets, position + 9, 1)), 2)
+        after = position + tf.where(is_inside, 1 + first, skipped)
+        frame = tf.where(is_frame, position, frame)
+        is_last = is_inside & (first == 0)
+        is_whole = (after <= tf.size(octets, tf.int64)) & (frame > 0) & is_last
+        return tf.where(is_known, after, GIF_NOWHERE), tf.logical_not(is_last), frame, tf.where(is_whole, after, end)
+
+    _, _, frame, end = tf.while_loop(
+        lambda position, is_inside, frame, end: (position < tf.size(octets, tf.int64)) & (end == 0),
+        look_at_block,
+        (13 + colors(_number(octets, 10, 1)), tf.constant(False), zero, zero),
+        maximum_iterations=GIF_BLOCKS,
+    )
+    width_px, height_px = (tf.where(frame > 0, _number(octets, frame + at, 2), 0) for at in (5, 7))
+    return end, width_px, height_px
+
+
+def _decode_bmp(content: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:
+    header = _first_octets(content, 34)
+    start, width_px, height_px, bits, compression = (
+        _number(header, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2), (30, 4))
     )
     height_px = tf.minimum(height_px, 2**32 - height_px)  # negative where the rows go downwards
-    octets = pixels_start + (width_px * bits + 31) // 32 * 4 * height_px
-    usable = ((bits == 24) | (bits == 32)) & (width_px > 0) & (height_px > 0) & (width_px * height_px < 2**30)
-    return tf.where(usable & (octets <= tf.cast(tf.strings.length(content), tf.int64)), octets, 0)
+    octets = start + (width_px * bits + 31) // 32 * 4 * height_px
+    is_whole = (octets <= _length(content)) & (tf.size(header) == 34)
+    is_plain = ((bits == 24) | (bits == 32)) & ((compression == 0) | (compression == BMP_MASKS))
+    fits = _fits(width_px, height_px, max_pixels) & is_plain & is_whole
+    # TensorFlow refuses what follows the picture.
+    plain = tf.strings.substr(content, tf.constant(0, tf.int64), tf.where(fits, octets, 0))
+    pixels = _decoded(plain, fits, lambda bmp: tf.io.decode_bmp(bmp)[..., :3], 3)
+    return pixels, _fault(pixels, lambda: first_fault(
+        (tf.size(header) < 34, "truncated BMP"),
+        _too_many_pixels(width_px, height_px, max_pixels),
+        (tf.logical_not(is_plain), tf.strings.join(["BMP of ", tf.strings.as_string(bits), " bits a pixel or "
+                                                    "compressed, expected 24 or 32"])),
+        (tf.logical_not(is_whole), "truncated BMP"),
+        (True, "damaged BMP"),
+    ))  # fmt: skip
 
 
-def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_bmp(tf.strings.substr(content, 0, tf.cast(_bmp_octets(content), tf.int32)))
+def _fits(width_px: tf.Tensor, height_px: tf.Tensor, max_pixels: float) -> tf.Tensor:
+    pixels = tf.cast(width_px, tf.float64) * tf.cast(height_px, tf.float64)
+    return (width_px > 0) & (height_px > 0) & (pixels <= max_pixels)
 
 
-def _number(content: tf.Tensor, start: tf.Tensor | int, octets: int) -> tf.Tensor:
-    """() int64: the little-endian number without sign in so many bytes; what lies beyond the end counts as zeros."""
-    start = tf.minimum(tf.cast(start, tf.int64), tf.cast(tf.strings.length(content), tf.int64))
-    piece = tf.strings.substr(content + b"\0" * octets, start, tf.constant(octets, tf.int64))
-    return tf.io.decode_raw(piece + b"\0" * (8 - octets), tf.int64)[0]
+def _too_many_pixels(width_px: tf.Tensor, height_px: tf.Tensor, max_pixels: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether a header says so, and the words for it."""
+    is_so = (width_px > 0) & (height_px > 0) & tf.logical_not(_fits(width_px, height_px, max_pixels))
+    sides = tf.strings.as_string(width_px), " x ", tf.strings.as_string(height_px)
+    return is_so, tf.strings.join([*sides, f" pixels, more than max_megapixels {max_pixels / 1e6:g}"])
 
 
-def _decode_png(content: tf.Tensor) -> tf.Tensor:
-    """PNG bytes -> (H, W, 4) uint8."""
-    rgba = tf.io.decode_png(content, channels=4)
-    # A picture of 1, 2 or 4 bits and no alpha of its own gets one of 1, 3 or 15 in place of 255 (TensorFlow 2.21).
-    is_opaque = (_number(content, PNG_DEPTH_AT, 1) < 8) & tf.logical_not(_holds(content, b"tRNS"))
-    alpha = tf.where(is_opaque, tf.constant(255, tf.uint8), rgba[..., 3:])
-    return tf.concat([rgba[..., :3], alpha], axis=-1)
+def _fault(pixels: tf.Tensor, fault: Callable[[], tf.Tensor]) -> tf.Tensor:
+    return tf.cond(tf.size(pixels) > 0, lambda: tf.constant(""), fault)
 
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:
+    """(H, W, 4) uint8 -> (H, W, 3) uint8."""
     rgba = tf.cast(rgba, tf.float32)
     alpha = rgba[..., 3:] / 255.0
-    return rgba[..., :3] * alpha + WHITE * (1.0 - alpha)
-
-
-def _three_channels(image: tf.Tensor) -> tf.Tensor:
-    """Grey (1 channel) is repeated, a fourth channel (BMP's unused byte) is dropped."""
-    image = tf.cast(image, tf.float32)
-    return tf.cond(tf.shape(image)[-1] == 1, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
+    return tf.cast(tf.round(rgba[..., :3] * alpha + WHITE * (1.0 - alpha)), tf.uint8)
 
 
 def move_image(
@@ -213,65 +307,101 @@ def erase_rectangle(image: tf.Tensor, seed: tf.Tensor, chance: float) -> tf.Tens
 # Sound
 
 
-def is_wav(content: tf.Tensor) -> tf.Tensor:
-    """() bool: whether bytes are a WAV file of 16-bit PCM samples, 1 to 384 kHz, with at least one sample."""
-    return _wav_layout(content)[3] > 0
+def decode_wav(
+    content: tf.Tensor, sample_rate_hz: int, seconds: float, max_seconds: float = 3600
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """16-bit PCM WAV bytes of any rate and number of channels -> (T,) float32 mono in [-1, 1], and "".
 
-
-def decode_wav(content: tf.Tensor, sample_rate_hz: int, seconds: float) -> tf.Tensor:
-    """16-bit PCM WAV bytes of any rate and number of channels -> (T,) float32 mono in [-1, 1] at `sample_rate_hz`.
-
-    T is at most seconds * sample_rate_hz. (`tf.audio.decode_wav` refuses the extensible header, which stereo files
-    often have, and sizes that are not exact, and a refusal fails the whole batch.)
+    T is at most seconds * sample_rate_hz. Bytes that are no such file or cut off, or that last longer than
+    `max_seconds`, give no samples and () string, what is wrong with them. (`tf.audio.decode_wav` refuses the extensible
+    header, which stereo files often have, and sizes that are not exact, and a refusal fails the whole batch.)
     """
-    channels, rate_hz, start, frames = _wav_layout(content)
+    channels, rate_hz, start, frames, fault = _wav_layout(content, max_seconds)
     kept = tf.minimum(frames, tf.cast(tf.math.ceil(tf.cast(rate_hz, tf.float32) * seconds), tf.int64))
     samples = tf.io.decode_raw(tf.strings.substr(content, start, 2 * channels * kept), tf.int16)
     mono = tf.reduce_mean(tf.reshape(tf.cast(samples, tf.float32) / 32768.0, (-1, channels)), axis=-1)
     same = tf.equal(rate_hz, sample_rate_hz)
     mono = tf.cond(same, lambda: mono, lambda: resample(mono, rate_hz, sample_rate_hz))
-    return mono[: round(seconds * sample_rate_hz)]
+    return mono[: round(seconds * sample_rate_hz)], fault
 
 
-def _wav_layout(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """() int64 each: channels, rate in Hz, where the samples start, frames (0 where the file cannot be used).
+def _wav_layout(content: tf.Tensor, max_seconds: float) -> tuple[tf.Tensor, ...]:
+    """() int64 each: channels, rate in Hz, where the samples start, frames (0 with a fault); () string, what is wrong.
 
     References:
         IBM and Microsoft, Multimedia Programming Interface and Data Specifications 1.0, 1991, pages 56 to 60.
     """
-    length = tf.cast(tf.strings.length(content), tf.int64)
-    names = {name: int.from_bytes(name, "little") for name in (b"RIFF", b"WAVE", b"fmt ", b"data")}
-    zero = tf.constant(0, tf.int64)
+    length = _length(content)
+    octets = tf.io.decode_raw(content, tf.uint8)
+    form, data = _wav_chunks(octets)
+    encoding, channels, rate_hz, bits, extended = (
+        _number(octets, form + at, size) for at, size in ((0, 2), (2, 2), (4, 4), (14, 2), (24, 2))
+    )
+    claimed, held = _number(octets, data - 4, 4), tf.maximum(length - data, 0)
+    # A file that was written to a pipe claims 4 GB: what is there counts.
+    is_cut = (claimed < WAV_OPEN_END) & (tf.cast(held, tf.float64) < CUT_OFF * tf.cast(claimed, tf.float64))
+    is_pcm = (encoding == WAV_PCM) | ((encoding == WAV_EXTENSIBLE) & (extended == WAV_PCM))
+    is_rate = (rate_hz >= WAV_RATES_HZ[0]) & (rate_hz <= WAV_RATES_HZ[1])
+    is_channels = (channels > 0) & (channels <= WAV_CHANNELS)
+    frames = tf.minimum(claimed, held) // tf.maximum(2 * channels, 1)
+    is_long = tf.cast(frames, tf.float64) > max_seconds * tf.cast(rate_hz, tf.float64)
+    shown = tf.strings.as_string
+    fault = first_fault(
+        (~_begins(content, b"RIFF") | (_number(octets, 8, 4) != WAV_NAMES[b"WAVE"]), "not a WAV file"),
+        ((form == 0) | (data == 0), "truncated WAV"),
+        (~is_pcm | (bits != 16), tf.strings.join(["WAV of encoding ", shown(encoding), " with ", shown(bits),
+                                                  " bits, expected 16-bit PCM"])),
+        (~is_channels, tf.strings.join(["WAV of ", shown(channels), f" channels, expected 1 to {WAV_CHANNELS}"])),
+        (~is_rate, tf.strings.join(["WAV at ", shown(rate_hz), " Hz, expected {} to {}".format(*WAV_RATES_HZ)])),
+        (is_cut, "truncated WAV"),
+        (frames == 0, "holds no samples"),
+        (is_long, tf.strings.join([shown(frames // tf.maximum(rate_hz, 1)),
+                                   f" seconds, more than max_seconds {max_seconds:g}"])),
+    )  # fmt: skip
+    is_good = fault == ""
+    return (
+        tf.where(is_good, channels, 1),
+        tf.where(is_good, rate_hz, WAV_RATES_HZ[0]),
+        tf.where(is_good, data, 0),
+        tf.where(is_good, frames, 0),
+        fault,
+    )
+
+
+def _wav_chunks(octets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """() int64 each: where the format's description and where the samples start; 0 where they do not."""
+    length, zero = tf.size(octets, tf.int64), tf.constant(0, tf.int64)
 
     def look_at_chunk(position: tf.Tensor, form: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        name, octets, body = _number(content, position, 4), _number(content, position + 4, 4), position + 8
-        form = tf.where(name == names[b"fmt "], body, form)
-        data = tf.where(name == names[b"data"], body, data)
-        return body + octets + octets % 2, form, data
+        name, size, body = _number(octets, position, 4), _number(octets, position + 4, 4), position + 8
+        form = tf.where(name == WAV_NAMES[b"fmt "], body, form)
+        data = tf.where(name == WAV_NAMES[b"data"], body, data)
+        return body + size + size % 2, form, data
 
     _, form, data = tf.while_loop(
-        lambda position, form, data: (position + 8 < length) & (data == 0),
+        lambda position, form, data: (position + 8 <= length) & (data == 0),
         look_at_chunk,
         (tf.constant(12, tf.int64), zero, zero),
         maximum_iterations=WAV_CHUNKS,
     )
-    encoding, channels, rate_hz, bits, extended = (
-        _number(content, form + at, size) for at, size in ((0, 2), (2, 2), (4, 4), (14, 2), (24, 2))
-    )
-    usable = tf.reduce_all(
-        [
-            _number(content, 0, 4) == names[b"RIFF"],
-            _number(content, 8, 4) == names[b"WAVE"],
-            (form > 0) & (data > 0),
-            (encoding == WAV_PCM) | ((encoding == WAV_EXTENSIBLE) & (extended == WAV_PCM)),
-            (bits == 16) & (channels > 0),
-            (rate_hz >= WAV_RATES_HZ[0]) & (rate_hz <= WAV_RATES_HZ[1]),
-        ]
-    )
-    # A file that was written to a pipe claims 4 GB: what is there counts.
-    octets = tf.minimum(_number(content, data - 4, 4), length - data)
-    channels = tf.maximum(channels, 1)
-    return channels, rate_hz, data, tf.where(usable, octets // (2 * channels), 0)
+    return form, data
+
+
+def _length(content: tf.Tensor) -> tf.Tensor:
+    """() int64."""
+    return tf.cast(tf.strings.length(content), tf.int64)
+
+
+def _first_octets(content: tf.Tensor, count: int) -> tf.Tensor:
+    """(count,) uint8, or fewer where there are fewer."""
+    return tf.io.decode_raw(tf.strings.substr(content, 0, count), tf.uint8)
+
+
+def _number(octets: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
+    """() int64: the little-endian number without sign in so many octets; what lies beyond the end counts as zeros."""
+    start = tf.minimum(tf.cast(start, tf.int64), tf.size(octets, tf.int64))
+    piece = tf.cast(octets[start : start + count], tf.int64)
+    return tf.reduce_sum(piece * tf.constant([256**i for i in range(count)], tf.int64)[: tf.size(piece)])
 
 
 def resample(samples: tf.Tensor, from_hz: tf.Tensor, to_hz: int, zero_crossings: int = 24) -> tf.Tensor:
@@ -422,6 +552,21 @@ def zeros(features: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
     return {name: tf.zeros(spec.shape, spec.dtype) for name, spec in features.items()}
 
 
+def first_fault(*faults: tuple[tf.Tensor | bool, tf.Tensor | str]) -> tf.Tensor:
+    """() string: the words of the first condition that holds, "" where none does."""
+    found = tf.constant("")
+    for is_so, words in reversed(faults):
+        found = tf.where(is_so, words, found)
+    return found
+
+
+def bytes_fault(content: tf.Tensor, max_mb: float) -> tf.Tensor:
+    """() string: what `component.check_bytes` says of a file that is too large; "" of any other."""
+    length = _length(content)
+    words = tf.strings.join([tf.strings.as_string(length), f" bytes, more than max_mb {max_mb:g}"])
+    return first_fault((tf.cast(length, tf.float64) > max_mb * 1e6, words))
+
+
 def pad_time(values: tf.Tensor, steps: int) -> tf.Tensor:
     """(t, ...) -> (steps, ...): cut or filled with zeros at the end."""
     kept = values[:steps]
@@ -448,21 +593,41 @@ def files_spec(features: dict[str, tf.TensorSpec], files: int) -> dict[str, tf.T
 def map_files(
     cell: tf.Tensor,
     files: int,
-    one: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    one: Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]],
     features: dict[str, tf.TensorSpec],
-) -> dict[str, tf.Tensor]:
-    """The first files of a cell, each preprocessed for itself, as `files_spec` says.
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """A cell's files, each examined for itself, as `files_spec` says, and what is wrong with the first bad one.
+
+    One bad file makes the cell bad, as it does where a table is read: all zeros.
 
     Args:
         cell: (N,) strings, N >= 0; an empty one is no file.
-        files: How many the features hold.
-        one: Preprocesses one file, () string; its "present" says whether it can be used.
+        files: How many the features hold; more are a fault.
+        one: Examines one file, () string: its features, whose "present" says whether it can be used, and its fault.
         features: What `one` returns.
     """
-    kept = cell[:files]
-    filled = tf.ensure_shape(tf.concat([kept, tf.fill([files - tf.shape(kept)[0]], "")], axis=0), (files,))
-    found = tf.map_fn(one, filled, fn_output_signature=features)
-    return _with_file_mask({name: tf.ensure_shape(found[name], (files, *features[name].shape)) for name in features})
+    given = tf.boolean_mask(cell, tf.strings.length(cell) > 0)
+    count = tf.size(given)
+    kept = given[:files]
+    filled = tf.ensure_shape(tf.concat([kept, tf.fill([files - tf.size(kept)], "")], axis=0), (files,))
+    found, faults = tf.map_fn(one, filled, fn_output_signature=(features, tf.TensorSpec((), tf.string)))
+    number = tf.strings.as_string(count)
+    fault = first_fault(
+        (count > files, tf.strings.join(["names ", number, f" files, expected at most {files}; set files: ", number,
+                                         " for this column"])),
+        (True, numbered_fault("file", tf.range(1, files + 1), count, faults)),
+    )  # fmt: skip
+    is_good = tf.cast(fault == "", tf.float32)
+    stacked = {name: tf.ensure_shape(found[name], (files, *features[name].shape)) * is_good for name in features}
+    return _with_file_mask(stacked), fault
+
+
+def numbered_fault(part: str, numbers: tf.Tensor, count: tf.Tensor, faults: tf.Tensor) -> tf.Tensor:
+    """() string: the first of (N,) faults with its number, as in `file 2 of 3: truncated PNG`; "" without any."""
+    shown = [tf.strings.as_string(number) for number in (numbers, count)]
+    words = tf.strings.join([f"{part} ", shown[0], " of ", shown[1], ": ", faults])
+    bad = tf.boolean_mask(words, faults != "")
+    return tf.concat([bad, [""]], axis=0)[0]
 
 
 def augment_files(

@@ -34,7 +34,20 @@ class Preprocessor:
 
     def __call__(self, cells: Mapping[str, tf_types.Tensor]) -> dict[str, dict[str, tf_types.Tensor]]:
         """{column: (B,) cells} -> {column: {feature: (B, …)}}; each row as if it were alone."""
-        return {
-            column: tf.map_fn(modality.preprocess, cells[column], fn_output_signature=modality.features)
+        return self.examine(cells)[0]
+
+    def examine(
+        self, cells: Mapping[str, tf_types.Tensor]
+    ) -> tuple[dict[str, dict[str, tf_types.Tensor]], dict[str, tf_types.Tensor]]:
+        """The same and {column: (B,) strings}, what is wrong with each cell, "" where it is good or missing."""
+        found = {
+            column: tf.map_fn(
+                modality.examine,
+                cells[column],
+                fn_output_signature=(modality.features, tf.TensorSpec((), tf.string)),
+            )
             for column, modality in self.columns.items()
+        }
+        return {column: features for column, (features, _) in found.items()}, {
+            column: fault for column, (_, fault) in found.items()
         }

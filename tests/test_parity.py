@@ -179,7 +179,16 @@ def test_a_row_without_any_cell_is_answered(answers):
 
 
 def test_broken_cells_are_named_and_leave_neighbours_alone(answers, judged):
-    bad = ["bad: photo"] * 4 + ["bad: voice"] * 3 + ["ok"]  # whatever the bytes, they are some text
+    bad = [
+        "bad: photo: not a PNG, JPEG, GIF or BMP file",
+        "bad: photo: truncated PNG",
+        "bad: photo: truncated PNG",
+        "bad: photo: truncated JPEG",
+        "bad: voice: not a WAV file",
+        "bad: voice: truncated WAV",
+        "bad: voice: not a WAV file",
+        "ok",  # whatever the bytes, they are some text
+    ]
     for status, found in zip(bad, answers["broken cells"], strict=True):
         np.testing.assert_allclose(found["probabilities"][[0, 1, 3, 4]], judged[0][[0, 1, 0, 1]], atol=1e-5)
         assert found["status"][2].decode() == status

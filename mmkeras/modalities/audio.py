@@ -14,14 +14,24 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterable
-from pathlib import Path
+import struct
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_files, fitted, split_paths, tunable
+from mmkeras.component import (
+    Doubt,
+    Encoding,
+    Modality,
+    at_least_one,
+    check_bytes,
+    check_files,
+    fitted,
+    split_paths,
+    tunable,
+)
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -39,7 +49,7 @@ CLIPPED = 0.01  # of the samples stand at full scale beside each other; a peak t
 SHORT_SECONDS, LONG_SECONDS = 0.05, 3600
 BLOCK_SAMPLES = 1 << 20
 OGG, OGG_FLAGS, OGG_LAST = b"OggS", 5, 4  # a page's first bytes, the place of its flags, that of a stream's last page
-STREAMED_BYTES = 0x7FFFFF00  # what a WAV claims at least that was written into a pipe, its length not known
+CUT_OFF = 0.9  # of the samples that a file promises; fewer are a file that was cut off
 
 
 class Audio(Modality):
@@ -51,6 +61,8 @@ class Audio(Modality):
     fft_samples: int = Field(512, ge=64, le=8192)
     hop_samples: int = Field(320, ge=16, le=8192)
     mel_bins: int = Field(48, ge=4, le=512)
+    max_seconds: float = Field(3600, gt=0, description="files that last longer are bad, though only `seconds` are read")
+    max_mb: float = Field(1000, gt=0, description="larger files are bad")
     spectrum: Literal["mel", "mfcc"] = Field(
         "mel", description="mel: decibels of each mel band; mfcc: their first cepstral coefficients"
     )
@@ -130,9 +142,8 @@ class Audio(Modality):
         from sklearn.preprocessing import StandardScaler
 
         bands = StandardScaler()
-        measure = self._measure_function()
-        for clip in at_least_one(clip for cell in cells for clip in self._clips(cell)):
-            bands.partial_fit(measure(tf.constant(clip)).numpy())
+        for spectra in at_least_one(filter(None, map(self._spectra(), cells))):
+            bands.partial_fit(np.concatenate(spectra))
         return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
 
     @property
@@ -153,10 +164,10 @@ class Audio(Modality):
     def features(self) -> dict[str, tf.TensorSpec]:
         return self._clip_features if self.files == 1 else ops.files_spec(self._clip_features, self.files)
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         if self.files == 1:
-            return self._preprocess_clip(cell)
-        return ops.map_files(cell, self.files, self._preprocess_clip, self._clip_features)
+            return self._examine_clip(cell)
+        return ops.map_files(cell, self.files, self._examine_clip, self._clip_features)
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
@@ -218,41 +229,76 @@ class Audio(Modality):
         try:
             return self._read_clip(paths[i])
         except ValueError as error:
-            raise ValueError(f"file {i + 1} of {len(paths)}, {Path(paths[i]).name}: {error}") from None
+            raise ValueError(f"file {i + 1} of {len(paths)}: {error}") from None
 
     def _read_clip(self, path: str) -> bytes:
         import soundfile
         import soxr
 
+        check_bytes(path, self.max_mb)
+        if _is_cut_wav(path):
+            raise ValueError("truncated WAV")
         try:
             with soundfile.SoundFile(path) as clip:
+                self._check_clip(clip)
                 rate_hz = clip.samplerate
-                samples = clip.read(frames=int(rate_hz * self.seconds) + 1, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
+                wanted = min(clip.frames, int(rate_hz * self.seconds) + 1)
+                samples = clip.read(frames=wanted, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError, TypeError) as error:
             raise ValueError(f"not a readable sound: {getattr(error, 'error_string', error)}") from None
         if not len(samples):
-            raise ValueError("holds no samples (a truncated or empty file)")
+            raise ValueError("holds no samples")
+        if len(samples) < CUT_OFF * wanted:
+            raise ValueError(f"truncated: holds {len(samples)} samples of {wanted} or more")
         mono = soxr.resample(samples.mean(axis=1), rate_hz, self.sample_rate_hz)
         return _as_wav(mono, self.sample_rate_hz)
+
+    def _check_clip(self, clip: Any) -> None:
+        lowest_hz, highest_hz = ops.WAV_RATES_HZ
+        if not lowest_hz <= clip.samplerate <= highest_hz:
+            raise ValueError(f"{clip.format} at {clip.samplerate} Hz, expected {lowest_hz} to {highest_hz}")
+        if clip.channels > ops.WAV_CHANNELS:
+            raise ValueError(f"{clip.format} of {clip.channels} channels, expected 1 to {ops.WAV_CHANNELS}")
+        if clip.frames > self.max_seconds * clip.samplerate:
+            seconds = clip.frames // clip.samplerate
+            raise ValueError(f"{seconds} seconds, more than max_seconds {self.max_seconds:g}")
 
     def _clips(self, cell: bytes | list[bytes]) -> list[bytes]:
         """A cell's clips without what only fills it up."""
         return [clip for clip in ([cell] if self.files == 1 else cell) if clip]
 
-    def _measure_function(self) -> Any:
-        return tf.function(self._measure, input_signature=[tf.TensorSpec((), tf.string)])
+    def _spectra(self) -> Callable[[bytes | list[bytes]], list[np.ndarray]]:
+        """A function: a cell -> (t, F) of each of its clips, not yet z-scored; [] where one of them is bad."""
 
-    def _measure(self, content: tf.Tensor) -> tf.Tensor:
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+        def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            samples, fault = self._decode(content)
+            return self._measure(samples), fault
+
+        def spectra(cell: bytes | list[bytes]) -> list[np.ndarray]:
+            found = [measure(tf.constant(clip)) for clip in self._clips(cell)]
+            return [] if any(fault.numpy() for _, fault in found) else [spectrum.numpy() for spectrum, _ in found]
+
+        return spectra
+
+    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(t,) samples and what is wrong with a file."""
+        too_large = ops.bytes_fault(content, self.max_mb)
+        samples, fault = ops.decode_wav(content, self.sample_rate_hz, self.seconds, self.max_seconds)
+        return samples, ops.first_fault((too_large != "", too_large), (True, fault))
+
+    def _measure(self, samples: tf.Tensor) -> tf.Tensor:
         """(t, F): decibels or cepstral coefficients of a clip, not yet z-scored."""
-        samples = ops.decode_wav(content, self.sample_rate_hz, self.seconds)
         mel = ops.log_mel(samples, self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins)
         return mel if self.spectrum == "mel" else ops.mfcc(mel, self.mfcc_count)
 
-    def _preprocess_clip(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
-        return tf.cond(ops.is_wav(content), lambda: self._present(content), lambda: ops.zeros(self._clip_features))
+    def _examine_clip(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        samples, fault = self._decode(content)
+        features = tf.cond(fault == "", lambda: self._present(samples), lambda: ops.zeros(self._clip_features))
+        return features, ops.first_fault((tf.strings.length(content) > 0, fault))
 
-    def _present(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
-        spectrum = ops.standardize(self._measure(content), self.mean, self.deviation)
+    def _present(self, samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spectrum = ops.standardize(self._measure(samples), self.mean, self.deviation)
         return {
             "spectrum": ops.pad_time(spectrum, self.frames),
             "mask": ops.time_mask(tf.shape(spectrum)[0], self.frames),
@@ -319,11 +365,10 @@ class Audio(Modality):
 
     def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
         """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
-        measure = self._measure_function()
+        spectra = self._spectra()
         rows = []
         for cell in cells:
-            clips = [measure(tf.constant(clip)).numpy() for clip in self._clips(cell)]
-            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in clips]
+            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in spectra(cell)]
             rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
         return np.stack(rows).astype(np.float32)
 
@@ -366,7 +411,7 @@ def _heard(path: str) -> tuple[float, float, float]:
                     clipped += int((full[1:] & full[:-1]).any(axis=1).sum())
                 samples += len(block)
             return samples / clip.samplerate, peak, clipped / max(1, samples)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = getattr(error, "error_string", error)
         raise ValueError(f"not a readable sound after {samples} samples: {reason}") from None
 
@@ -375,7 +420,7 @@ def _cut_off(path: str) -> str:
     """How a file shows that it ends too early, though decoders give what is there; "" where it does not."""
     with open(path, "rb") as file:
         if file.read(len(OGG)) != OGG:
-            return _cut_off_wav(path)
+            return ""  # of others `read` sees it
         file.seek(-min(os.path.getsize(path), 1 << 17), os.SEEK_END)  # a page has 65 307 bytes at most
         end = file.read()
     page = end.rfind(OGG)
@@ -383,24 +428,26 @@ def _cut_off(path: str) -> str:
     return "" if flags & OGG_LAST else "the stream's last page is not there"
 
 
-def _cut_off_wav(path: str) -> str:
-    import wave
-
-    try:
-        with wave.open(path) as clip:
-            frame_bytes = clip.getnchannels() * clip.getsampwidth()
-            promised, left = clip.getnframes() * frame_bytes, os.path.getsize(path)
-    except (wave.Error, EOFError, OSError):  # no WAV, or none of plain samples
-        return ""
-    if left < promised < STREAMED_BYTES:
-        return f"promises {promised} bytes of sound in a file of {left}"
-    return ""
-
-
 def _names_sounds(value: str) -> bool:
     """Whether all that a table's cell names ends as sound files do."""
     paths = split_paths(value)
     return bool(paths) and all(path.lower().endswith(ENDINGS) for path in paths)
+
+
+def _is_cut_wav(path: str) -> bool:
+    """Whether a WAV file holds fewer samples than it says, as the graph judges it; libsndfile does not tell."""
+    end = os.stat(path).st_size
+    with open(path, "rb") as file:
+        name, _, kind = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        for _ in range(ops.WAV_CHUNKS if (name, kind) == (b"RIFF", b"WAVE") else 0):
+            header = file.read(8)
+            if len(header) < 8:
+                break
+            name, size = struct.unpack("<4sI", header)
+            if name == b"data":
+                return size < ops.WAV_OPEN_END and end - file.tell() < ops.CUT_OFF * size
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
 
 
 def _as_wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:

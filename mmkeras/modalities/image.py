@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from mmkeras.component import (
     Encoding,
     Modality,
     at_least_one,
+    check_bytes,
     check_files,
     fitted,
     nearest,
@@ -42,8 +44,10 @@ layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+MOST_MEGAPIXELS = 170  # Pillow and TensorFlow refuse not many more
 UPRIGHT = 1  # the EXIF orientation that needs no turning
 EXIF_ORIENTATION = 0x0112
+PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 THUMBNAIL_PX, HISTOGRAM_BINS = 24, 16
 LARGE_PIXELS = 50_000_000
 ONE_COLOR = 3  # of 255: what JPEG makes of a single colour spreads so far
@@ -78,6 +82,10 @@ class Image(Modality):
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
     files: int = Field(1, ge=1, le=64, description="most pictures in one cell, with ; between their paths")
+    max_megapixels: float = Field(
+        100, gt=0, le=MOST_MEGAPIXELS, description="pictures of more, by their header, are bad"
+    )
+    max_mb: float = Field(100, gt=0, description="larger files are bad")
     file_pooling: Literal["mean", "attentive"] = tunable(
         "mean", description="of a cell's pictures; attentive: weighted"
     )
@@ -141,11 +149,11 @@ class Image(Modality):
         paths = self.paths(value)
         check_files(paths, self.files)
         if self.files > 1:
-            return [_read_one_of(paths, i) for i in range(len(paths))]
+            return [self._read_one_of(paths, i) for i in range(len(paths))]
         several = split_paths(value)
         if len(several) > 1 and not Path(value).exists():
             check_files(several, self.files)
-        return _read(value)
+        return self._read(value)
 
     def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
         sizes_px = np.array([_size_px(content) for content in self._files_of(cell)])
@@ -161,11 +169,10 @@ class Image(Modality):
 
         self._check_weights()
         pixels, sizes = StandardScaler(), StandardScaler()
-        measure = tf.function(self._measure, input_signature=[tf.TensorSpec((), tf.string)])
-        for content in at_least_one(content for cell in cells for content in self._files_of(cell)):
-            picture, size = measure(tf.constant(content))
-            pixels.partial_fit(picture.numpy().reshape(-1, 3))
-            sizes.partial_fit(size.numpy()[np.newaxis])
+        for measured in at_least_one(filter(None, map(self._measures(), cells))):
+            for picture, size in measured:
+                pixels.partial_fit(picture.reshape(-1, 3))
+                sizes.partial_fit(size[np.newaxis])
         return self.model_copy(
             update={
                 "mean": tuple(pixels.mean_),
@@ -190,10 +197,10 @@ class Image(Modality):
     def features(self) -> dict[str, tf.TensorSpec]:
         return self._file_features if self.files == 1 else ops.files_spec(self._file_features, self.files)
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         if self.files == 1:
-            return self._preprocess_file(cell)
-        return ops.map_files(cell, self.files, self._preprocess_file, self._file_features)
+            return self._examine_file(cell)
+        return ops.map_files(cell, self.files, self._examine_file, self._file_features)
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
@@ -258,6 +265,46 @@ class Image(Modality):
                 f'weights: no file "{self.weights}"; expected none, imagenet or the path of a file of Keras weights'
             )
 
+    def _read_one_of(self, paths: list[str], i: int) -> bytes:
+        try:
+            return self._read(paths[i])
+        except (OSError, ValueError) as error:
+            raise ValueError(f"file {i + 1} of {len(paths)}: {getattr(error, 'strerror', None) or error}") from None
+
+    def _read(self, path: str) -> bytes:
+        """A picture's file as it is, if the graph decodes it, or as a PNG."""
+        from PIL import Image as Pillow
+
+        check_bytes(path, self.max_mb)
+        content = Path(path).read_bytes()
+        try:
+            with Pillow.open(io.BytesIO(content)) as picture:
+                fault = self._fault(picture)
+                if not fault:
+                    return content if _graph_decodes(picture, content) else _as_png(picture)
+        except Exception as error:  # Pillow's readers raise anything where a file is damaged
+            if content.startswith((ops.PNG, ops.JPEG)):
+                return content  # the graph says what is wrong with it, to a client too
+            fault = self._words(error)
+        raise ValueError(fault)
+
+    def _words(self, error: Exception) -> str:
+        from PIL import Image as Pillow
+        from PIL import UnidentifiedImageError
+
+        if isinstance(error, UnidentifiedImageError):
+            return "not a picture that Pillow knows"
+        if isinstance(error, Pillow.DecompressionBombError):  # says how many pixels: more than max_megapixels may be
+            return f"{re.search('[0-9]+', str(error))[0]} pixels, more than max_megapixels {self.max_megapixels:g}"
+        return f"not a readable picture: {' '.join(str(error).split()) or type(error).__name__}"
+
+    def _fault(self, picture: Any) -> str:
+        """What the header of a picture tells against it."""
+        width_px, height_px = picture.size
+        if width_px * height_px > self.max_megapixels * 1e6:
+            return f"{width_px} x {height_px} pixels, more than max_megapixels {self.max_megapixels:g}"
+        return "EPS, a program that draws, no picture" if picture.format == "EPS" else ""
+
     def _files_of(self, cell: bytes | list[bytes]) -> list[bytes]:
         return [cell] if self.files == 1 else cell
 
@@ -269,8 +316,10 @@ class Image(Modality):
             "present": tf.TensorSpec((), tf.float32),
         }
 
-    def _preprocess_file(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
-        return tf.cond(ops.is_image(content), lambda: self._present(content), lambda: ops.zeros(self._file_features))
+    def _examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        picture, fault = self._decode(content)
+        features = tf.cond(fault == "", lambda: self._present(picture), lambda: ops.zeros(self._file_features))
+        return features, ops.first_fault((tf.strings.length(content) > 0, fault))
 
     def _augment_file(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 3)
@@ -278,14 +327,35 @@ class Image(Modality):
         pixels = ops.erase_rectangle(ops.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
         return {**features, "pixels": pixels * features["present"]}
 
-    def _measure(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _measures(self) -> Callable[[bytes | list[bytes]], list[tuple[np.ndarray, np.ndarray]]]:
+        """A function: a cell -> what `_measure` says of each of its pictures; [] where one of them is bad."""
+
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+        def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            picture, fault = self._decode(content)
+            nothing = tf.zeros((0, 0, 3)), tf.zeros(2)
+            return *tf.cond(fault == "", lambda: self._measure(picture), lambda: nothing), fault
+
+        def measures(cell: bytes | list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
+            found = [measure(tf.constant(content)) for content in self._files_of(cell)]
+            is_bad = any(fault.numpy() for *_, fault in found)
+            return [] if is_bad else [(picture.numpy(), size.numpy()) for picture, size, _ in found]
+
+        return measures
+
+    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(H, W, 3) uint8 and what is wrong with a file."""
+        too_large = ops.bytes_fault(content, self.max_mb)
+        picture, fault = ops.decode_image(content, self.max_megapixels)
+        return picture, ops.first_fault((too_large != "", too_large), (True, fault))
+
+    def _measure(self, picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The resized picture (h, w, 3) in [0, 255] and the logarithm of its original (height, width)."""
-        picture = ops.decode_image(content)
         size = tf.math.log(tf.cast(tf.shape(picture)[:2], tf.float32))
         return ops.resize_image(picture, self.height_px, self.width_px, self.aspect), size
 
-    def _present(self, content: tf.Tensor) -> dict[str, tf.Tensor]:
-        picture, size = self._measure(content)
+    def _present(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
+        picture, size = self._measure(picture)
         pixels = ops.standardize(picture, self.mean, self.deviation)
         return {
             "pixels": ops.pad_image(pixels, self.height_px, self.width_px),
@@ -341,36 +411,10 @@ class Image(Modality):
 
     def _thumbnails_and_histograms(self, cells: list[bytes] | list[list[bytes]]) -> np.ndarray:
         """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""
-        return np.stack(
-            [np.mean([_thumbnail_and_histogram(file) for file in self._files_of(cell)], axis=0) for cell in cells]
-        )
+        return np.stack([np.mean([self._thumbnail(file) for file in self._files_of(cell)], axis=0) for cell in cells])
 
-
-def _read_one_of(paths: list[str], i: int) -> bytes:
-    try:
-        return _read(paths[i])
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f'file {i + 1} of {len(paths)}, "{paths[i]}": {reason}') from None
-
-
-def _read(path: str) -> bytes:
-    """A picture's file as it is, if the graph decodes it, or as a PNG."""
-    from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
-
-    content = Path(path).read_bytes()
-    try:
-        with Pillow.open(io.BytesIO(content)) as picture:
-            direct = _graph_decodes(picture)
-            if direct:
-                picture.draft("RGB", (1, 1))  # JPEG only: checks the whole file without the costly last step
-            picture.load()
-            return content if direct else _as_png(picture)
-    except UnidentifiedImageError:
-        raise ValueError("not a picture that Pillow knows") from None
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        raise ValueError(f"not a readable picture: {error}") from None
+    def _thumbnail(self, content: bytes) -> np.ndarray:
+        return _thumbnail_and_histogram(self._decode(tf.constant(content))[0].numpy())
 
 
 def _size_px(content: bytes) -> tuple[int, int]:
@@ -410,9 +454,11 @@ def _over_white(picture: Any) -> Any:
     return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
-def _graph_decodes(picture: Any) -> bool:
+def _graph_decodes(picture: Any, content: bytes) -> bool:
     """Whether TensorFlow decodes the file as Pillow does; anything else is turned into a PNG first."""
-    upright = picture.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT
+    # Pillow decodes a whole PNG to see whether EXIF data stand behind the picture.
+    has_exif = picture.format != "PNG" or any(mark in content for mark in PNG_EXIF)
+    upright = not has_exif or picture.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT
     return upright and (picture.format, picture.mode) in {
         ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("PNG", "LA"),
     }  # fmt: skip
@@ -446,8 +492,10 @@ def _names_pictures(value: str) -> bool:
     return bool(paths) and all(path.endswith(ENDINGS) for path in paths)
 
 
-def _thumbnail_and_histogram(cell: bytes) -> np.ndarray:
-    picture = ops.decode_image(tf.constant(cell)).numpy()
+def _thumbnail_and_histogram(picture: np.ndarray) -> np.ndarray:
+    """Of (H, W, 3); zeros of a picture that cannot be decoded."""
+    if not picture.size:
+        picture = np.zeros((1, 1, 3), np.uint8)
     thumbnail = tf.image.resize(picture, (THUMBNAIL_PX, THUMBNAIL_PX), antialias=True).numpy()
     histograms = [np.histogram(picture[..., c], HISTOGRAM_BINS, (0, 256), density=True)[0] for c in range(3)]
     return np.concatenate([thumbnail.ravel(), *histograms, picture.shape[:2]]).astype(np.float32)

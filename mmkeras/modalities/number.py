@@ -1,6 +1,6 @@
 """Numbers.
 
-Cell: a float32 number; NaN and infinite ones mean missing.
+Cell: a float32 number; NaN means missing, an infinite one is bad.
 Features: `value` (1,) float32, z-scored or mapped by the training rows' quantiles; `present` ().
 Encoding: a dense layer over the value and its soft membership in bins, so that one layer can single out a range; one
 token, the same as the vector.
@@ -100,20 +100,22 @@ class Number(Modality):
 
     @property
     def cell_description(self) -> str:
-        return "number; NaN or infinite: missing"
+        return "number, finite; NaN: missing"
 
     @property
     def features(self) -> dict[str, tf.TensorSpec]:
         return {"value": tf.TensorSpec((1,), tf.float32), "present": tf.TensorSpec((), tf.float32)}
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         is_there = tf.math.is_finite(cell)
         number = tf.where(is_there, cell, 0.0)
         scaled = self._z_score(number) if self.scaling == "zscore" else self._place(number)
-        return {
+        features = {
             "value": tf.where(is_there, scaled, 0.0)[tf.newaxis],
             "present": tf.cast(is_there, tf.float32),
         }
+        words = tf.strings.join(['got "', tf.strings.as_string(cell), '", expected a number'])
+        return features, ops.first_fault((tf.math.is_inf(cell), words))
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         noise = self.noise * tf.random.stateless_normal((1,), seed)

@@ -1,6 +1,7 @@
 """Series of measurements: sensors, movements, curves.
 
-Cell: (steps, channels) float32; NaN is a gap, trailing steps of NaN alone are padding, no number at all is missing.
+Cell: (steps, channels) float32; NaN is a gap, trailing steps of NaN alone are padding, no number at all is
+missing, infinite ones alone are bad.
 Features: `values` (T, C) float32, z-scored by channel, gaps filled along straight lines, zeros after the end;
 `observed` (T, C), 1 where there was a number (between 0 and 1 where steps were joined); `mask` (T,); `present` ().
 Encoding: convolutions, an LSTM, a GRU or a Transformer over the real steps; the vector is the mean and the maximum over
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Doubt, Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Timeseries(Modality):
         "resample", description="resample: every series to `steps`; cut: keep the rate, drop what follows, pad"
     )
     channels_first: bool = Field(False, description="files hold (channels, steps)")
+    max_mb: float = Field(200, gt=0, description="larger files are bad, and so are tables of more numbers in .parquet")
     encoder: Literal["cnn", "lstm", "gru", "bilstm", "transformer"] = tunable("cnn")
     filters: tuple[int, ...] = tunable(
         (64, 96, 128), min_length=1, description="cnn: of each block; it halves the steps"
@@ -86,7 +88,7 @@ class Timeseries(Modality):
         return [] if _is_written(value) else [value]
 
     def read(self, value: str) -> np.ndarray:
-        series = _written(value) if _is_written(value) else _from_file(value)
+        series = _written(value) if _is_written(value) else _from_file(value, self.max_mb)
         series = _checked(series, self.channels_first)
         if self.mean is not None and series.shape[1] != len(self.mean):
             raise ValueError(
@@ -141,9 +143,12 @@ class Timeseries(Modality):
             "present": tf.TensorSpec((), tf.float32),
         }
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
-        cell = ops.without_padding(cell[: self.steps] if self.fit == "cut" else cell)
-        return tf.cond(tf.shape(cell)[0] > 0, lambda: self._present(cell), lambda: ops.zeros(self.features))
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        kept = ops.without_padding(cell[: self.steps] if self.fit == "cut" else cell)
+        is_there = tf.shape(kept)[0] > 0
+        features = tf.cond(is_there, lambda: self._present(kept), lambda: ops.zeros(self.features))
+        is_given = tf.reduce_any(tf.logical_not(tf.math.is_nan(cell)))
+        return features, ops.first_fault((is_given & tf.logical_not(is_there), self._nothing_finite))
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         seeds = ops.split_seed(seed, 4)
@@ -204,6 +209,10 @@ class Timeseries(Modality):
         from sklearn.preprocessing import FunctionTransformer
 
         return FunctionTransformer(_summaries)
+
+    @property
+    def _nothing_finite(self) -> str:
+        return "holds no finite number" + (f" in its first {self.steps} steps" if self.fit == "cut" else "")
 
     def _present(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
         given = tf.math.is_finite(cell)
@@ -292,15 +301,16 @@ def _number(part: str) -> float:
     return float(part)
 
 
-def _from_file(path: str) -> np.ndarray:
+def _from_file(path: str, max_mb: float) -> np.ndarray:
     """What a file holds, told by its content, not its name."""
+    check_bytes(path, max_mb)
     with open(path, "rb") as file:
         begin = file.read(len(NPY))
     if not begin:
         raise ValueError("is empty (0 bytes)")
     if begin == NPY:
         return _from_npy(path)
-    return _from_table(_read_parquet(path) if begin.startswith(PARQUET) else _read_csv(path))
+    return _from_table(_read_parquet(path, max_mb) if begin.startswith(PARQUET) else _read_csv(path))
 
 
 def _from_npy(path: str) -> np.ndarray:
@@ -310,13 +320,17 @@ def _from_npy(path: str) -> np.ndarray:
         raise ValueError(f"not a readable .npy file of numbers: {' '.join(str(error).split())}") from None
 
 
-def _read_parquet(path: str) -> pd.DataFrame:
-    import pandas as pd
+def _read_parquet(path: str, max_mb: float) -> pd.DataFrame:
+    import pyarrow.parquet
 
     try:
-        return pd.read_parquet(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            numbers = file.metadata.num_rows * file.metadata.num_columns  # a few bytes can stand for millions
+            if 8 * numbers > max_mb * 1e6:
+                raise ValueError(f"{numbers} numbers of 8 bytes, more than max_mb {max_mb:g}")
+            return file.read().to_pandas()
     except (ValueError, OSError) as error:
-        raise ValueError(f"not a readable .parquet file: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"not a readable .parquet file: {(str(error).splitlines() or ['?'])[0]}") from None
 
 
 def _read_csv(path: str) -> pd.DataFrame:
@@ -363,7 +377,7 @@ def _checked(values: np.ndarray, channels_first: bool) -> np.ndarray:
         series = np.array(values, np.float32)
     series[~np.isfinite(series)] = np.nan
     if np.isnan(series).all():
-        raise ValueError("holds no number; expected at least one step")
+        raise ValueError("holds no finite number")
     return series
 
 

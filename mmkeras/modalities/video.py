@@ -2,7 +2,7 @@
 
 Cell: (frames,) bytes of JPEG, PNG, GIF or BMP files in the order of time; empty ones are left out, none is missing.
 Features: `frames` (N, H, W, 3) float32, z-scored by colour channel, evenly spaced over the clip, zeros after its end;
-`mask` (N,), 1 where there is a frame that can be decoded; `present` ().
+`mask` (N,), 1 where there is a frame; `present` (). One frame that cannot be decoded makes the clip bad.
 Encoding: one network of convolutions for every frame and its difference from the one before, in which what is seen
 keeps its place; then an LSTM, a GRU or a Transformer over the frames.
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Doubt, Encoding, Modality, at_least_one, fitted, split_paths, tunable
+from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, split_paths, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Video(Modality):
     height_px: int = Field(48, ge=8, le=1024)
     width_px: int = Field(48, ge=8, le=1024)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the frame")
+    max_megapixels: float = Field(100, gt=0, le=170, description="clips of larger frames, by their header, are bad")
+    max_seconds: float = Field(3600, gt=0, description="clips that last longer are bad")
+    max_mb: float = Field(4000, gt=0, description="larger files are bad")
     encoder: Literal["cnn", "resnet"] = tunable("cnn", description="of each frame")
     filters: tuple[int, ...] = tunable((16, 32, 64), min_length=1, description="of the encoder's blocks")
     kernel_px: int = tunable(3, ge=1)
@@ -97,7 +100,8 @@ class Video(Modality):
         if len(paths) == 1 and os.path.isdir(paths[0]):
             paths = _pictures_in(paths[0])
         elif len(paths) == 1 and not _is_picture(paths[0]):
-            return [self._as_jpeg(frame) for frame in _frames_of_clip(paths[0], self.frames)]
+            check_bytes(paths[0], self.max_mb)
+            return [self._as_jpeg(frame) for frame in self._frames_of_clip(paths[0])]
         kept = min(len(paths), self.frames)
         return [self._read_picture(paths[_evenly(i, len(paths), kept)]) for i in range(kept)]
 
@@ -125,9 +129,9 @@ class Video(Modality):
 
         colors = StandardScaler()
         measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)])
-        found = (measure(tf.constant(frame)).numpy() for cell in cells for frame in cell)
-        for pixels in at_least_one(pixels for pixels in found if len(pixels)):
-            colors.partial_fit(pixels)
+        found = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
+        for frames in at_least_one(frames for frames in found if frames and all(map(len, frames))):
+            colors.partial_fit(np.concatenate(frames))
         return self.model_copy(update={"mean": tuple(colors.mean_), "deviation": tuple(colors.scale_)})
 
     @property
@@ -149,15 +153,17 @@ class Video(Modality):
             "present": tf.TensorSpec((), tf.float32),
         }
 
-    def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         given = tf.boolean_mask(cell, tf.strings.length(cell) > 0)
         count = tf.size(given)
         kept = tf.minimum(count, self.frames)
-        chosen = tf.gather(given, _evenly(tf.range(kept), count, tf.maximum(kept, 1)))
-        specs = (tf.TensorSpec(self.features["frames"].shape[1:], tf.float32), tf.TensorSpec((), tf.float32))
-        frames, mask = tf.map_fn(self._frame, chosen, fn_output_signature=specs)
-        mask = ops.pad_time(mask, self.frames)
-        return {"frames": ops.pad_time(frames, self.frames), "mask": mask, "present": tf.reduce_max(mask)}
+        places = _evenly(tf.range(kept), count, tf.maximum(kept, 1))
+        specs = (tf.TensorSpec(self.features["frames"].shape[1:], tf.float32), tf.TensorSpec((), tf.string))
+        frames, faults = tf.map_fn(self._frame, tf.gather(given, places), fn_output_signature=specs)
+        fault = ops.numbered_fault("frame", places + 1, count, faults)
+        mask = ops.time_mask(tf.where(fault == "", kept, 0), self.frames)
+        frames = ops.pad_time(frames, self.frames) * mask[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return {"frames": frames, "mask": mask, "present": tf.reduce_max(mask)}, fault
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same move and the same colours for all frames: what moves in the clip stays what moved."""
@@ -219,8 +225,10 @@ class Video(Modality):
 
         name = os.path.basename(path)
         try:
+            check_bytes(path, self.max_mb)
             content = Path(path).read_bytes()
             with Pillow.open(io.BytesIO(content)) as picture:
+                self._check_size(*picture.size)
                 picture.load()
                 is_canonical = (picture.format, picture.mode) in {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB")}
                 upright = ImageOps.exif_transpose(picture)
@@ -229,8 +237,27 @@ class Video(Modality):
                 return self._as_jpeg(upright)
         except Pillow.UnidentifiedImageError:
             raise ValueError(f"{name}: not a picture that Pillow knows") from None
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            raise ValueError(f"{name}: not a readable picture: {error}") from None
+        except Exception as error:  # Pillow's readers raise anything where a file is damaged
+            raise ValueError(f"{name}: not a readable picture: {' '.join(str(error).split())}") from None
+
+    def _frames_of_clip(self, path: str) -> list[Any]:
+        """At most so many Pillow pictures, evenly spaced; the others are decoded but not kept."""
+        with _opened(path) as (container, stream):
+            self._check_size(stream.width, stream.height)
+            if (container.duration or 0) > self.max_seconds * 1e6:
+                seconds = container.duration // 1_000_000
+                raise ValueError(f"{seconds} seconds, more than max_seconds {self.max_seconds:g}")
+        count = _count_packets(path)
+        frames, decoded = _decode(path, count, self.frames)
+        if len(frames) < min(count, self.frames):  # packets that hold no frame of their own
+            frames, _ = _decode(path, decoded, self.frames)
+        if not frames:
+            raise ValueError("holds no frame that can be decoded (a truncated or empty video)")
+        return frames
+
+    def _check_size(self, width_px: int, height_px: int) -> None:
+        if width_px * height_px > self.max_megapixels * 1e6:
+            raise ValueError(f"{width_px} x {height_px} pixels, more than max_megapixels {self.max_megapixels:g}")
 
     def _as_jpeg(self, picture: Any) -> bytes:
         from PIL import Image as Pillow
@@ -246,24 +273,23 @@ class Video(Modality):
         scale = min(1.0, max(MARGIN * self.width_px / width_px, MARGIN * self.height_px / height_px))
         return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
-    def _resized(self, content: tf.Tensor) -> tf.Tensor:
-        return ops.resize_image(ops.decode_image(content), self.height_px, self.width_px, self.aspect)
+    def _resized(self, picture: tf.Tensor) -> tf.Tensor:
+        return ops.resize_image(picture, self.height_px, self.width_px, self.aspect)
 
     def _colors(self, content: tf.Tensor) -> tf.Tensor:
         """(pixels, 3) in [0, 255]; none where a frame cannot be decoded."""
-        return tf.cond(
-            ops.is_image(content), lambda: tf.reshape(self._resized(content), (-1, 3)), lambda: tf.zeros((0, 3))
-        )
+        picture, fault = ops.decode_image(content, self.max_megapixels)
+        return tf.cond(fault == "", lambda: tf.reshape(self._resized(picture), (-1, 3)), lambda: tf.zeros((0, 3)))
 
     def _frame(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(H, W, 3) and 1, or zeros and 0 where a frame cannot be decoded."""
+        """(H, W, 3), zeros where a frame cannot be decoded, and what is wrong with it."""
+        picture, fault = ops.decode_image(content, self.max_megapixels)
 
-        def picture() -> tuple[tf.Tensor, tf.Tensor]:
-            pixels = ops.standardize(self._resized(content), self.mean, self.deviation)
-            return ops.pad_image(pixels, self.height_px, self.width_px), tf.constant(1.0)
+        def standardized() -> tf.Tensor:
+            pixels = ops.standardize(self._resized(picture), self.mean, self.deviation)
+            return ops.pad_image(pixels, self.height_px, self.width_px)
 
-        nothing = tf.zeros((self.height_px, self.width_px, 3))
-        return tf.cond(ops.is_image(content), picture, lambda: (nothing, tf.constant(0.0)))
+        return tf.cond(fault == "", standardized, lambda: tf.zeros((self.height_px, self.width_px, 3))), fault
 
     def _frame_vector(self, seen: Any) -> Any:
         """(B, h, w, D) -> (B, D'): the strongest signs anywhere, and what is where.
@@ -316,17 +342,6 @@ def _pictures_in(folder: str) -> list[str]:
 def _natural(name: str) -> list[str | int]:
     """Sorts frame2 before frame10."""
     return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"(\d+)", name))]
-
-
-def _frames_of_clip(path: str, most: int) -> list[Any]:
-    """At most so many Pillow pictures, evenly spaced; the others are decoded but not kept."""
-    count = _count_packets(path)
-    frames, decoded = _decode(path, count, most)
-    if len(frames) < min(count, most):  # packets that hold no frame of their own
-        frames, _ = _decode(path, decoded, most)
-    if not frames:
-        raise ValueError("holds no frame that can be decoded (a truncated or empty video)")
-    return frames
 
 
 def _clip_figures(path: str) -> dict[str, float]:
@@ -402,8 +417,8 @@ def _jpeg(picture: Any) -> bytes:
 
 def _thumbnails(cell: list[bytes]) -> np.ndarray:
     side = (THUMBNAIL_PX, THUMBNAIL_PX)
-    frames = [tf.constant(frame) for frame in cell if frame]
-    small = [tf.image.resize(ops.decode_image(frame), side, antialias=True) for frame in frames if ops.is_image(frame)]
+    pictures = [ops.decode_image(tf.constant(frame))[0] for frame in cell if frame]
+    small = [tf.image.resize(picture, side, antialias=True) for picture in pictures if tf.size(picture)]
     small = np.array(small or [np.zeros((*side, 3))], np.float32)
     changes = np.diff(small, axis=0) if len(small) > 1 else np.zeros_like(small)
     parts = (small.mean(axis=0), small.std(axis=0), changes.mean(axis=0), changes.std(axis=0))

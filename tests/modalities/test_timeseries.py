@@ -66,8 +66,8 @@ def test_names_of_files_are_no_numbers(value):
         ("[1, 2", "not a list of numbers"),
         ('["a", 2]', "not a list of numbers"),
         ("[[[1], [2]]]", r"shape \(1, 2, 1\), expected \(steps, channels\)"),
-        ("[]", "holds no number"),
-        ("nan nan", "holds no number"),
+        ("[]", "holds no finite number"),
+        ("nan nan", "holds no finite number"),
     ],
 )
 def test_numbers_that_cannot_be_used(value, message):
@@ -142,9 +142,9 @@ BAD_FILES = {
     "cut npy": (b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'", "not a readable .npy file"),
     "cut parquet": (b"PAR1" + b"\0" * 99, "not a readable .parquet file"),
     "words": (b"x,y\n1,2\n3,four\n", "not all columns are numbers: .*four"),
-    "header alone": (b"x,y\n", "holds no number"),
+    "header alone": (b"x,y\n", "holds no finite number"),
     "ragged": (b"1,2\n3,4,5\n", "not a readable .csv file"),
-    "gaps alone": (b"x,y\n,nan\n", "holds no number"),
+    "gaps alone": (b"x,y\n,nan\n", "holds no finite number"),
 }
 
 
@@ -164,7 +164,7 @@ def test_files_that_cannot_be_used(tmp_path, content, message):
         (np.array(["a", "b"]), "type <U1, expected numbers"),
         (np.array([1j, 2]), "type complex128, expected numbers"),
         (np.array([{}, 1], dtype=object), "not a readable .npy file of numbers: .*[Pp]ython objects"),
-        (np.zeros((0, 3)), "not a readable|holds no number"),
+        (np.zeros((0, 3)), "not a readable|holds no finite number"),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path, values, message):

@@ -233,16 +233,29 @@ def test_frames_are_evenly_spaced_and_z_scored_by_channel():
     assert found["present"] == 1
 
 
-def test_broken_frames_are_left_out_and_empty_ones_are_no_frames():
-    found = features(PLAIN, [GREYS[1], b"", b"broken", GREYS[9], b"", b""])
-    np.testing.assert_array_equal(found["mask"], [1, 0, 1, 0])
-    np.testing.assert_allclose(found["frames"][:, 0, 0, 0], [-4, 0, 4, 0], atol=0.06)
-    assert not found["frames"][[1, 3]].any() and found["present"] == 1
+def test_empty_frames_are_no_frames():
+    found = features(PLAIN, [GREYS[1], b"", GREYS[9], b"", b""])
+    np.testing.assert_array_equal(found["mask"], [1, 1, 0, 0])
+    np.testing.assert_allclose(found["frames"][:, 0, 0, 0], [-4, 4, 0, 0], atol=0.06)
+    assert not found["frames"][2:].any() and found["present"] == 1
 
 
-@pytest.mark.parametrize("cell", [[], [b""], [b"broken", b"", b"\xff\xd8\xff"]])
-def test_no_frame_is_missing(cell):
-    assert not any(values.any() for values in features(PLAIN, cell).values())
+@pytest.mark.parametrize(
+    ("cell", "wrong"),
+    [
+        ([], ""),
+        ([b""], ""),
+        ([GREYS[0], b"", b"broken", GREYS[1]], "frame 2 of 3: not a PNG, JPEG, GIF or BMP file"),
+        ([GREYS[0], GREYS[1][:-9]], "frame 2 of 2: truncated JPEG"),
+        ([b"broken"] + GREYS[:8], ""),  # of nine frames the first is not looked at
+    ],
+)
+def test_no_frame_is_missing_and_a_broken_one_makes_the_clip_bad(cell, wrong):
+    found, fault = PLAIN.examine(tf.constant(cell, tf.string))
+    assert fault.numpy().decode() == wrong
+    is_good = len(cell) == 9
+    assert found["present"] == is_good
+    assert is_good or not any(np.any(values) for values in found.values())
 
 
 def test_training_frames_have_mean_0_and_deviation_1():
