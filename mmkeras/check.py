@@ -328,7 +328,7 @@ def _show(found: Checked) -> None:
         _show_classes(target, counts)
     if len(found.missing) > 1:
         shown = [f"{_lacking(columns)} in {count} rows" for columns, count in found.missing.items()]
-        more = f"; {len(shown) - SHOWN_PATTERNS} more patterns" if len(shown) > SHOWN_PATTERNS else ""
+        more = f"; {len(shown) - SHOWN_PATTERNS} more" if len(shown) > SHOWN_PATTERNS else ""
         say(f"missing: {'; '.join(shown[:SHOWN_PATTERNS])}{more}")
     if found.findings:
         _show_findings(found.findings)

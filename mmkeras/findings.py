@@ -98,9 +98,10 @@ class Finding:
         """One line: where, what in how many rows, the first of them, its case, what to do."""
         first = self.notes[0]
         column = f'column "{self.column}": ' if self.column else ""
-        name = f"{os.path.basename(first.path)}: " if first.path and PATHS_BETWEEN not in first.path else ""
-        what = f": {name}{_cut(first.what)}" if name or first.what != self.kind else ""
-        return f"{column}{self.kind}{_where(self.rows)}{what}; {first.remedy}"
+        name = os.path.basename(first.path) if PATHS_BETWEEN not in first.path else ""
+        what = _cut(first.what) if first.what != self.kind else ""
+        case = "".join(f": {words}" for words in (name, what) if words)
+        return f"{column}{self.kind}{_where(self.rows)}{case}; {first.remedy}"
 
 
 @dataclass(frozen=True)

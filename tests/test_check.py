@@ -211,7 +211,7 @@ def test_a_flood_is_one_line(table, out, capsys):
     checked(table, out)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error")]
     assert lines == [
-        'error: column "photo": no such file in 24 rows (1, 2, 3, 4, 5, …): 0.png: no such file; '
+        'error: column "photo": no such file in 24 rows (1, 2, 3, 4, 5, …): 0.png; '
         "correct the path, fetch the file, or empty the cell"
     ]
     assert len(pd.read_csv(out)) == ROWS
