@@ -13,6 +13,7 @@ from mmkeras.terminal import run_command
 
 COMMANDS = {
     "train": "train a model on a table and judge it",
+    "check": "look for what is wrong with a table and its files",
     "evaluate": "judge a run in detail, beside baselines",
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",

@@ -10,7 +10,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -59,6 +59,40 @@ class Fused:
 
     vector: keras.KerasTensor
     weights: keras.KerasTensor | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What a person should look at in a cell that can be read.
+
+    Attributes:
+        kind: In a few words; doubts of one kind are counted together: "silent", "all of one colour".
+        what: This cell's case: "no sample is louder than -80 dB".
+        remedy: What to do about it.
+    """
+
+    kind: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the texts of a column tell without any file being opened.
+
+    Attributes:
+        measures: {name with its unit: (N,) numbers}, whose median and extremes are shown.
+        shares: {what: share of the cells}, the greatest first: the scripts of texts, the commonest values.
+        doubts: (row number from 0, doubt) of each cell that should be looked at.
+        errors: {row number from 0: what `read` says of the cell, which cannot be used}.
+        missing: Row numbers from 0 of cells that say that there is nothing: nan, n/a.
+    """
+
+    measures: dict[str, np.ndarray] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    doubts: list[tuple[int, Doubt]] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    missing: Sequence[int] = ()
 
 
 def fitted(default: Any = None) -> Any:
@@ -155,6 +189,34 @@ class Modality(Component):
             ValueError: The cell or its file cannot be used; the message says what is wrong with it.
         """
         raise NotImplementedError
+
+    def measure(self, value: str, cell: Cell) -> dict[str, float]:
+        """What a summary of a column shows of a cell, by names with units: seconds, rate_hz, height_px.
+
+        Args:
+            value: The cell's text, as `read` got it: a canonical cell may know less than the file that it comes from.
+            cell: What `read` made of it.
+        """
+        return {}
+
+    def doubts(self, value: str, cell: Cell) -> list[Doubt]:
+        """What is suspicious about a cell that `read` took; looks at all of it, to the end of its files.
+
+        Raises:
+            ValueError: It cannot be used after all.
+        """
+        return []
+
+    def survey(self, values: pd.Series) -> Survey:
+        """What a column's filled cells (strings by row number from 0) tell without any file being opened.
+
+        A million cells take a few seconds at most. By default every distinct cell that holds its value itself is read.
+        """
+        if self.from_file:
+            return Survey()
+        faults = {value: fault for value in values.unique() if (fault := _fault(self, value))}
+        is_bad = values.isin(faults.keys())
+        return Survey(errors={int(row): faults[value] for row, value in values[is_bad].items()})
 
     def adapt(self, cells: Iterable[Cell]) -> Modality:
         """A copy that has learned what it needs of training cells (vocabulary, mean, deviation)."""
@@ -330,6 +392,10 @@ class Head(Component):
         distinct = values.drop_duplicates()
         return values.isin(distinct[distinct.str.strip() == ""])
 
+    def named_classes(self, values: pd.Series) -> pd.Series | None:
+        """The classes that cells (strings) name, by row, one after the other; None where a target is no class."""
+        return None
+
     def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
         """Which rows of valid and test hold what no row of train teaches, as booleans by row."""
         return values.isin([])
@@ -450,6 +516,9 @@ class ClassHead(Head):
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
     frequencies: tuple[float, ...] | None = fitted()
+
+    def named_classes(self, values: pd.Series) -> pd.Series:
+        return values[~self.missing(values)]
 
     def foreign(self, values: pd.Series, split: pd.Series) -> pd.Series:
         """Those of a class that train lacks."""
@@ -603,6 +672,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def walk(components: dict[str, Component]) -> Iterator[tuple[str, Component]]:
     """Columns or targets in sorted order, so that nothing depends on how a dict was filled."""
     yield from sorted(components.items())
+
+
+def _fault(modality: Modality, value: str) -> str:
+    """What `read` says of a cell that cannot be used, "" of any other."""
+    try:
+        modality.read(value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _importable(module_name: str) -> bool:

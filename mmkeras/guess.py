@@ -41,7 +41,17 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
     if target is None:
         names = ", ".join(manifest.rows)
         raise ValueError(f"{manifest.name}: which column is to be predicted? Add --target with one of {names}")
-    require_columns(manifest, [target])
+    raw = guess_modalities(manifest, target, overrides)
+    return parse_config({"manifest": path, **raw}, "overrides")
+
+
+def guess_modalities(manifest: Manifest, target: str | None, overrides: list[str]) -> dict[str, Any]:
+    """What `guess_config` guesses, as plain data; `target` may be None, where nothing is to be predicted.
+
+    Raises:
+        ValueError: No column looks like one that mmkeras knows.
+    """
+    require_columns(manifest, [target] if target else [])
     given = override({}, overrides)
     manifest = replace(manifest, access=Access(given.get("allow_outside") is True, given.get("filesystems") or {}))
     split_column = guess_split_column(manifest)
@@ -53,19 +63,18 @@ def guess_config(manifest: Manifest, target: str | None, overrides: list[str], p
         for guess in guesses
         if guess.type
     }
-    head, reason = guess_head(filled_cells(manifest, target))
-    _show_guess(guesses, Guess(target, head, reason), split_column)
+    heads = [Guess(target, *guess_head(filled_cells(manifest, target)))] if target else []
+    _show_guess(guesses, heads, split_column)
     if not columns:
         raise ValueError(
             f"{manifest.name}: no column looks like {', '.join(modalities)}; write a config that names them"
         )
     raw = {
-        "manifest": path,
         "columns": columns,
-        "targets": {target: {"type": head}},
+        "targets": {guess.column: {"type": guess.type} for guess in heads},
         "split": {"column": split_column} if split_column else {},
     }
-    return parse_config(override(raw, overrides), "overrides")
+    return override(raw, overrides)
 
 
 def guess_head(values: pd.Series) -> tuple[str, str]:
@@ -88,7 +97,7 @@ def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dic
     return modality.suggest(usable.mask(usable.str.startswith(REFUSED), REFUSED + cells))
 
 
-def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -> None:
+def _show_guess(guesses: list[Guess], heads: list[Guess], split_column: str | None) -> None:
     rows = [
         (
             guess.column,
@@ -98,9 +107,11 @@ def _show_guess(guesses: list[Guess], target: Guess, split_column: str | None) -
         )
         for guess in guesses
     ]
-    rows.append((target.column, f"target: {target.type}", target.reason, f"targets.{target.column}={{type: …}}"))
+    for head in heads:
+        rows.append((head.column, f"target: {head.type}", head.reason, f"targets.{head.column}={{type: …}}"))
     if split_column:
         rows.append((split_column, "split", "says train, valid or test", f"split.column={split_column}"))
     show_table("What the columns seem to hold", ("column", "type", "why", "to change it, add"), rows)
     say(f"columns.NAME={{type: …}} changes a type: {', '.join(members('modality'))}")
-    say(f"targets.NAME={{type: …}} changes a task: {', '.join(members('head'))}")
+    if heads:
+        say(f"targets.NAME={{type: …}} changes a task: {', '.join(members('head'))}")

@@ -293,7 +293,7 @@ def require_columns(manifest: Manifest, columns: Iterable[str]) -> None:
 
 
 def guess_columns(
-    manifest: Manifest, target: str, modalities: Mapping[str, Claimer], exclude: Iterable[str] = ()
+    manifest: Manifest, target: str | None, modalities: Mapping[str, Claimer], exclude: Iterable[str] = ()
 ) -> list[Guess]:
     """Guesses what each column holds, so that a table trains without a config.
 
@@ -302,7 +302,7 @@ def guess_columns(
 
     Args:
         manifest: The table.
-        target: The column to predict; gets no guess.
+        target: The column to predict; gets no guess. None: there is none.
         modalities: Name and class; the first that claims a column gets it, though no two of ours claim the same.
         exclude: More columns that get no guess.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -34,7 +35,12 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """The same for what a person should look at."""
-    console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    tell(text, "warning", "yellow")
+
+
+def tell(text: str, level: str, color: str) -> None:
+    """The same after a word of how grave it is."""
+    console.print(f"[{color}]{level}:[/{color}] {escape(text)}")
     log.warning(text)
 
 
@@ -83,7 +89,7 @@ def run_command(function: Callable[..., Any]) -> None:
     A mistake of the user's ends with one line and exit status 1, anything else with a traceback.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_with_exit_status(function))
     try:
         with _native_messages_hidden():
             app(prog_name=_command_name(function), standalone_mode=True)
@@ -94,6 +100,16 @@ def run_command(function: Callable[..., Any]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _with_exit_status(function: Callable[..., Any]) -> Callable[..., None]:
+    """What a command returns may say how its process ends."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        raise typer.Exit(getattr(function(*args, **kwargs), "exit_status", 0))
+
+    return command
 
 
 def _command_name(function: Callable[..., Any]) -> str:

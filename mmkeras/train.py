@@ -23,6 +23,7 @@ from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.distribution import choose_strategy
 from mmkeras.features import Features, adapt, prepare, table_cells
+from mmkeras.findings import Subject, gathered, surveys, table_notes
 from mmkeras.fit import compile_model, fit_model, shown_figures
 from mmkeras.guess import guess_config
 from mmkeras.inference import forward, forward_step
@@ -49,6 +50,7 @@ keras = lazy("keras")
 
 TABLE_ENDINGS = (".csv", ".parquet")
 SHOWN_LEAKS = 5
+SHOWN_DOUBTS = 4
 
 
 def train(
@@ -82,7 +84,7 @@ def train(
     overrides = list(overrides or [])
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
-    config, manifest, name = _understand(table, overrides, target)
+    config, manifest, name = understand(table, overrides, target)
     found = train_config(config, manifest, run, name, records=features and open_records(features, config, manifest))
     _show_results(found)
     return found
@@ -161,7 +163,7 @@ def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
 # What is asked for
 
 
-def _understand(table: Any, overrides: list[str], target: str | None) -> tuple[Config, Manifest, str]:
+def understand(table: Any, overrides: list[str], target: str | None) -> tuple[Config, Manifest, str]:
     """The config, the table that it is about, and what runs are called after."""
     if isinstance(table, pd.DataFrame):
         manifest = read_table(table)
@@ -257,6 +259,7 @@ def check_rows(config: Config, manifest: Manifest, split: pd.Series, folder: Pat
     if config.on_bad_file == "error":  # otherwise preparation, which looks at each path too, names them all
         bad_rows.refuse(missing_files(manifest, _media(config)), "error", manifest, folder and _free(folder))
     warn_of_leaks(config, manifest, split)
+    warn_of_doubts(config, manifest, split)
 
 
 def _free(folder: Path) -> Path | None:
@@ -292,6 +295,16 @@ def warn_of_leaks(config: Config, manifest: Manifest, split: pd.Series) -> None:
         warn(str(leak))
     if len(found) > SHOWN_LEAKS:
         warn(f"{len(found) - SHOWN_LEAKS} more groups or files stand in two splits; the test rows are no fair judges")
+
+
+def warn_of_doubts(config: Config, manifest: Manifest, split: pd.Series) -> None:
+    """Warns of what a table tells without a file being opened; what cannot be read is refused when it is read."""
+    subject = Subject(manifest, config.columns, config.targets, split, config.split.group)
+    found = [finding for finding in gathered(table_notes(subject, surveys(subject))) if not finding.is_error]
+    for finding in found[:SHOWN_DOUBTS]:
+        warn(f"{manifest.name} {finding.message}")
+    if len(found) > SHOWN_DOUBTS:
+        warn(f"{len(found) - SHOWN_DOUBTS} more things to look at in {manifest.name}; `mmkeras check` names them")
 
 
 def _media(config: Config) -> dict[str, Modality]:

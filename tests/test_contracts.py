@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy.sparse import csr_matrix, issparse
 
-from mmkeras.component import find, members
+from mmkeras.component import Survey, find, members
 from mmkeras.config import build
 from mmkeras.features import missing_cell
 from mmkeras.model import build_model
@@ -154,6 +154,43 @@ def test_every_public_field_can_be_set_from_outside(kind, name):
     settings = found().settings()
     for field, value in settings.items():
         assert build(kind, {"type": name, field: value}, "here") == found()
+
+
+# Modalities: what is looked at before anything is trained
+
+
+@every_modality
+def test_an_example_is_measured_and_not_doubted(name, tmp_path):
+    """The cell is read again from what a table would hold; measures are the same kinds of figures for each."""
+    modality = find("modality", name)()
+    figures = []
+    for seed in (1, 2):
+        value = written(modality.example(seed), tmp_path)
+        cell = modality.read(value)
+        assert modality.doubts(value, cell) == []
+        figures.append(modality.measure(value, cell))
+        survey = modality.survey(pd.Series([value], [seed], dtype=object))
+        assert not survey.doubts and not survey.errors
+        figures[-1] |= {measure: numbers[0] for measure, numbers in survey.measures.items()}
+        assert figures[-1] or survey.shares
+    assert figures[0].keys() == figures[1].keys()
+    assert np.isfinite([*figures[0].values()]).all()
+
+
+@every_modality
+def test_a_survey_knows_the_rows_that_cannot_be_read(name):
+    modality = find("modality", name)()
+    if modality.from_file:
+        assert modality.survey(pd.Series(["no such file"] * 2, dtype=object)) == Survey()
+        return
+    values = pd.Series(["1.5", "?!", "\0", "a b"], [3, 5, 7, 9], dtype=object)
+    survey, refused = modality.survey(values), {}
+    for row, value in values.items():
+        try:
+            modality.read(value)
+        except ValueError as error:
+            refused[row] = str(error)
+    assert survey.errors == refused
 
 
 # Modalities: features

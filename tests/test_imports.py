@@ -28,12 +28,12 @@ LEVELS = [
         "terminal",
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
-    {"config", "preprocessing", "cache", "bad_rows"},
-    {"features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"config", "preprocessing", "cache", "bad_rows", "findings"},
+    {"inspection", "features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
     {"dataset"},
     {"fit", "inference"},
     {"train"},
-    {"evaluate", "predict", "export", "prepare"},
+    {"check", "evaluate", "predict", "export", "prepare"},
     {"compare"},
     {"__main__"},
 ]
@@ -155,7 +155,7 @@ def test_help_imports_nothing_that_takes_long():
 
 
 def test_commands_configs_and_members_import_no_tensorflow():
-    commands = "import mmkeras.train, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.compare"
+    commands = "import mmkeras.train, mmkeras.check, mmkeras.evaluate, mmkeras.predict, mmkeras.export, mmkeras.compare"
     schema = "mmkeras.config.json_schema()"  # loads every member
     found = modules_after(f"{commands}\n{schema}")
     assert "mmkeras" in found

@@ -13,13 +13,13 @@ import yaml
 from fixtures_tables import CONFIG, LABELS, command, python
 
 from mmkeras import run as run_module
-from mmkeras.config import parse_config
+from mmkeras.config import parse_config, read_config
 from mmkeras.evaluate import evaluate
 from mmkeras.heads.classification import Classification
 from mmkeras.inference import predict_rows
-from mmkeras.manifest import Manifest, missing_files
+from mmkeras.manifest import Manifest, missing_files, read_table
 from mmkeras.run import Run
-from mmkeras.train import train
+from mmkeras.train import check, train
 
 pytest_plugins = "fixtures_tables"
 
@@ -537,3 +537,33 @@ def test_unreadable_file_ends_the_command_with_one_line(own_table, tmp_path):
     assert done.returncode == 1
     assert 'row 3, column "voice"' in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# What a table tells before it is trained on
+
+
+def test_a_clean_table_is_not_warned_of(config, capsys):
+    found = read_config(config)
+    check(found, read_table(found.manifest))
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_what_a_table_tells_is_at_most_five_lines_and_opens_no_file(own_table, capsys, monkeypatch):
+    rows = pd.read_csv(own_table, keep_default_na=False)
+    rows["price"] = [*map(str, range(59)), "99999"]
+    rows.loc[[2, 3], "question"] = ["...", "the cafÃ© is closed"]
+    rows.loc[5, ["question", "photo", "voice", "price"]] = rows.loc[11, ["question", "photo", "voice", "price"]]
+    rows["intent"] = rows["intent"].where(rows.index != 0, "Complaint")
+    rows["intent"] = rows["intent"].where(rows.index != 30, "Complaint")
+    rows.loc[:, "customer"] = "one"
+    rows.to_csv(own_table, index=False)
+    found = read_config(own_table.with_name("config.yaml"), ["columns.price={type: number}", "split.group=null"])
+    monkeypatch.setattr("mmkeras.modalities.image.Image.read", None)
+    check(found, read_table(found.manifest))
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    own = [line for line in warnings if "stands in" not in line and "stand in" not in line]
+    assert len(own) == 5
+    assert own[-1].endswith("more things to look at in table.csv; `mmkeras check` names them")
+    assert 'warning: table.csv column "intent": spelled in two ways? in rows 1, 31: "Complaint" (2 rows)' in "\n".join(
+        own
+    )

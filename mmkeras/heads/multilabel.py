@@ -66,6 +66,10 @@ class Multilabel(Head):
     def missing(self, values: pd.Series) -> pd.Series:
         return super().missing(values) & (self.empty == "unknown")
 
+    def named_classes(self, values: pd.Series) -> pd.Series:
+        cells = values[~self.missing(values)].map(lambda cell: sorted(_labels(cell)))
+        return cells.explode().dropna()
+
     def strata(self, values: pd.Series) -> pd.Series:
         """Each row's rarest label, so that rare labels come into all splits, and into train first."""
         cells = [_labels(cell) for cell in values]

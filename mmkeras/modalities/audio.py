@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mmkeras.component import (
+    Doubt,
     Encoding,
     Modality,
     at_least_one,
@@ -44,6 +45,11 @@ ops = lazy("mmkeras.ops")
 
 ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf")
 MOST_FILES = 64
+SILENT, NEARLY_SILENT, LOUDEST = 1e-4, 3e-3, 0.999  # of full scale: -80 dB, -50 dB, the end
+CLIPPED = 0.01  # of the samples stand at full scale beside each other; a peak touches it now and then
+SHORT_SECONDS, LONG_SECONDS = 0.05, 3600
+BLOCK_SAMPLES = 1 << 20
+OGG, OGG_FLAGS, OGG_LAST = b"OggS", 5, 4  # a page's first bytes, the place of its flags, that of a stream's last page
 CUT_OFF = 0.9  # of the samples that a file promises; fewer are a file that was cut off
 ADAPT_CLIPS = 32  # whose spectra scikit-learn takes at a time
 
@@ -118,6 +124,20 @@ class Audio(Modality):
         paths = split_paths(value)
         check_files(paths, self.files)
         return [self._read_one_of(paths, i) for i in range(len(paths))]
+
+    def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
+        """Of the files as they are: the cell is resampled, and cut."""
+        import soundfile
+
+        clips = [soundfile.info(path) for path in self.paths(value)]
+        figures = {
+            "seconds": float(np.mean([clip.duration for clip in clips])),
+            "rate_hz": float(np.mean([clip.samplerate for clip in clips])),
+        }
+        return figures | ({"files": len(clips)} if self.files > 1 else {})
+
+    def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
+        return [doubt for path in self.paths(value) for doubt in _doubts(path)]
 
     def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Audio:
         """Learns the mean and deviation of each band or coefficient over all frames."""
@@ -377,6 +397,61 @@ class Audio(Modality):
             means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in spectra(cell)]
             rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
         return np.stack(rows).astype(np.float32)
+
+
+def _doubts(path: str) -> list[Doubt]:
+    """What a file tells that is heard to its end."""
+    seconds, peak, clipped = _heard(path)
+    doubts = []
+    if cut_off := _cut_off(path):
+        doubts.append(Doubt("truncated", cut_off, "fetch or record the file again"))
+    if not np.isfinite(peak):
+        doubts.append(Doubt("not a number", "holds samples that are no numbers", "record or convert it again"))
+    elif peak < NEARLY_SILENT and seconds >= SHORT_SECONDS:
+        kind = "silent" if peak < SILENT else "nearly silent"
+        what = f"no sample is louder than {20 * np.log10(max(peak, 1e-6)):.0f} dB"
+        doubts.append(Doubt(kind, what, "record it again, or empty the cell"))
+    if clipped > CLIPPED:
+        what = f"{clipped:.0%} of the samples are cut off at full scale"
+        doubts.append(Doubt("clipped", what, "record it again, not as loud"))
+    if seconds < SHORT_SECONDS:
+        doubts.append(Doubt("hardly any sound", f"{1000 * seconds:.1f} ms long", "record it again, or empty the cell"))
+    if seconds > LONG_SECONDS:
+        what = f"{seconds / 3600:.1f} hours, of which training hears the first seconds"
+        doubts.append(Doubt("far too large", what, "cut out the part that matters"))
+    return doubts
+
+
+def _heard(path: str) -> tuple[float, float, float]:
+    """(seconds, the loudest sample, the share of samples cut off at full scale); NaN samples make the second NaN."""
+    import soundfile
+
+    samples, peak, clipped = 0, 0.0, 0
+    try:
+        with soundfile.SoundFile(path) as clip:
+            for block in clip.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
+                loudest = max(block.max(), -block.min())  # NaN where one is
+                peak = float(np.maximum(peak, loudest))
+                if loudest >= LOUDEST:
+                    full = np.abs(block) >= LOUDEST
+                    clipped += int((full[1:] & full[:-1]).any(axis=1).sum())
+                samples += len(block)
+            return samples / clip.samplerate, peak, clipped / max(1, samples)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"not a readable sound after {samples} samples: {reason}") from None
+
+
+def _cut_off(path: str) -> str:
+    """How a file shows that it ends too early, though decoders give what is there; "" where it does not."""
+    with open(path, "rb") as file:
+        if file.read(len(OGG)) != OGG:
+            return ""  # of others `read` sees it
+        file.seek(-min(os.path.getsize(path), 1 << 17), os.SEEK_END)  # a page has 65 307 bytes at most
+        end = file.read()
+    page = end.rfind(OGG)
+    flags = end[page + OGG_FLAGS] if 0 <= page < len(end) - OGG_FLAGS else OGG_LAST
+    return "" if flags & OGG_LAST else "the stream's last page is not there"
 
 
 def _names_sounds(value: str) -> bool:

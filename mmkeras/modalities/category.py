@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import are_categories, are_codes, numbers_of
 
@@ -45,6 +45,9 @@ class Category(Modality):
 
     def read(self, value: str) -> str:
         return value.strip()
+
+    def survey(self, values: pd.Series) -> Survey:
+        return Survey(shares=values.str.strip().value_counts(normalize=True).to_dict())
 
     def adapt(self, cells: Iterable[str]) -> Category:
         """Learns the most frequent values, sorted."""

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from mmkeras.component import (
+    Doubt,
     Encoding,
     Modality,
     at_least_one,
@@ -48,6 +49,8 @@ UPRIGHT = 1  # the EXIF orientation that needs no turning
 EXIF_ORIENTATION = 0x0112
 PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 THUMBNAIL_PX, HISTOGRAM_BINS = 24, 16
+LARGE_PIXELS = 50_000_000
+ONE_COLOR = 3  # of 255: what JPEG makes of a single colour spreads so far
 
 FROM_SCRATCH = ("cnn", "resnet")
 # What keras.applications holds, by its module; written out, since importing it takes seconds.
@@ -151,6 +154,14 @@ class Image(Modality):
         if len(several) > 1 and not Path(value).exists():
             check_files(several, self.files)
         return self._read(value)
+
+    def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
+        sizes_px = np.array([_size_px(content) for content in self._files_of(cell)])
+        height_px, width_px = sizes_px.mean(axis=0).tolist()
+        return {"height_px": height_px, "width_px": width_px} | ({"files": len(sizes_px)} if self.files > 1 else {})
+
+    def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
+        return [doubt for content in self._files_of(cell) for doubt in _doubts(content)]
 
     def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Image:
         """Learns the mean and deviation of each colour channel and of the logarithm of the sizes."""
@@ -404,6 +415,43 @@ class Image(Modality):
 
     def _thumbnail(self, content: bytes) -> np.ndarray:
         return _thumbnail_and_histogram(self._decode(tf.constant(content))[0].numpy())
+
+
+def _size_px(content: bytes) -> tuple[int, int]:
+    """(height, width) of a picture's bytes."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(io.BytesIO(content)) as picture:
+        return picture.height, picture.width
+
+
+def _doubts(content: bytes) -> list[Doubt]:
+    """What all of a picture's pixels tell; as in the graph, what is transparent shows white."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(content)) as picture:
+            pixels = picture.width * picture.height
+            extremes = _over_white(picture).getextrema()
+    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        raise ValueError(f"not a readable picture: {error}") from None
+    doubts = []
+    if all(high - low <= ONE_COLOR for low, high in extremes):
+        color = ", ".join(str(low) for low, _ in extremes)
+        doubts.append(Doubt("all of one colour", f"every pixel is ({color})", "replace it, or empty the cell"))
+    if pixels > LARGE_PIXELS:
+        what = f"{pixels / 1e6:.0f} megapixels, of which training sees a small copy"
+        doubts.append(Doubt("far too large", what, "scale it down once, or each reading takes seconds"))
+    return doubts
+
+
+def _over_white(picture: Any) -> Any:
+    from PIL import Image as Pillow
+
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Pillow.new("RGBA", picture.size, "white")
+    return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
 def _graph_decodes(picture: Any, content: bytes) -> bool:

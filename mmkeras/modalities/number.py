@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mmkeras.component import Encoding, Modality, at_least_one, fitted, tunable
+from mmkeras.component import Doubt, Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import MISSING_WORDS, NUMBER, are_codes, numbers_of
 
@@ -31,6 +31,9 @@ layers = lazy("mmkeras.layers")
 ops = lazy("mmkeras.ops")
 
 LARGEST = float(np.finfo(np.float32).max)
+# What is far out: so many interquartile ranges from the median, and so many times as far as the next number inside.
+FAR_RANGES, FAR_TIMES = 10, 5
+FEWEST_JUDGED, MOST_FAR, MOST_FAR_ALIKE = 20, 0.01, 0.2
 
 
 class Number(Modality):
@@ -61,6 +64,20 @@ class Number(Modality):
         if abs(number) > LARGEST:
             raise ValueError(f'got "{plain[:40]}", expected a number between {-LARGEST:.1e} and {LARGEST:.1e}')
         return number
+
+    def survey(self, values: pd.Series) -> Survey:
+        numbers, errors = self._numbers(values)
+        found = numbers.to_numpy()
+        far = _far_out(found)
+        typical = f"the median is {_shown(np.median(found))}, half of the numbers lie" if far.any() else ""
+        low, high = np.percentile(found, (25, 75)) if far.any() else (0, 0)
+        remedy = "correct the numbers; if they stand for missing ones, empty the cells"
+        doubts = [
+            (int(row), Doubt("far out", f"{_shown(number)}; {typical} from {_shown(low)} to {_shown(high)}", remedy))
+            for row, number in numbers[far].items()
+        ]
+        missing = sorted({*values.index} - {*numbers.index} - errors.keys())
+        return Survey({"value": found}, doubts=doubts, errors=errors, missing=missing)
 
     def adapt(self, cells: Iterable[float]) -> Number:
         """Learns mean, deviation and quantiles; a column that never changes has the deviation 1."""
@@ -135,6 +152,20 @@ class Number(Modality):
             FunctionTransformer(_as_column), SimpleImputer(strategy="median", keep_empty_features=True)
         )
 
+    def _numbers(self, values: pd.Series) -> tuple[pd.Series, dict[int, str]]:
+        """The numbers by row, and what `read` says of each cell that is none; it is asked where pandas finds none."""
+        import pandas as pd
+
+        numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
+        unclear = values[~(numbers.abs() <= LARGEST).to_numpy()]
+        errors = {}
+        for row, value in unclear.items():
+            try:
+                numbers[row] = self.read(value)
+            except ValueError as error:
+                errors[int(row)], numbers[row] = str(error), math.nan
+        return numbers[np.isfinite(numbers)], errors
+
     def _z_score(self, number: tf.Tensor) -> tf.Tensor:
         # A cell near the end of float32's range may pass it when it is divided.
         return tf.clip_by_value(ops.standardize(number, self.mean, self.deviation), -LARGEST, LARGEST)
@@ -162,6 +193,37 @@ def _as_column(cells: Iterable[float | None]) -> np.ndarray:
     """(N, 1): NaN where a cell is missing."""
     values = np.array([math.nan if cell is None or cell == "" else cell for cell in cells], np.float64)
     return np.where(np.isfinite(values), values, math.nan)[:, np.newaxis]
+
+
+def _far_out(numbers: np.ndarray) -> np.ndarray:
+    """Which of (N,) numbers no distribution explains: few or all alike, beyond a gap, far from all others.
+
+    Distances are from the median in interquartile ranges, of the numbers that are not the median itself where half of
+    them are; so neither a skewed column nor one that is mostly zeros has any.
+    """
+    if len(numbers) < FEWEST_JUDGED:
+        return np.zeros(len(numbers), bool)
+    low, median, high = np.percentile(numbers, (25, 50, 75))
+    if low == high:
+        judged = numbers != median
+        found = np.zeros(len(numbers), bool)
+        others = numbers[judged]
+        if len(others) and np.ptp(np.percentile(others, (25, 75))):
+            found[judged] = _far_out(others)
+        return found
+    distances = (numbers - median) / (high - low)
+    return _beyond_a_gap(numbers, distances) | _beyond_a_gap(numbers, -distances)
+
+
+def _beyond_a_gap(numbers: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Which numbers lie far above, by their distances from the middle."""
+    order = np.sort(distances[distances > 0.5])
+    gaps = np.flatnonzero((order[1:] > FAR_RANGES) & (order[1:] > FAR_TIMES * order[:-1]))
+    if not len(gaps):
+        return np.zeros(len(numbers), bool)
+    far = distances > order[gaps[0]]
+    most = MOST_FAR_ALIKE if len(np.unique(numbers[far])) == 1 else MOST_FAR
+    return far & (far.sum() <= max(1, most * len(numbers)))
 
 
 def _shown(number: float) -> str:

@@ -15,6 +15,7 @@ import html
 import json
 import logging
 import random
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, chunked, fitted, tunable
+from mmkeras.component import Doubt, Encoding, Modality, Survey, at_least_one, chunked, fitted, tunable
 from mmkeras.lazy import lazy
-from mmkeras.manifest import are_categories, end_like_files
+from mmkeras.manifest import MISSING_WORDS, are_categories, end_like_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,11 @@ ops = lazy("mmkeras.ops")
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 # What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
+LONG_CHARACTERS = 100_000
+TYPICAL_CHARACTERS = 8  # texts that are usually as long say nothing in one letter
+HAN = "Han"  # what Unicode calls the script whose letters it calls CJK
+SCRIPT_CELLS, SCRIPT_CHARACTERS = 5000, 200  # so many texts, and so much of each, tell the scripts of a column
+DAMAGED = r"[\ufffd\x00-\x08]|Ã[\x80-\xbf]|â€"  # what is left of letters that were read in another encoding
 UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
 
 
@@ -102,6 +108,23 @@ class Text(Modality):
 
     def read(self, value: str) -> str:
         return value.strip()
+
+    def survey(self, values: pd.Series) -> Survey:
+        values = values.str.strip()
+        characters = values.str.len()
+        measures = {"words": values.str.split().str.len().to_numpy(), "characters": characters.to_numpy()}
+        remedy = "write what belongs there, or empty the cell"
+        doubts = [
+            (int(row), Doubt("nearly empty", f'holds "{value[:20]}" and nothing else', remedy))
+            for row, value in values[_are_nearly_empty(values, characters)].items()
+        ]
+        remedy = f"shorten it: training reads the first {self.max_tokens} word pieces"
+        for row, count in characters[characters > LONG_CHARACTERS].items():
+            doubts.append((int(row), Doubt("far too large", f"{count:,} characters", remedy)))
+        for row, value in values[values.str.contains(DAMAGED)].items():
+            what = f'holds letters that were read in another encoding: "{_damage(value)}"'
+            doubts.append((int(row), Doubt("damaged letters", what, "write the table again as UTF-8")))
+        return Survey(measures, _scripts(values), doubts)
 
     def adapt(self, cells: Iterable[str]) -> Text:
         """Learns a WordPiece vocabulary, the same one from the same cells; takes a pretrained encoder's as it is.
@@ -504,3 +527,45 @@ def _hub() -> ModuleType:
             'encoder "pretrained" needs keras-hub, which is not installed; pip install "mmkeras[pretrained]"'
         ) from None
     return keras_hub
+
+
+# What texts look like
+
+
+def _are_nearly_empty(values: pd.Series, characters: pd.Series) -> pd.Series:
+    """Which texts say nothing: signs alone, words for a missing one, a letter where others have sentences."""
+    import pandas as pd
+
+    found = pd.Series(False, values.index)
+    short = values[characters <= max(map(len, MISSING_WORDS))]
+    found[short.index] = short.str.lower().isin(MISSING_WORDS)
+    if len(short) and characters.median() >= TYPICAL_CHARACTERS:
+        found[short.index] |= short.str.fullmatch(r"[\x21-\u024f\u0370-\u052f]")  # a Chinese letter may be a word
+    without_letters = values[~values.str.contains(r"[^\W_]")]
+    signs_alone = without_letters.map(lambda text: all(unicodedata.category(sign)[0] in "PZC" for sign in text))
+    found[signs_alone.index[signs_alone.astype(bool)]] = True
+    return found
+
+
+def _damage(text: str) -> str:
+    place = re.search(DAMAGED, text).start()
+    return text[max(0, place - 10) : place + 10]
+
+
+def _scripts(values: pd.Series) -> dict[str, float]:
+    """{script: share of the texts that are written in it most of all}, the commonest first."""
+    sample = values.iloc[:: max(1, -(-len(values) // SCRIPT_CELLS))]
+    mostly = Counter(filter(None, (_script(text[:SCRIPT_CHARACTERS]) for text in sample)))
+    return {script: count / mostly.total() for script, count in mostly.most_common()}
+
+
+def _script(text: str) -> str:
+    counts = Counter(script for script in map(_script_of, text) if script)
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+@functools.cache
+def _script_of(character: str) -> str:
+    """The first word of a letter's name in Unicode, which is its script; "" for anything else."""
+    name = unicodedata.name(character, "").partition(" ")[0] if character.isalpha() else ""
+    return HAN if name == "CJK" else name.capitalize()

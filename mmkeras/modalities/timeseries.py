@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, check_bytes, fitted, tunable
+from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ TIME_COLUMNS = {"", "nan", "time", "timestamp", "date", "datetime", "index"}  # 
 CLAIMED_NUMBERS = 8  # so many in one cell are a series
 HIGHEST = 20.0  # deviations; a broken sensor's value drowns nothing
 DRAWN_STEPS = 400
+MOSTLY_GAPS = 0.5
 
 
 class Timeseries(Modality):
@@ -95,6 +96,20 @@ class Timeseries(Modality):
                 f"training; mend it, or change channels_first (now {str(self.channels_first).lower()}) if it is turned"
             )
         return series
+
+    def measure(self, value: str, cell: np.ndarray) -> dict[str, float]:
+        return {"steps": cell.shape[0], "channels": cell.shape[1], "gaps_percent": 100 * float(np.isnan(cell).mean())}
+
+    def doubts(self, value: str, cell: np.ndarray) -> list[Doubt]:
+        doubts, gaps = [], np.isnan(cell).mean()
+        if gaps > MOSTLY_GAPS:
+            what = f"{gaps:.0%} of {cell.shape[0]} steps x {cell.shape[1]} channels"
+            doubts.append(Doubt("mostly gaps", what, "measure it again, or empty the cell"))
+        if len(cell) == 1:
+            doubts.append(Doubt("one step only", "no series", "take each channel as a column of numbers"))
+        elif not (np.fmax.reduce(cell) > np.fmin.reduce(cell)).any():
+            doubts.append(Doubt("nothing changes", "each channel has one value", "measure it again, or empty the cell"))
+        return doubts
 
     def adapt(self, cells: Iterable[np.ndarray]) -> Timeseries:
         """Learns how many channels most cells have, and their means and deviations."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mmkeras.component import Encoding, Modality, at_least_one, check_bytes, fitted, split_paths, tunable
+from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, split_paths, tunable
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ MOST_DRAWN = 8
 THUMBNAIL_PX = 8
 JPEG_QUALITY = 95
 MARGIN = 2  # frames are kept so many times larger than the encoder needs them
+SEEN_PX, SAME = 32, 4  # frames are compared so small; so far, of 255, JPEG changes what stands still
 CUT_OFF = 0.9  # of the frames that a file promises; fewer are a file that was cut off
 
 
@@ -103,6 +104,24 @@ class Video(Modality):
             return [self._as_jpeg(frame) for frame in self._frames_of_clip(paths[0])]
         kept = min(len(paths), self.frames)
         return [self._read_picture(paths[_evenly(i, len(paths), kept)]) for i in range(kept)]
+
+    def measure(self, value: str, cell: list[bytes]) -> dict[str, float]:
+        paths = self.paths(value)
+        if len(paths) == 1 and not os.path.isdir(paths[0]) and not _is_picture(paths[0]):
+            return _clip_figures(paths[0])
+        count = len(_pictures_in(paths[0])) if os.path.isdir(paths[0]) else len(paths)
+        height_px, width_px = _small(cell[0])[0]
+        return {"frames": count, "height_px": height_px, "width_px": width_px}
+
+    def doubts(self, value: str, cell: list[bytes]) -> list[Doubt]:
+        """Of the frames that are looked at."""
+        frames = np.stack([_small(frame)[1] for frame in cell]).astype(int)
+        if np.ptp(frames, axis=(0, 1, 2)).max() <= SAME:
+            return [Doubt("all of one colour", f"all {len(cell)} frames", "replace the clip, or empty the cell")]
+        if len(cell) > 1 and np.ptp(frames, axis=0).max() <= SAME:
+            what = f"all {len(cell)} frames that are looked at are the same"
+            return [Doubt("nothing moves", what, "replace the clip, or take it as one picture")]
+        return []
 
     def adapt(self, cells: Iterable[list[bytes]]) -> Video:
         """Learns the mean and deviation of each colour channel."""
@@ -331,6 +350,27 @@ def _pictures_in(folder: str) -> list[str]:
 def _natural(name: str) -> list[str | int]:
     """Sorts frame2 before frame10."""
     return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _clip_figures(path: str) -> dict[str, float]:
+    """A clip's own length, rate and size, as its header has them; what it does not say is left out."""
+    with _opened(path) as (container, stream):
+        figures = {
+            "seconds": (container.duration or 0) / 1e6,
+            "rate_hz": float(stream.average_rate or 0),
+            "height_px": stream.height,
+            "width_px": stream.width,
+        }
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def _small(frame: bytes) -> tuple[tuple[int, int], np.ndarray]:
+    """A frame's (height, width) in pixels, and the frame as (32, 32, 3)."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(io.BytesIO(frame)) as picture:
+        small = picture.convert("RGB").resize((SEEN_PX, SEEN_PX), Pillow.Resampling.BOX)
+        return (picture.height, picture.width), np.asarray(small)
 
 
 def _count_packets(path: str) -> int:

@@ -630,3 +630,70 @@ def test_columns_of_sound_files_are_claimed(values, reason):
 def test_room_for_the_most_files_is_suggested(values, settings):
     assert Audio.suggest(pd.Series(values, dtype=object)) == settings
     Audio(**settings)
+
+
+# What is measured and doubted
+
+
+def doubted(tmp_path, samples, rate_hz=16000, name="a.wav", **options):
+    path = save(tmp_path / name, samples, rate_hz, **options)
+    return [doubt.kind for doubt in AUDIO.doubts(path, b"")]
+
+
+def test_the_file_is_measured_and_not_the_cut_cell(tmp_path):
+    path = save(tmp_path / "a.flac", tones(44100, seconds=2.5, channels=2), 44100)
+    assert AUDIO.measure(path, AUDIO.read(path)) == {"seconds": 2.5, "rate_hz": 44100}
+    other = save(tmp_path / "b.wav", tones(8000, seconds=0.5), 8000)
+    both = f"{path};{other}"
+    assert Audio(files=2).measure(both, Audio(files=2).read(both)) == {"seconds": 1.5, "rate_hz": 26050, "files": 2}
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("loudness", "wanted"),
+    [(0, ["silent"]), (1e-4, ["silent"]), (0.005, ["nearly silent"]), (0.02, []), (2.2, []), (5, ["clipped"])],
+)
+def test_loudness_is_doubted(tmp_path, loudness, wanted, channels):
+    """Of tones of 0.4; those that just touch full scale are not cut off."""
+    samples = np.clip(loudness * tones(16000, channels=channels), -1, 1)
+    assert doubted(tmp_path, samples, subtype="FLOAT") == wanted
+
+
+def test_silence_before_a_sound_is_none(tmp_path):
+    samples = np.concatenate([np.zeros((5000, 1)), tones(16000)])
+    assert doubted(tmp_path, samples) == []
+
+
+def test_samples_that_are_no_numbers_are_doubted(tmp_path):
+    samples = tones(16000)
+    samples[7] = np.nan
+    assert doubted(tmp_path, samples, subtype="FLOAT") == ["not a number"]
+
+
+def test_clips_that_are_too_short_or_too_long_are_doubted(tmp_path, monkeypatch):
+    assert doubted(tmp_path, tones(16000, seconds=0.049)) == ["hardly any sound"]
+    assert doubted(tmp_path, tones(16000, seconds=0.051)) == []
+    monkeypatch.setattr("mmkeras.modalities.audio.LONG_SECONDS", 0.3)
+    assert doubted(tmp_path, tones(16000)) == ["far too large"]
+
+
+@pytest.mark.parametrize("name", ["8bit.wav", "stereo-96k.wav", "claims-4gb.wav", "mp3-named.wav"])
+@pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"needs {HOSTILE}")
+def test_odd_files_that_are_whole_are_not_doubted(name):
+    path = str(HOSTILE / name)
+    assert AUDIO.doubts(path, AUDIO.read(path)) == []
+
+
+def test_an_ogg_that_ends_early_is_doubted_though_it_can_be_heard(tmp_path):
+    """As its last page is not there; each page before it is whole."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (16000 * 20, 1))
+    path = Path(save(tmp_path / "a", noise, 16000, format="OGG"))
+    content = path.read_bytes()
+    assert AUDIO.doubts(str(path), b"") == []
+    path.write_bytes(content[: content.rfind(b"OggS")])
+    assert [doubt.kind for doubt in AUDIO.doubts(str(path), b"")] == ["truncated"]
+
+
+def test_each_clip_of_a_cell_is_doubted(tmp_path):
+    loud, silent = (save(tmp_path / name, gain * tones(16000), 16000) for name, gain in (("a.wav", 1), ("b.wav", 0)))
+    assert [doubt.kind for doubt in Audio(files=2).doubts(f"{loud};{silent}", [])] == ["silent"]

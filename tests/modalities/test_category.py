@@ -147,3 +147,11 @@ def test_the_baseline_gives_each_value_a_column_and_takes_new_ones():
 
 def test_drawing_escapes():
     assert Category().draw("1 < 2") == "<p>1 &lt; 2</p>"
+
+
+# What a column tells
+
+
+def test_a_survey_holds_the_shares_of_the_values():
+    survey = Category().survey(pd.Series(["red", " red", "blue", "red"], dtype=object))
+    assert list(survey.shares.items()) == [("red", 0.75), ("blue", 0.25)]

@@ -745,3 +745,57 @@ def test_the_baseline_sees_the_mean_of_the_files(files, several):
 )
 def test_the_number_of_files_is_suggested(values, settings):
     assert Image.suggest(pd.Series(values, dtype=object)) == settings
+
+
+# What is measured and doubted
+
+
+def stored(image, **options):
+    stream = io.BytesIO()
+    image.save(stream, options.pop("format", "PNG"), **options)
+    return stream.getvalue()
+
+
+def doubted(modality, cell):
+    return [doubt.kind for doubt in modality.doubts("", cell)]
+
+
+def test_height_and_width_are_measured():
+    cell = stored(picture(height_px=23, width_px=31))
+    assert Image().measure("", cell) == {"height_px": 23, "width_px": 31}
+    other = stored(picture(height_px=13, width_px=11))
+    assert Image(files=2).measure("", [cell, other]) == {"height_px": 18, "width_px": 21, "files": 2}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_one_colour_is_doubted_and_two_are_not(mode):
+    format_name = "PNG" if mode == "RGBA" else "JPEG"
+    one, two = (Pillow.new(mode, (16, 16), "gray") for _ in range(2))
+    two.paste("red", (0, 0, 8, 16))
+    assert doubted(Image(), stored(one, format=format_name)) == ["all of one colour"]
+    assert doubted(Image(), stored(two, format=format_name)) == []
+    assert doubted(Image(files=2), [stored(two, format=format_name), stored(one, format=format_name)]) == [
+        "all of one colour"
+    ]
+
+
+def test_white_on_transparent_is_one_colour_and_black_is_not():
+    white, black = (Pillow.new("RGBA", (16, 16), (0, 0, 0, 0)) for _ in range(2))
+    white.paste((255, 255, 255, 255), (4, 4, 9, 9))
+    black.paste((0, 0, 0, 255), (4, 4, 9, 9))
+    assert doubted(Image(), stored(white)) == ["all of one colour"]
+    assert doubted(Image(), stored(black)) == []
+
+
+def test_a_large_picture_is_doubted(monkeypatch):
+    monkeypatch.setattr("mmkeras.modalities.image.LARGE_PIXELS", 23 * 31 - 1)
+    assert doubted(Image(), stored(picture())) == ["far too large"]
+    monkeypatch.setattr("mmkeras.modalities.image.LARGE_PIXELS", 23 * 31)
+    assert doubted(Image(), stored(picture())) == []
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG"])
+def test_what_cannot_be_decoded_to_its_end_is_no_doubt_but_an_error(format_name):
+    content = stored(picture(height_px=230, width_px=310), format=format_name)
+    with pytest.raises(ValueError, match="not a readable picture: .*truncated"):
+        Image().doubts("", content[: len(content) * 2 // 3])

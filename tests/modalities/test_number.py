@@ -177,3 +177,53 @@ def test_the_baseline_puts_the_median_where_a_number_is_missing():
 
 def test_drawing_shows_the_number():
     assert Number().draw(3.5) == "<p>3.5</p>"
+
+
+# What a column tells
+
+
+def surveyed(*cells, first_row=0):
+    return Number().survey(pd.Series(cells, range(first_row, first_row + len(cells)), dtype=object))
+
+
+def test_a_survey_holds_the_numbers_the_faults_and_what_is_missing():
+    survey = surveyed("1", " 2.5 ", "1,000", "nan", "?", "12px", "inf", "1e99", first_row=3)
+    assert survey.measures["value"].tolist() == [1, 2.5, 1000]
+    assert list(survey.missing) == [6, 7]
+    assert survey.errors.keys() == {8, 9, 10}
+    assert survey.errors[8] == 'got "12px", expected a number'
+
+
+@pytest.mark.parametrize("odd", [-999, 999, 99_999, 1e9])
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_far_out_are_doubted(odd, seed):
+    numbers = np.random.default_rng(seed).normal(40, 12, 300).round(1).tolist()
+    assert surveyed(*map(str, numbers)).doubts == []
+    numbers[17] = odd
+    ((row, doubt),) = surveyed(*map(str, numbers)).doubts
+    assert (row, doubt.kind) == (17, "far out")
+    assert doubt.what.startswith(f"{odd:.0f}; the median is ")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: rng.lognormal(3, 1, 300),
+        lambda rng: rng.exponential(size=300),
+        lambda rng: rng.poisson(0.3, 300),
+        lambda rng: np.where(rng.random(300) < 0.9, 0, rng.lognormal(3, 1, 300)),
+        lambda rng: np.where(rng.random(300) < 0.9, rng.normal(1, 0.1, 300), rng.normal(90, 2, 300)),
+        lambda rng: np.full(300, 7),
+        lambda rng: np.append(np.arange(9), 1e6),  # too few to say what is usual
+    ],
+    ids=["skewed", "exponential", "counts", "zeros", "two kinds", "constant", "few"],
+)
+def test_what_a_column_is_like_is_not_doubted(draw):
+    for seed in range(5):
+        assert surveyed(*map(str, draw(np.random.default_rng(seed)))).doubts == []
+
+
+def test_one_number_for_missing_ones_may_stand_often():
+    numbers = np.random.default_rng(0).normal(40, 12, 300)
+    numbers[::9] = -9999
+    assert [row for row, _ in surveyed(*map(str, numbers)).doubts] == list(range(0, 300, 9))

@@ -568,3 +568,55 @@ def test_without_keras_hub_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ValueError, match=r'pip install "mmkeras\[pretrained\]"'):
         Text(encoder="pretrained", preset="x").adapt(["red"])
+
+
+# What a column tells
+
+
+def surveyed(*cells):
+    return Text(max_tokens=9).survey(pd.Series(cells, range(2, 2 + len(cells)), dtype=object))
+
+
+def doubted(*cells):
+    return [(row, doubt.kind) for row, doubt in surveyed(*cells).doubts]
+
+
+def test_words_characters_and_scripts_are_measured():
+    survey = surveyed("a red car", "синий дом", "蓝色的房子", " two words ")
+    assert survey.measures["words"].tolist() == [3, 2, 1, 2]
+    assert survey.measures["characters"].tolist() == [9, 9, 5, 9]
+    assert survey.shares == {"Latin": 0.5, "Cyrillic": 0.25, "Han": 0.25}
+
+
+SENTENCES = ["the red car", "where is my order", "ein blaues Haus"]
+
+
+@pytest.mark.parametrize("cell", ["...", "-", "N/A", "null", "?!", "x", "7", " .. "])
+def test_texts_that_say_nothing_are_doubted(cell):
+    assert doubted(*SENTENCES, cell) == [(5, "nearly empty")]
+
+
+@pytest.mark.parametrize("cell", ["no", "OK", "龙", "👍", "C++", "None of it", "№ 5"])
+def test_short_texts_that_say_something_are_not(cell):
+    assert doubted(*SENTENCES, cell) == []
+
+
+def test_letters_are_not_doubted_among_letters():
+    assert doubted("a", "b", "c", "d e") == []
+
+
+def test_a_text_that_is_far_too_long_is_doubted():
+    assert doubted(*SENTENCES, "word " * 20_000) == []
+    ((row, doubt),) = surveyed(*SENTENCES, "word " * 20_001).doubts
+    assert (row, doubt.kind, doubt.what) == (5, "far too large", "100,004 characters")
+    assert doubt.remedy == "shorten it: training reads the first 9 word pieces"
+
+
+@pytest.mark.parametrize("cell", ["cafÃ© au lait", "itâ€™s here", "caf\ufffd au lait", "cut\x00off here"])
+def test_damaged_letters_are_doubted(cell):
+    assert doubted(*SENTENCES, cell) == [(5, "damaged letters")]
+
+
+@pytest.mark.parametrize("cell", ["café au lait", "it’s here", "São Paulo", "SÃO PAULO", "Ã"])
+def test_letters_with_accents_are_not(cell):
+    assert "damaged letters" not in dict(doubted(*SENTENCES, cell)).values()

@@ -404,3 +404,30 @@ def test_motions_of_a_smart_watch_are_told_apart(tmp_path):
     (tmp_path / "config.yaml").write_text(CONFIG.format(manifest=BASIC_MOTIONS / "manifest.csv"))
     run = train(str(tmp_path / "config.yaml"), run=tmp_path / "run")
     assert run.metrics["test"]["activity"]["accuracy"] >= 0.95
+
+
+# What is measured and doubted
+
+
+def test_steps_channels_and_gaps_are_measured():
+    assert Timeseries().measure("", SERIES) == {
+        "steps": 3, "channels": 2, "gaps_percent": pytest.approx(100 / 6)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("1 2 3 4", []),
+        ("1 nan 2 4", []),
+        ("1 nan nan nan 2", ["mostly gaps"]),
+        ("5 5 5 5", ["nothing changes"]),
+        ("5,1 5,1 5,2", []),
+        ("5,nan 5,nan 6,nan", []),
+        ("5,nan,nan 5,nan,nan", ["mostly gaps", "nothing changes"]),
+        ("[7]", ["one step only"]),
+    ],
+)
+def test_series_that_say_little_are_doubted(value, wanted):
+    series = Timeseries()
+    assert [doubt.kind for doubt in series.doubts(value, series.read(value))] == wanted

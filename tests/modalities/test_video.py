@@ -419,3 +419,43 @@ def batch_of(video, cells):
     preprocess = tf.function(video.preprocess, input_signature=[video.cell])
     found = [preprocess(tf.constant(cell)) for cell in cells]
     return {name: np.stack([one[name] for one in found]) for name in video.features}
+
+
+# What is measured and doubted
+
+
+def still(i):
+    return drawn(0)
+
+
+def blank(i):
+    return np.full((HEIGHT_PX, WIDTH_PX, 3), 99, np.uint8)
+
+
+def doubted(value):
+    return [doubt.kind for doubt in VIDEO.doubts(value, VIDEO.read(value))]
+
+
+def test_a_clip_is_measured_as_it_is(tmp_path):
+    path = save(tmp_path / "a.mp4", "mpeg4", "yuv420p")
+    figures = VIDEO.measure(path, VIDEO.read(path))
+    assert figures.pop("seconds") == pytest.approx(FRAMES / 12, abs=0.1)
+    assert figures == {"rate_hz": 12, "height_px": HEIGHT_PX, "width_px": WIDTH_PX}
+
+
+def test_pictures_are_counted(tmp_path):
+    for i in range(3):
+        Pillow.fromarray(drawn(i)).save(tmp_path / f"{i}.png")
+    wanted = {"frames": 3, "height_px": 32, "width_px": 48}  # as far as the encoder needs them
+    folder, listed = str(tmp_path), ";".join(str(tmp_path / f"{i}.png") for i in range(3))
+    assert VIDEO.measure(folder, VIDEO.read(folder)) == VIDEO.measure(listed, VIDEO.read(listed)) == wanted
+
+
+@pytest.mark.parametrize(("draw", "wanted"), [(drawn, []), (still, ["nothing moves"]), (blank, ["all of one colour"])])
+def test_clips_in_which_nothing_is_to_be_seen_are_doubted(tmp_path, draw, wanted):
+    assert doubted(save(tmp_path / "a.mp4", "mpeg4", "yuv420p", draw=draw)) == wanted
+
+
+def test_one_picture_needs_not_move(tmp_path):
+    Pillow.fromarray(drawn(0)).save(tmp_path / "a.png")
+    assert doubted(str(tmp_path / "a.png")) == []
