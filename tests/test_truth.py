@@ -21,7 +21,7 @@ SMALL = {
     settings["type"]: settings | {"files": 1} if "files" in settings else settings for settings in COLUMNS.values()
 }
 # Faults of a canonical cell; what is wrong with a file of another kind has words of its own.
-SAME_WORDS = ("truncated PNG", "truncated JPEG", "truncated WAV", "damaged", "got", "holds no samples")
+SAME_WORDS = ("truncated PNG", "truncated JPEG", "truncated WAV", "damaged", "got")
 BY_MODALITY = {name: [kind for kind, broken in KINDS.items() if broken.modality == name] for name in SMALL}
 
 
