@@ -123,7 +123,8 @@ class Audio(Modality):
 
         bands = StandardScaler()
         for spectra in at_least_one(filter(None, map(self._spectra(), cells))):
-            bands.partial_fit(np.concatenate(spectra))
+            for spectrum in spectra:
+                bands.partial_fit(spectrum)
         return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
 
     @property
