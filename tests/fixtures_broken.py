@@ -299,6 +299,9 @@ SERIES = {
     "npy of four axes": Broken("timeseries", npy(np.zeros((2, 2, 2, 2))), "bad", "holds an array of shape", ".npy"),
     "npy of other channels": Broken("timeseries", npy(np.zeros((6, 3))), "bad", "got 6 steps of 3 channels", ".npy"),
     "npy cut": Broken("timeseries", npy(NUMBERS)[:-5], "bad", "not a readable .npy", ".npy"),
+    "npy with a damaged header": Broken(
+        "timeseries", npy(NUMBERS).replace(b"2), ", b"\0\0, "), "bad", "not a readable .npy", ".npy"
+    ),
     "npy that claims more": Broken(
         "timeseries", npy(NUMBERS).replace(b"(6, 2)", b"(6000000000, 2)").replace(b" " * 10, b"", 1), "bad",
         "not a readable .npy", ".npy",

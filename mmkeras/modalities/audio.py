@@ -145,8 +145,8 @@ class Audio(Modality):
 
         bands = StandardScaler()
         measured = at_least_one(filter(None, map(self._spectra(), cells)))
-        for some in chunked(measured, ADAPT_CLIPS):
-            bands.partial_fit(np.concatenate([spectrum for spectra in some for spectrum in spectra]))
+        for some in chunked((spectrum for spectra in measured for spectrum in spectra), ADAPT_CLIPS):
+            bands.partial_fit(np.concatenate(some))
         return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
 
     @property

@@ -318,7 +318,7 @@ def _from_file(path: str, max_mb: float) -> np.ndarray:
 def _from_npy(path: str) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false size takes no memory
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a damaged header raises anything, tokenize.TokenError among others
         raise ValueError(f"not a readable .npy file of numbers: {' '.join(str(error).split())}") from None
 
 
@@ -331,7 +331,7 @@ def _read_parquet(path: str, max_mb: float) -> pd.DataFrame:
             if 8 * numbers > max_mb * 1e6:
                 raise ValueError(f"{numbers} numbers of 8 bytes, more than max_mb {max_mb:g}")
             return file.read().to_pandas()
-    except (ValueError, OSError) as error:
+    except Exception as error:  # not all of pyarrow's errors are ValueErrors
         raise ValueError(f"not a readable .parquet file: {(str(error).splitlines() or ['?'])[0]}") from None
 
 

@@ -131,7 +131,8 @@ class Video(Modality):
         measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)])
         found = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
         for frames in at_least_one(frames for frames in found if frames and all(map(len, frames))):
-            colors.partial_fit(np.concatenate(frames))
+            for pixels in frames:
+                colors.partial_fit(pixels)
         return self.model_copy(update={"mean": tuple(colors.mean_), "deviation": tuple(colors.scale_)})
 
     @property
