@@ -356,7 +356,7 @@ def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
 
 
 def test_table_with_target_guesses_its_columns(table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mmkeras.train.train_config", lambda config, *_: config)
+    monkeypatch.setattr("mmkeras.train.train_config", lambda config, *_, **__: config)
     monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
     config = train(str(table), target="intent")
     assert {name: column.type_name() for name, column in config.columns.items()} == {
