@@ -29,6 +29,7 @@ GIF_BLOCKS = 2**16  # more of them in one frame (16 MB) are an attack
 GIF_NOWHERE = 2**62
 BMP_MASKS = 3  # the compression that is none: the channels' order is written out
 WHITE = 255.0
+LOGARITHMS_AT_ONCE = 64  # four of the widest registers
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
 WAV_CHUNKS = 64  # more of them before the samples are an attack
 WAV_RATES_HZ = (1000, 384_000)  # outside, resampling costs more memory than a clip is worth
@@ -526,7 +527,11 @@ def _between_zeros(contents: tf.Tensor, samples: tf.Tensor, room: tf.Tensor, bef
 
 
 def _decibels(power: tf.Tensor) -> tf.Tensor:
-    return 10.0 / math.log(10.0) * tf.math.log(tf.maximum(power, 1e-10))
+    """(T, F) -> (T, F). The numbers at the end of a tensor take another logarithm, which differs in the last bit."""
+    values = tf.size(power)
+    filled = tf.pad(tf.reshape(power, (-1,)), [[0, -values % LOGARITHMS_AT_ONCE]])
+    decibels = 10.0 / math.log(10.0) * tf.math.log(tf.maximum(filled, 1e-10))
+    return tf.ensure_shape(tf.reshape(decibels[:values], tf.shape(power)), power.shape)
 
 
 @functools.cache

@@ -293,7 +293,7 @@ def test_a_batch_is_examined_as_its_cells_are(modality):
         assert_same(
             {name: values[kept] for name, values in numbers(features).items()},
             {name: values[kept] for name, values in wanted.items()},
-            tolerance=2e-6,
+            tolerance=0,
         )
 
 

@@ -614,6 +614,14 @@ def test_ten_times_the_amplitude_is_20_decibels_more():
     np.testing.assert_allclose(loud - quiet, np.full(quiet.shape, 20.0), atol=1e-3)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_decibels_of_a_row_are_the_same_bits_whatever_stands_beside_it(rows):
+    power = np.random.default_rng(0).uniform(1e-9, 10, (40, 13)).astype(np.float32)
+    together = ops._decibels(tf.constant(power)).numpy()
+    parts = [ops._decibels(tf.constant(power[i : i + rows])).numpy() for i in range(0, 40, rows)]
+    np.testing.assert_array_equal(np.concatenate(parts), together)
+
+
 def test_silence_is_minus_100_decibels():
     np.testing.assert_allclose(ops.log_mel(tf.zeros(1000), 16000, 512, 320, 40), np.full((4, 40), -100.0), rtol=1e-6)
 

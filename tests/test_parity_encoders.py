@@ -96,17 +96,17 @@ def schema_of(settings, adapted):
     return config.model_copy(update={"columns": columns, "targets": heads})
 
 
-def longer(cell):
-    """The cell of twice the length, where cells have one."""
+def longer(cell, most_files=None):
+    """The cell of twice the length or one file more, where cells have one."""
     if isinstance(cell, np.ndarray):
         return np.concatenate([cell, cell])
-    return cell[:1] + cell if isinstance(cell, list) else cell
+    return (cell[:1] + cell)[:most_files] if isinstance(cell, list) else cell
 
 
 def some_cells(modality):
     """Four ordinary cells, of several lengths where cells have one, and a missing one."""
     examples = [modality.example(seed) for seed in range(11, 15)]
-    return stacked(modality, [*examples[:2], None, longer(examples[2]), examples[3]])
+    return stacked(modality, [*examples[:2], None, longer(examples[2], getattr(modality, "files", None)), examples[3]])
 
 
 def roughened(model):
