@@ -247,6 +247,9 @@ def clips() -> dict[str, Broken]:
     return {
         "mp4": Broken("video", mp4, "ok"),
         "mp4 cut": Broken("video", mp4[: len(mp4) // 2], "bad", ""),
+        "mp4 of an unknown codec": Broken(
+            "video", mp4.replace(b"mp4v", b"zzzz").replace(b"esds", b"zzzz"), "bad", "holds a video of a kind"
+        ),
         "mp4 of no frames": Broken("video", clip(frames=0), "bad", ""),
         "video of zero bytes": Broken("video", b"", "bad", "not a readable video"),
         "text named mp4": Broken("video", b"this is a text, not a clip", "bad", "not a readable video", ".mp4"),

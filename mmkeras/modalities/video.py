@@ -409,6 +409,8 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
             if not container.streams.video:
                 raise ValueError("holds no video, sound alone or nothing")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("holds a video of a kind that no decoder here knows")
             stream.thread_type = "AUTO"
             yield container, stream
     except av.error.FFmpegError as error:
