@@ -112,7 +112,7 @@ class Text(Modality):
     def survey(self, values: pd.Series) -> Survey:
         values = values.str.strip()
         characters = values.str.len()
-        measures = {"words": values.str.split().str.len().to_numpy(), "characters": characters.to_numpy()}
+        measures = {"words": values.str.count(r"\S+").to_numpy(), "characters": characters.to_numpy()}
         remedy = "write what belongs there, or empty the cell"
         doubts = [
             (int(row), Doubt("nearly empty", f'holds "{value[:20]}" and nothing else', remedy))
