@@ -263,7 +263,7 @@ class Modality(Component):
         return False
 
     def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """(B, …) cells to (B, …) features, as `examine` gives them but for rounding, and (B,) bool: which are done.
+        """(B, …) cells to (B, …) features, the bits that `examine` gives, and (B,) bool: which are done.
 
         What is not done, all that is bad among it, is examined alone. Only reading a table asks; the exported model
         examines each row alone.

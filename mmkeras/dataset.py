@@ -1,7 +1,6 @@
 """Features to batches: tf.data that gathers, shuffles, augments (training only) and batches.
 
-A batch is a few slices of files that the operating system caches: memory does not grow with the number of rows, and
-every epoch is shuffled over all of them.
+Memory does not grow with the number of rows: a batch is read where it lies, in the cache or in shards.
 """
 
 from __future__ import annotations

@@ -6,10 +6,7 @@ A column's features are computed for its distinct cells only: one picture with t
 from __future__ import annotations
 
 import functools
-import os
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +19,7 @@ from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
 from mmkeras.paths import read_cell, shown
 from mmkeras.shards import Stored
+from mmkeras.threads import in_order
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
@@ -219,36 +217,12 @@ class _Chunk:
 def _cells(modality: Modality, values: Sequence[str]) -> Iterator[tuple[np.ndarray | bytes, str]]:
     """(cell, what is wrong with it or "") of each value, in order, read on several threads."""
     read = functools.partial(_read_chunk, _reader(modality), missing_cell(modality)[()])
-    for chunk in _in_order(read, _chunks(values)):
+    for chunk in in_order(read, _chunks(values)):
         yield from zip(chunk.cells, chunk.errors, strict=True)
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
     return (values[start : start + CHUNK_CELLS] for start in range(0, len(values), CHUNK_CELLS))
-
-
-def _in_order(work: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
-    """`work` of each chunk, in order, on a thread for each core; only a few chunks lie in memory at once.
-
-    What takes long lets other threads run: files, decoders and TensorFlow leave Python's lock.
-    """
-    with ThreadPoolExecutor(_cores()) as threads:
-        waiting: deque[Future] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(threads.submit(work, chunk))
-                if len(waiting) > 2 * _cores():
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
@@ -309,7 +283,7 @@ def _compute(
 
     bad: dict[int, str] = {}
     start = 0
-    for features, errors in _in_order(work, _chunks(distinct)):
+    for features, errors in in_order(work, _chunks(distinct)):
         keep(features)
         bad.update({start + i: error for i, error in enumerate(errors) if error})
         start += len(errors)

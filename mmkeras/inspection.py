@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +16,8 @@ from mmkeras import remote
 from mmkeras.component import Doubt, Modality
 from mmkeras.findings import Note, Subject
 from mmkeras.manifest import PATHS_BETWEEN, BadCell, media_cells, missing_files
-from mmkeras.splits import leaks
+from mmkeras.splits import digest, file_bytes, leaks
+from mmkeras.threads import in_order
 
 if TYPE_CHECKING:
     from mmkeras.component import Cell
@@ -164,14 +163,10 @@ def in_parallel(
     function: Callable[[T], R], values: Sequence[T], progress: Callable[[int], None] = lambda done: None
 ) -> Iterator[R]:
     """The function of each value, in order, on as many threads as there are cores."""
-    executor = ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    chunks = [values[i : i + CHUNK_CELLS] for i in range(0, len(values), CHUNK_CELLS)]
-    try:
-        for found in executor.map(lambda chunk: [function(value) for value in chunk], chunks):
-            yield from found
-            progress(len(found))
-    finally:
-        executor.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what is still to be read
+    chunks = (values[i : i + CHUNK_CELLS] for i in range(0, len(values), CHUNK_CELLS))
+    for found in in_order(lambda chunk: [function(value) for value in chunk], chunks):
+        yield from found
+        progress(len(found))
 
 
 def _media(subject: Subject) -> dict[str, Modality]:
@@ -256,17 +251,8 @@ def _format(begin: bytes) -> tuple[str, tuple[str, ...]] | None:
 
 def _same_files(paths: Sequence[str]) -> list[list[str]]:
     """Groups of different paths with the same bytes; only files of one size are hashed."""
-    sizes = pd.Series({path: size for path, size in zip(paths, in_parallel(_file_bytes, paths), strict=True) if size})
+    sizes = pd.Series({path: size for path, size in zip(paths, in_parallel(file_bytes, paths), strict=True) if size})
     suspects = sizes.index[sizes.duplicated(keep=False)].tolist()
-    digests = pd.Series(dict(zip(suspects, in_parallel(_digest, suspects), strict=True)), dtype=object)
+    digests = pd.Series(dict(zip(suspects, in_parallel(digest, suspects), strict=True)), dtype=object)
     repeated = digests[digests.duplicated(keep=False)]
     return [same.index.tolist() for _, same in repeated.groupby(repeated, sort=False)]
-
-
-def _file_bytes(path: str) -> int:
-    return os.path.getsize(path) if os.path.isfile(path) else 0
-
-
-def _digest(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -342,21 +342,22 @@ def _in_two_splits(keys: pd.Series, split: pd.Series, describe: Callable[[str], 
 def _identical_files(paths: pd.Series, split: pd.Series) -> dict[str, list[str]]:
     """Maps a path to all paths with its bytes; looks only where files of one size stand in two splits."""
     files = pd.DataFrame({"path": paths, "split": split}).drop_duplicates()
-    files["bytes"] = files["path"].map({path: _file_bytes(path) for path in files["path"].unique()})
+    files["bytes"] = files["path"].map({path: file_bytes(path) for path in files["path"].unique()})
     files = files[files["bytes"] > 0]
     by_size = files.groupby("bytes")
     suspects = files[(by_size["split"].transform("nunique") > 1) & (by_size["path"].transform("nunique") > 1)]
     twins: dict[bytes, list[str]] = {}
     for path in suspects["path"].unique():
-        twins.setdefault(_digest(path), []).append(path)
+        twins.setdefault(digest(path), []).append(path)
     return {path: same for same in twins.values() for path in same}
 
 
-def _file_bytes(path: str) -> int:
+def file_bytes(path: str) -> int:
+    """How large a file is; 0 of what cannot be read."""
     return os.path.getsize(path) if not file_fault(path) else 0
 
 
-def _digest(path: str) -> bytes:
+def digest(path: str) -> bytes:
     """Stands for a file's bytes; an unreadable file is equal to itself only, and for the reader to report."""
     try:
         with open(path, "rb") as file:

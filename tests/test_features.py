@@ -9,6 +9,7 @@ import pytest
 from fixtures_sizes import READS, Size
 
 from mmkeras import features as features_module
+from mmkeras import threads
 from mmkeras.features import Features, adapt, prepare, read_cells, table_cells
 from mmkeras.manifest import BadCell, read_table
 from mmkeras.paths import LEAVES, refusal
@@ -142,7 +143,7 @@ def many_files(folder, count):
 @pytest.mark.parametrize("cores", [1, 3])
 def test_cells_of_many_chunks_keep_their_places(cache, tmp_path, monkeypatch, cores):
     monkeypatch.setattr(features_module, "CHUNK_CELLS", 4)
-    monkeypatch.setattr(features_module, "_cores", lambda: cores)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     paths = many_files(tmp_path, 50)
     Path(paths[17]).write_bytes(b"bad file")
     found = prepare(Size(), pd.Series(paths), "memory")
@@ -154,7 +155,7 @@ def test_cells_of_many_chunks_keep_their_places(cache, tmp_path, monkeypatch, co
 
 
 def test_only_a_few_chunks_are_read_ahead(monkeypatch):
-    monkeypatch.setattr(features_module, "_cores", lambda: 2)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
     begun = []
 
     def chunks():
@@ -162,7 +163,7 @@ def test_only_a_few_chunks_are_read_ahead(monkeypatch):
             begun.append(i)
             yield i
 
-    done = features_module._in_order(lambda chunk: -chunk, chunks())
+    done = threads.in_order(lambda chunk: -chunk, chunks())
     assert [next(done) for _ in range(3)] == [0, -1, -2]
     assert len(begun) == 3 + 2 * 2
     done.close()

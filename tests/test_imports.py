@@ -26,6 +26,7 @@ LEVELS = [
         "shards",
         "splits",
         "terminal",
+        "threads",
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows", "findings"},

@@ -294,7 +294,7 @@ def test_only_files_whose_size_stands_in_two_splits_are_read(tmp_path, monkeypat
     for name, content in {"a": b"1", "b": b"2", "c": b"333"}.items():
         (tmp_path / name).write_bytes(content)
     manifest = table(tmp_path, photo=["a", "b", "c", "c"])
-    monkeypatch.setattr("mmkeras.splits._digest", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("mmkeras.splits.digest", lambda path: pytest.fail(f"read {path}"))
     found = leaks(manifest, pd.Series(["train", "train", "test", "valid"]), group=None, media={"photo": Image()})
     assert [leak.message for leak in found] == ["file c stands in valid and test (rows 3, 4)"]
 
