@@ -136,11 +136,12 @@ class Records:
         """
         split = self.split[rows[0]]
         paths = tf.random.experimental.stateless_shuffle(tf.constant(self._paths(split)), tf.stack([seed, epoch]))
+        in_turn = min(OPEN_SHARDS, len(self._paths(split)))
         records = tf.data.Dataset.from_tensor_slices(paths).interleave(
             lambda path: tf.data.TFRecordDataset(path, self.meta["compression"]),
-            cycle_length=min(OPEN_SHARDS, len(self._paths(split))),
+            cycle_length=in_turn,
             block_length=RECORDS_IN_TURN,
-            num_parallel_calls=2,
+            num_parallel_calls=min(2, in_turn),  # no more than shards in turn: newer TensorFlow refuses that
             deterministic=True,
         )
         kept = self._only(records, split, rows)

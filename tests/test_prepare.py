@@ -159,6 +159,14 @@ def test_a_batch_holds_rows_of_many_shards(prepared):
     assert np.mean(per_batch) > 3.5  # of 8 shards a batch of 7 meets 4.9 where it is drawn at random
 
 
+def test_one_shard_alone_is_read(tmp_path):
+    small = Prepared(tmp_path / "table")  # which fills no second shard
+    assert [len(shards) for shards in small.records.meta["shards"].values()] == [1, 1, 1]
+    drawn = order(small.drawn(small.records, range(1)))
+    assert len(set(drawn)) == len(drawn) == len(small.rows("train")) // BATCH * BATCH
+    assert set(drawn) <= set(small.rows("train"))
+
+
 def test_rows_that_are_left_out_are_not_read(prepared):
     kept = prepared.rows("train")[3:]
     assert set(order(prepared.drawn(prepared.records, range(6), kept))) == set(kept)
