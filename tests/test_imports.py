@@ -16,6 +16,7 @@ PACKAGE = Path(mmkeras.__file__).parent
 LEVELS = [
     {
         "",
+        "charts",
         "component",
         "lazy",
         "layers",
@@ -31,11 +32,11 @@ LEVELS = [
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows", "findings"},
     {"inspection", "features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
-    {"dataset"},
-    {"fit", "inference"},
-    {"train"},
+    {"dataset", "results"},
+    {"fit", "gallery", "inference", "summary"},
+    {"sections", "train"},
     {"check", "evaluate", "predict", "export", "prepare"},
-    {"compare"},
+    {"compare", "report"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
