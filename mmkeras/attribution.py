@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkeras.component import Modality
-from mmkeras.graph import Graph
+from mmkeras.graph import Graph, traced
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ tf = lazy("tensorflow")
 keras = lazy("keras")
 layers = lazy("mmkeras.layers")
 
-GRADIENTS, OCCLUSION, GRAD_CAM = "integrated gradients", "occlusion", "Grad-CAM"
+GRADIENTS, OCCLUSION = "integrated gradients", "occlusion"
 FIRST_STEPS, MOST_STEPS = 32, 512
 TOLERANCE = 0.02  # of completeness, relative
 LEAST_CHANGE = 0.01  # of the explained quantity: what changes less is measured against this
@@ -104,7 +104,7 @@ class Column:
     def _function(self, name: Any, function: Callable[..., Any]) -> Any:
         """Traced once, whatever the number of rows."""
         if name not in self._traced:
-            self._traced[name] = tf.function(function, reduce_retracing=True, autograph=False)
+            self._traced[name] = traced(function)
         return self._traced[name]
 
     def _explained(self, target: str, pieces: list[Any], fixed: list[Any], factors: Any) -> Any:
@@ -134,13 +134,15 @@ class Column:
         ]
         return found, tf.reshape(explained, (steps, -1))
 
-    def _kept(self, target: str, pieces: list, bases: list, fixed: list, factors: Any, kept: dict[str, Any]) -> Any:
-        """(S, R) f where of each feature only what is 1 in (S, R, *its shape), or broadcasts to it, is kept."""
-        steps = next(tf.shape(values)[0] for values in kept.values())
+    def _kept(
+        self, target: str, pieces: list, bases: list, fixed: list, factors: Any, kept: dict[str, Any], steps: Any
+    ) -> Any:
+        """(S, R) f where of each feature only what is 1 in (S * R, *its shape), or broadcasts to it, is kept."""
         left = []
         for source, values, base in zip(self.sources, pieces, bases, strict=True):
-            share = tf.cast(_widened(kept[source.feature], 1 + len(values.shape)), values.dtype)
-            left.append(_folded(base + share * (values - base)))
+            share = tf.cast(_widened(kept[source.feature], len(values.shape)), values.dtype)
+            base = _repeated(base, steps)
+            left.append(base + share * (_repeated(values, steps) - base))
         fixed = [_repeated(values, steps) for values in fixed]
         explained = self._explained(target, left, fixed, _repeated(factors, steps))
         return tf.reshape(explained, (steps, -1))
@@ -187,12 +189,10 @@ class Prepared:
         at_once = column.rows_at_once(kept.shape[1])
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once].astype(np.float32)
-            shares = dict.fromkeys(column.features, np.ones(part.shape[:2], np.float32))
-            if all_of_it:
-                shares = dict.fromkeys(column.features, part.reshape(*part.shape[:2], -1).max(axis=2))
-            shares[column.modality.content] = part
-            shares = {feature: tf.constant(share) for feature, share in shares.items()}
-            found.append(compute(self.pieces, self.bases, self.fixed, _floats(factors), shares).numpy())
+            steps, part = len(part), part.reshape(-1, *column.shape)
+            others = part.reshape(len(part), -1).max(axis=1) if all_of_it else np.ones(len(part), np.float32)
+            shares = dict.fromkeys(column.features, others) | {column.modality.content: part}
+            found.append(compute(self.pieces, self.bases, self.fixed, _floats(factors), shares, steps).numpy())
         return np.concatenate(found)
 
     def ends(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkeras.graph import Graph
+from mmkeras.graph import Graph, traced
 from mmkeras.lazy import lazy
 
 tf = lazy("tensorflow")
@@ -30,8 +30,8 @@ class Coalitions:
         encodings = graph.encodings()
         self.tensors = [(column, tensor) for column in self.columns for tensor in encodings[column]]
         self.numbers = sum(int(np.prod(tensor.shape[1:])) for _, tensor in self.tensors)
-        self._encode = tf.function(self._encodings, reduce_retracing=True, autograph=False)
-        self._join = tf.function(self._joined, reduce_retracing=True, autograph=False)
+        self._encode = traced(self._encodings)
+        self._join = traced(self._joined)
 
     def predictions(
         self, features: Mapping[str, Mapping[str, np.ndarray]], patterns: np.ndarray

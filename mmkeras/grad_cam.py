@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from mmkeras.graph import Graph
+from mmkeras.graph import Graph, traced
 from mmkeras.lazy import lazy
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
+
+NAME = "Grad-CAM"
 
 
 class GradCam:
@@ -35,14 +37,15 @@ class GradCam:
         self.graph, self.shape = graph, shape
         self.map = _last_map(graph, column)
         self.fixed = graph.beside([self.map])
-        self._prepare = tf.function(self._maps, reduce_retracing=True, autograph=False)
+        self._prepare = traced(self._maps)
         self._traced: dict[str, Any] = {}
 
-    def __call__(self, features: Mapping[str, Mapping[str, np.ndarray]], target: str, factors: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, features: Mapping[str, Mapping[str, np.ndarray]], target: str, factors: np.ndarray
+    ) -> np.ndarray:
         """(R, *shape) of rows' features; `target` and `factors` say what is explained, as in `attribution`."""
         if target not in self._traced:
-            compute = functools.partial(self._compute, target)
-            self._traced[target] = tf.function(compute, reduce_retracing=True, autograph=False)
+            self._traced[target] = traced(functools.partial(self._compute, target))
         maps, fixed = self._prepare(features)
         return self._traced[target](maps, fixed, tf.constant(factors, tf.float32)).numpy()
 

@@ -5,7 +5,7 @@ Keras runs a functional model from its inputs to its outputs; here it is run fro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmkeras.lazy import lazy
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras as keras_types
 
 keras = lazy("keras")
+tf = lazy("tensorflow")
 
 Values = dict[int, Any]
 """{id of one of the model's symbolic tensors: its value}."""
@@ -99,6 +100,25 @@ class Graph:
                 needed.update(id(tensor) for tensor in node.input_tensors if id(tensor) not in known)
                 found.append(node)
         return found[::-1]
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of nested tensors as a graph, traced at its first call for all numbers of rows, the first axes."""
+    # A concrete function: TensorFlow counts the traces of a line of code and would warn of retracing after five.
+    known: list[Any] = []
+
+    def call(*arguments: Any) -> Any:
+        arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+        if not known:
+            specs = tf.nest.map_structure(_any_rows, arguments)
+            known.append(tf.function(function, autograph=False).get_concrete_function(*specs))
+        return known[0](*arguments)
+
+    return call
+
+
+def _any_rows(tensor: Any) -> Any:
+    return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)
 
 
 def _distinct(tensors: Iterable[Any]) -> list[Any]:
