@@ -16,6 +16,7 @@ from mmkeras.paths import read_cell, refusal
 from mmkeras.results import Results
 
 LISTED = 10  # of each list: most confident mistakes, least confident rows, likely label errors
+LISTS = 10  # more than there are
 NUMBER_BINS = 10  # rows with numbers for truth are dealt into so many ranges, to show some of each
 CELL_BYTES = 400_000  # one drawn cell takes no more of the page
 MISSING = "missing"
@@ -69,9 +70,10 @@ def order(results: Results) -> np.ndarray:
     for target in results.targets:
         mine = target_rows(rows, target)
         ranks = np.minimum(ranks, _ranks(mine, is_explained))
-        for places in lists(mine).values():
-            ranks[places] = -1
-    return np.lexsort([np.arange(len(rows)), ~is_explained, ranks])
+        for i, places in enumerate(lists(mine).values()):
+            ranks[places] = np.minimum(ranks[places], i - LISTS)
+    loss = np.max([target_rows(rows, target)["loss"].fillna(0) for target in results.targets], axis=0)
+    return np.lexsort([-loss, ~is_explained, ranks])
 
 
 def target_rows(rows: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -88,8 +90,8 @@ def lists(rows: pd.DataFrame) -> dict[str, list[int]]:
     wrong = rows[(rows["right"] == False) & rows["confidence"].notna()]  # noqa: E712
     found = {
         "Most confident mistakes": wrong.sort_values("confidence", ascending=False, kind="stable"),
-        "Least confident": rows[rows["confidence"].notna()].sort_values("confidence", kind="stable"),
         "Likely label errors": rows[rows["suspect"].notna()].sort_values("suspect", ascending=False, kind="stable"),
+        "Least confident": rows[rows["confidence"].notna()].sort_values("confidence", kind="stable"),
     }
     if rows["confidence"].isna().all():
         off = rows[rows["loss"].notna()].sort_values("loss", ascending=False, kind="stable")
@@ -171,7 +173,7 @@ class _Drawer:
         return [
             (f"{method}, {target}" if several else method, arrays[row])
             for (target, name, method), arrays in held.items()
-            if name == column and np.isfinite(np.asarray(arrays[row], float)).any()
+            if name == column and np.isfinite(arrays[row]).all()
         ]
 
 

@@ -26,7 +26,6 @@ from mmkeras.terminal import progress, run_command, say, warn
 FILE, WEIGHTS = "report.html", "model.weights.h5"
 MAX_MB = 15.0
 ROWS = 200
-EXPLAINED_ROWS = 48  # of those that are not explained yet; a row takes a second or two
 RESERVE_BYTES = 20_000  # for what is counted only when the page is whole
 # Characters without a shape, which HTML forbids; Unicode has pictures of the first of them
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
@@ -65,7 +64,7 @@ def report(
     for each in folders:
         _ensure_evaluated(each)
     if explain:
-        _ensure_explained(Results(folders[0]), rows)
+        _ensure_explained(Results(folders[0]))
     names = ["", *(each.name for each in folders[1:])]
     every = [Results(each, name, explain) for each, name in zip(folders, names, strict=True)]
     page = every[0]
@@ -90,19 +89,17 @@ def _ensure_evaluated(run: Run) -> None:
         evaluate(run)
 
 
-def _ensure_explained(results: Results, rows: int) -> None:
-    """Explains the first rows of the gallery, where the run has no explanation of its model."""
+def _ensure_explained(results: Results) -> None:
+    """Explains the judged rows, or some of them, where the run has no explanation of its model."""
     folder = results.run.folder
     if not results.targets or not is_older(folder / EXPLANATION, [folder / WEIGHTS]):
         return
     from mmkeras.explain import explain as explain_rows
 
-    table = results.evaluation.at("rows", "table")
-    places = gallery.order(results)[: min(rows, EXPLAINED_ROWS)]
-    wanted = sorted(results.numbers_in_table(places).tolist())
-    say(f"{folder}: there is no explanation of this model yet; explaining {len(wanted)} rows (--no-explain: none)")
+    say(f"{folder}: there is no explanation of this model yet; explaining (--no-explain leaves it out)")
     try:
-        explain_rows(results.run, table, rows=wanted)
+        # Its own choice of rows is a fair sample; the gallery's, mistakes first, would be none.
+        explain_rows(results.run, results.evaluation.at("rows", "table"))
     except (ValueError, OSError) as error:
         warn(f"the page has no explanations: {error}")
 
@@ -154,7 +151,7 @@ def _explanation_note(results: Results, explains: bool) -> str:
         return "Explanations were left out (--no-explain)."
     if results.explanation is None:
         return "There is no explanation of this run."
-    if results.evaluation.at("rows", "table") != results.explanation.at("table"):
+    if not results.explains_judged_table:
         return "The explanation is of other rows than those that were judged, so the gallery does not show it."
     count, judged = len(results.explanation.at("rows") or []), len(results.rows)
     return f"Explained: {count} of the {judged} judged rows." if count < judged else ""

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ def shown(value: float, form: str = "score") -> str:
         return f"{100 * value:.1f} %"
     if form == "count":
         return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    if form == "seconds":
+        return f"{value:,.0f} s" if value < 600 else f"{value / 60:,.0f} min"
     if form == "signed":
         return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
     if isinstance(value, int):
@@ -218,6 +220,15 @@ class Results:
         found = self.evaluation.at("targets") or {}
         return {target: each for target, each in found.items() if (each.get("scores") or {}).get(OWN)}
 
+    @cache
+    def prior_scores(self, target: str) -> dict[str, float]:
+        """What a prediction without looking at a row reaches: always what the training rows had; {} if not known."""
+        head = self.heads[target]
+        cells = self.rows[f"{target} truth"].fillna("").astype(str)
+        truth = head.encode_target(cells)
+        known = head.known(truth)
+        return head.score(truth[known], np.tile(head.prior, (int(known.sum()), 1))) if known.any() else {}
+
     # explain
 
     @cached_property
@@ -230,10 +241,18 @@ class Results:
         file = self.run.folder / SHAPLEY
         return pd.read_parquet(file) if self.explanation and file.is_file() else None
 
+    @property
+    def explains_judged_table(self) -> bool:
+        """Whether explanation and evaluation are of rows of one table."""
+        tables = self.explanation.at("table"), self.evaluation.at("rows", "table")
+        if None in tables:
+            return tables == (None, None)
+        return Path(tables[0]).resolve() == Path(tables[1]).resolve()
+
     @cached_property
     def explained(self) -> dict[int, int]:
         """{place among the judged rows: place in the explanation}; {} where other rows were explained."""
-        if not self.explanation or self.explanation.at("table") != self.evaluation.at("rows", "table"):
+        if not self.explanation or not self.explains_judged_table:
             return {}
         place = {row: i for i, row in enumerate(self.explanation.at("rows") or [])}
         numbers = self.numbers_in_table(np.arange(len(self.rows)))

@@ -14,10 +14,7 @@ WITHOUT, ONLY, PRIOR = "the same without", "the same with nothing but", "prior"
 FEW_ROWS = 200  # one row more or less is half a percent
 POOR_RECALL, POOR_ROWS = 0.5, 3
 POOR_ECE = 0.1
-# Of explanations: where a check beyond this is reported as failed
-SAME_AS_RANDOM_WEIGHTS = 0.5
-INCOMPLETE = 0.1
-CAUTIONS_SHOWN = 12
+INCOMPLETE = 0.1  # of what integrated gradients should add up to, in half of the rows
 
 # What the heads' figures mean, in a few words each
 METRICS = {
@@ -61,8 +58,8 @@ class Tile:
 
 def metric_words(metric: str) -> str:
     """A metric's name for a reader."""
-    words = metric.replace("_", " ")
-    return {"r2": "R²", "mae": "mean error", "rmse": "root mean square error"}.get(metric, words)
+    special = {"r2": "R²", "mae": "mean error", "rmse": "root mean square error", "roc_auc": "ROC AUC"}
+    return special.get(metric, metric.replace("_f1", "_F1").replace("_", " "))
 
 
 def form_of(metric: str) -> str:
@@ -99,6 +96,15 @@ def prior_name(results: Results, target: str) -> str | None:
     return next((name for name in scores if name.startswith(PRIOR) or name == "majority class"), None)
 
 
+def prior_figure(results: Results, target: str, metric: str) -> Markup | None:
+    """What that answer reaches; taken from the judged rows where evaluate did not say."""
+    name, form = prior_name(results, target), form_of(metric)
+    if name is not None:
+        return results.evaluation.figure("targets", target, "scores", name, metric, form=form)
+    value = results.prior_scores(target).get(metric)
+    return None if value is None else Markup('<data value="{}">{}</data>').format(repr(value), shown(value, form))
+
+
 # The tiles
 
 
@@ -117,17 +123,15 @@ def _quality(results: Results, target: str) -> Tile:
 
 
 def _baseline(results: Results, target: str) -> Tile | None:
-    metric, name = results.targets[target]["metric"], prior_name(results, target)
-    if name is None:
+    metric = results.targets[target]["metric"]
+    form, figure = form_of(metric), prior_figure(results, target, metric)
+    if figure is None:
         return None
-    figure = results.evaluation.figure("targets", target, "scores", name, metric, form=form_of(metric))
-    what = "without looking at a row at all"
     detail = Markup("Always the answer that fits the training rows best")
-    best = _best_other(results, target)
-    if best:
-        score = results.evaluation.figure("targets", target, "scores", best, metric, form=form_of(metric))
+    if best := _best_other(results, target):
+        score = results.evaluation.figure("targets", target, "scores", best, metric, form=form)
         detail += Markup(". Best simpler model, {}: {}").format(best, score)
-    return Tile(figure, what, detail)
+    return Tile(figure, "without looking at a row at all", detail)
 
 
 def _best_other(results: Results, target: str) -> str | None:
@@ -219,7 +223,8 @@ def _about_target(results: Results, target: str) -> Iterator[str]:
 def _beside_prior(results: Results, target: str) -> Iterator[str]:
     metric, name = results.targets[target]["metric"], prior_name(results, target)
     low = (results.evaluation.at("targets", target, "intervals", OWN, metric) or [None])[0]
-    prior = results.evaluation.at("targets", target, "scores", name, metric) if name else None
+    scores = results.targets[target]["scores"][name] if name else results.prior_scores(target)
+    prior = scores.get(metric)
     if low is not None and prior is not None and low <= prior:
         yield "These rows do not show that the model is better than an answer without looking at the row."
 
@@ -240,21 +245,11 @@ def _about_explanation(results: Results) -> Iterator[str]:
         return
     for column, methods in (results.explanation.at("checks") or {}).items():
         for method, checks in (methods or {}).items():
-            yield from _failed_checks(column, method, checks or {})
+            yield from (f"{method} of {column}: {fault}." for fault in (checks or {}).get("faults") or [])
     for column, found in (results.explanation.at("columns") or {}).items():
         error = ((found or {}).get("completeness") or {}).get("median")
         if error is not None and error > INCOMPLETE:
             yield f"The explanation inside {column} does not add up: it is {error:.0%} off for half of the rows."
-
-
-def _failed_checks(column: str, method: str, checks: dict[str, Any]) -> Iterator[str]:
-    deletion, random_weights = checks.get("deletion") or {}, checks.get("random_weights") or {}
-    first, random = deletion.get("most_important_first"), deletion.get("random")
-    if None not in (first, random) and first >= random:
-        yield f"{method} of {column} is no better than a random order: do not rely on what it marks."
-    same = random_weights.get("rank_correlation")
-    if same is not None and same > SAME_AS_RANDOM_WEIGHTS:
-        yield f"{method} of {column} says much the same of an untrained model: it shows the input, not what was learned."
 
 
 def _joined(names: list[str]) -> str:

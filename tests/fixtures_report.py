@@ -327,18 +327,17 @@ def _explain(run: Path, targets, schema, rows: int, explained: int, split: str, 
     pd.DataFrame(table).to_parquet(folder / "shapley.parquet")
     shapes = {"weight": (), "photo": (12, 14)}
     held = {
-        f"{t}/{c}": ([target, column, "integrated gradients"], rng.normal(size=(explained, *shapes[column])))
+        f"{t}.{c}": ([target, column, "integrated gradients"], rng.normal(size=(explained, *shapes[column])))
         for t, target in enumerate(targets)
         for c, column in enumerate(columns)
         if column in shapes
     }
-    np.savez_compressed(
-        folder / "attributions.npz", **{key.replace("/", "."): array for key, (_, array) in held.items()}
-    )
+    np.savez_compressed(folder / "attributions.npz", **{key: array for key, (_, array) in held.items()})
     curve = {"share": [0.0, 0.5, 1.0], "attribution": [0.9, 0.3, 0.2], "random": [0.9, 0.7, 0.2]}
     check = {
         "deletion": {"most_important_first": 0.4, "random": 0.61, "curve": curve},
         "random_weights": {"rank_correlation": 0.07},
+        "faults": ["it marks <nothing>"],
     }
     _write(folder / "explanation.json", {
         "rows": chosen, "table": None, "split": split, "method": "exact", "steps": 32, "targets": worth,
@@ -347,5 +346,5 @@ def _explain(run: Path, targets, schema, rows: int, explained: int, split: str, 
             for column in columns
         },
         "checks": {column: {"integrated gradients": check} for column in columns},
-        "arrays": {key.replace("/", "."): name for key, (name, _) in held.items()},
+        "arrays": {key: name for key, (name, _) in held.items()},
     })  # fmt: skip
