@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 tf = lazy("tensorflow")
 
 PRIOR = "prior"  # the first word of the status of a row that has no cell to predict from
+PRESENT = "present columns"  # beside the targets, none of which can be called so
 CHUNK_ROWS = 1024
 BATCH_ROWS = 64
 
@@ -42,7 +43,8 @@ def predict_without(
 ) -> tuple[list[dict[str, np.ndarray]], pd.Series]:
     """The same once for each set of columns to hide, as if their cells were missing; statuses of the rows as they are.
 
-    Where the fusion weighs the columns, `column_weights` (N, M) stand beside the targets.
+    Beside the targets stand `PRESENT` (N, M) bool, which of the columns in sorted order have a good cell, and, where
+    the fusion weighs the columns, `column_weights` (N, M).
     """
     cells = table_cells(manifest, schema.columns)
     step = forward_step(with_column_weights(model))
@@ -56,7 +58,8 @@ def predict_without(
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
             for found, columns in zip(parts, hidden, strict=True):
-                found.append(forward(step, features.without(columns), np.arange(count)))
+                part = features.without(columns)
+                found.append(forward(step, part, np.arange(count)) | {PRESENT: _present(part)})
             statuses.append(_statuses(features))
             advance(count)
     return [concatenated(found) for found in parts], pd.concat(statuses, ignore_index=True)
@@ -87,6 +90,11 @@ def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> 
         for target, head in walk(heads)
         for name, tensor in head.answer(predictions[target]).items()
     }
+
+
+def _present(features: Features) -> np.ndarray:
+    held = [column for _, column in sorted(features.columns.items())]
+    return np.stack([column.arrays["present"][column.index] > 0 for column in held], axis=1)
 
 
 def _statuses(features: Features) -> pd.Series:

@@ -55,7 +55,7 @@ def build_model(
         first = min(heads)
         predictions[first] = layers.BesideWeights(name=COLUMN_WEIGHTS)(predictions[first], weights)
     for target, head in walk(heads):
-        answer = layers.Answer(head.prior.tolist(), learned_loss_weights, name=target)
+        answer = layers.Answer(head.prior.tolist(), learned_loss_weights, head.temperature, head.link, name=target)
         predictions[target] = answer(predictions[target], given)
     return _joined(inputs, predictions, heads)
 
@@ -66,6 +66,12 @@ def with_column_weights(model: keras_types.Model) -> keras_types.Model:
         return model
     _, weights = model.get_layer(COLUMN_WEIGHTS).input
     return keras.Model(model.input, {**model.output, COLUMN_WEIGHTS: weights})
+
+
+def calibrate(model: keras_types.Model, temperatures: Mapping[str, float]) -> None:
+    """Sets what each target's logits are divided by, as `build_model` does; a step that is traced already stays."""
+    for target, temperature in temperatures.items():
+        model.get_layer(target).temperature = temperature
 
 
 def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_types.Model:

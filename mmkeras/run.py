@@ -11,6 +11,7 @@ checkpoints/         the last finished epoch, until training is done
 history.json         losses and metrics of each epoch
 metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
 predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
+evaluation.json      what `evaluate` found, and evaluation_rows.parquet: what became of each judged row
 run.log              what was printed, with times
 tensorboard/         event files
 *.png                pictures of the model, the curves, right and wrong answers
@@ -158,6 +159,10 @@ class Run:
                 f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
             )
         return manifest
+
+    def is_own(self, manifest: Manifest) -> bool:
+        """Whether a table is the one that the run was trained on, wherever it lies."""
+        return table_hash(manifest) == json.loads((self.folder / "table.json").read_text())["sha256"]
 
     def model(self) -> keras_types.Model:
         """The trained model, rebuilt from `schema.json` with the best weights.

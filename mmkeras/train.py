@@ -36,7 +36,7 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
-from mmkeras.model import build_model
+from mmkeras.model import build_model, calibrate
 from mmkeras.records import Records
 from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name, table_hash
 from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
@@ -155,8 +155,15 @@ def score(head: Head, targets: np.ndarray, predictions: np.ndarray) -> dict[str,
 
 
 def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
-    """A head that has learned from validation rows too, as far as their targets are known."""
+    """A head that has learned from validation rows too, as far as their targets are known.
+
+    Args:
+        head: What it learned of other predictions before is forgotten.
+        targets: (N, …).
+        predictions: (N, P) before any temperature.
+    """
     known = head.known(targets)
+    head = head.model_copy(update={"temperature": 1.0})
     return head.tune(targets[known], predictions[known]) if known.any() else head
 
 
@@ -503,10 +510,13 @@ def _judge(
 ) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
+    calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
+    uncalibrated = forward(forward_step(model), features, rows["valid"])
+    schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, uncalibrated)
+    run.write_schema(schema)
+    calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
     step = forward_step(model)
     predictions = {name: forward(step, features, found) for name, found in rows.items()}
-    schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, predictions["valid"])
-    run.write_schema(schema)
     metrics: dict[str, Any] = {}
     for name, found in rows.items():
         for target, head in walk(schema.targets):
