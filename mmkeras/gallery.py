@@ -80,9 +80,13 @@ def target_rows(rows: pd.DataFrame, target: str) -> pd.DataFrame:
     """One target's columns of the judged rows: truth, answer, confidence, right, loss, suspect, should_be."""
     names = ("truth", "answer", "confidence", "right", "loss", "suspect", "should be")
     found = {name.replace(" ", "_"): rows.get(f"{target} {name}", pd.Series(None, rows.index)) for name in names}
-    for name in ("confidence", "loss", "suspect"):
-        found[name] = pd.to_numeric(found[name], errors="coerce")
-    return pd.DataFrame(found).astype({"truth": object, "answer": object, "right": object})
+    for name in found:
+        if name in ("confidence", "loss", "suspect"):
+            found[name] = pd.to_numeric(found[name], errors="coerce")
+        else:  # None where a value is not known: pandas' own NA can be compared with nothing
+            values = found[name].astype(object)
+            found[name] = values.where(values.notna(), None)
+    return pd.DataFrame(found)
 
 
 def lists(rows: pd.DataFrame) -> dict[str, list[int]]:

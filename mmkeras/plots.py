@@ -108,7 +108,7 @@ def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
         axes[1].plot(
             roc["false_positive_rate"], roc["true_positive_rate"], label=f"{curve['class']} ({roc['area']:.3f})"
         )
-        axes[2].plot(both["recall"], both["precision"], label=f"{name} ({both['average_precision']:.3f})")
+        axes[2].plot(both["recall"], both["precision"], label=f"{curve['class']} ({both['average_precision']:.3f})")
     worst = f", the worst {len(shown)} of {len(curves)}" if len(shown) < len(curves) else ""
     axes[1].set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC (area){worst}")
     axes[2].set(xlabel="recall", ylabel="precision", title=f"precision, recall (average){worst}")

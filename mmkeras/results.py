@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -220,14 +220,16 @@ class Results:
         found = self.evaluation.at("targets") or {}
         return {target: each for target, each in found.items() if (each.get("scores") or {}).get(OWN)}
 
-    @cache
-    def prior_scores(self, target: str) -> dict[str, float]:
-        """What a prediction without looking at a row reaches: always what the training rows had; {} if not known."""
-        head = self.heads[target]
-        cells = self.rows[f"{target} truth"].fillna("").astype(str)
-        truth = head.encode_target(cells)
-        known = head.known(truth)
-        return head.score(truth[known], np.tile(head.prior, (int(known.sum()), 1))) if known.any() else {}
+    @cached_property
+    def prior_scores(self) -> dict[str, dict[str, float]]:
+        """{target: what a prediction without looking at a row reaches}: always what the training rows had."""
+        found = {}
+        for target in self.targets:
+            head = self.heads[target]
+            truth = head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
+            known = head.known(truth)
+            found[target] = head.score(truth[known], np.tile(head.prior, (int(known.sum()), 1))) if known.any() else {}
+        return found
 
     # explain
 

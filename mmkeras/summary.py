@@ -101,7 +101,7 @@ def prior_figure(results: Results, target: str, metric: str) -> Markup | None:
     name, form = prior_name(results, target), form_of(metric)
     if name is not None:
         return results.evaluation.figure("targets", target, "scores", name, metric, form=form)
-    value = results.prior_scores(target).get(metric)
+    value = results.prior_scores[target].get(metric)
     return None if value is None else Markup('<data value="{}">{}</data>').format(repr(value), shown(value, form))
 
 
@@ -223,7 +223,7 @@ def _about_target(results: Results, target: str) -> Iterator[str]:
 def _beside_prior(results: Results, target: str) -> Iterator[str]:
     metric, name = results.targets[target]["metric"], prior_name(results, target)
     low = (results.evaluation.at("targets", target, "intervals", OWN, metric) or [None])[0]
-    scores = results.targets[target]["scores"][name] if name else results.prior_scores(target)
+    scores = results.targets[target]["scores"][name] if name else results.prior_scores[target]
     prior = scores.get(metric)
     if low is not None and prior is not None and low <= prior:
         yield "These rows do not show that the model is better than an answer without looking at the row."
