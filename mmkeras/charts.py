@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 360, 230  # units of the view box; about CSS pixels on a phone
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
+WIDTH, HEIGHT = 360, 240  # units of the view box; about CSS pixels on a phone
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 20, 38
 COLORS = 6  # classes .s0 … .s5 of the style sheet; further lines are grey
 TICKS = 5
 Number = float | None
@@ -95,7 +95,7 @@ def bar(value: Number, most: float) -> Markup:
     width = min(abs(value) / most, 1) * 58
     start = 60 if value >= 0 else 60 - width
     return Markup(
-        '<svg class="bar {}" viewBox="0 0 120 14" aria-hidden="true"><path class="axis" d="M60 0V14"/>'
+        '<svg class="bar {}" viewBox="0 0 120 14" preserveAspectRatio="none" aria-hidden="true"><path class="axis" d="M60 0V14"/>'
         '<rect x="{:.1f}" y="2" width="{:.1f}" height="10" rx="1.5"/></svg>'
     ).format("for" if value >= 0 else "against", start, width)
 
@@ -138,9 +138,9 @@ class _Frame:
 
     def mark(self, x: float, text: str) -> Markup:
         left = self._left(x)
-        anchor, gap = ("end", -4) if left > WIDTH / 2 else ("start", 4)
+        anchor = "end" if left > 2 * WIDTH / 3 else "start" if left < WIDTH / 3 else "middle"
         line = Markup('<path class="mark" d="M{:.1f} {}V{}"/>').format(left, TOP, HEIGHT - BOTTOM)
-        return line + _text(left + gap, TOP + 9, text, anchor)
+        return line + _text(left, TOP - 6, text, anchor)
 
     def line(self, line: Line, color: str) -> Markup:
         """A line's path, dots and whiskers."""

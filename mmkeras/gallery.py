@@ -174,11 +174,17 @@ class _Drawer:
             return []
         held = self._results.attributions
         several = len({target for target, _, _ in held}) > 1
+        mine = [key for key in held if key[1] == column and np.isfinite(held[key][row]).all()]
+        mine.sort(key=lambda key: self._area(column, key[2]))
         return [
-            (f"{method}, {target}" if several else method, arrays[row])
-            for (target, name, method), arrays in held.items()
-            if name == column and np.isfinite(arrays[row]).all()
+            (f"{method}, {target}" if several else method, held[target, column, method][row])
+            for target, _, method in mine
         ]
+
+    def _area(self, column: str, method: str) -> float:
+        """What is left of the answer when the method's most important parts go first: the less, the better it is."""
+        area = self._results.explanation.at("checks", column, method, "deletion", "most_important_first")
+        return np.inf if area is None else area
 
 
 def _draw(modality: Modality, cell: Any, attribution: np.ndarray | None, method: str) -> Drawing:

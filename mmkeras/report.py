@@ -20,7 +20,7 @@ from mmkeras import charts, gallery, sections
 from mmkeras.evaluate import evaluate
 from mmkeras.results import EVALUATED_ROWS, EVALUATION, EXPLANATION, Results, is_older, shown
 from mmkeras.run import Run, write_atomically
-from mmkeras.summary import metric_words
+from mmkeras.summary import metric_words, prior_figure
 from mmkeras.terminal import progress, run_command, say, warn
 
 FILE, WEIGHTS = "report.html", "model.weights.h5"
@@ -183,6 +183,7 @@ def _render(
         target_rows={target: gallery.target_rows(results.rows, target) for target in results.targets},
         gallery=_gallery(results, cards, drawn, max_bytes, is_limited),
         figure=lambda file, path, form="score": getattr(results, file).figure(*path, form=form),
+        prior=lambda target, metric: prior_figure(results, target, metric, "score"),
         range=lambda file, path, form="score": getattr(results, file).range(*path, form=form),
     )
     return html.translate(CONTROLS)

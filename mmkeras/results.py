@@ -72,7 +72,7 @@ class Source:
 def shown(value: float, form: str = "score") -> str:
     """A number for a reader: three decimals of a score, a percentage, a count with its thousands apart."""
     if form == "percent":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
     if form == "count":
         return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if form == "seconds":

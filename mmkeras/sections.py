@@ -18,7 +18,7 @@ from mmkeras.charts import Axes, Line
 from mmkeras.component import Component, own_prediction
 from mmkeras.gallery import lists, target_rows
 from mmkeras.results import CHECKED, OWN, Results
-from mmkeras.summary import METRICS, ONLY, WITHOUT, cautions, form_of, metric_words, sentence, tiles
+from mmkeras.summary import METRICS, ONLY, WITHOUT, cautions, form_of, metric_words, prior_name, sentence, tiles
 
 SPLITS = ("train", "valid", "test", "unused")
 CLASSES_SHOWN = 30  # of the table of counts
@@ -74,7 +74,7 @@ def data_part(results: Results) -> dict[str, Any]:
 
 def training_part(results: Results) -> dict[str, Any]:
     """Curves of losses and metrics, on training and on validation rows."""
-    return {"charts": [_curve(name, results) for name in _shown_curves(results)]}
+    return {"charts": [_curve(title, names, results) for title, names in _shown_curves(results).items()]}
 
 
 def target_part(results: Results, target: str) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def target_part(results: Results, target: str) -> dict[str, Any]:
         "metric": metric,
         "models": models,
         "metrics": [(name, metric_words(name), METRICS.get(name, ""), form_of(name)) for name in metrics],
+        "prior": {} if prior_name(results, target) else results.prior_scores[target],
         "range": _range_of(found, metric),
         "matrix": _matrix(found.get("confusion")),
         "per_class": found.get("per_class") or [],
@@ -157,7 +158,7 @@ def comparison_part(every: Sequence[Results]) -> dict[str, Any]:
         "results": every,
         "targets": [_compared_target(target, every) for target in targets],
         "settings": _different_settings(every),
-        "curves": [_overlaid(name, every, names) for name in _shared_curves(every)],
+        "curves": _overlaid(every, names),
         "disagreements": [_disagreement(target, every, names) for target in targets],
     }
 
@@ -244,31 +245,35 @@ def _first_rows(table: pd.DataFrame | None) -> dict[str, Any] | None:
 # The training
 
 
-def _shown_curves(results: Results) -> list[str]:
-    """Names of the history's figures that have one on validation rows too, without those of single columns."""
-    owns = tuple(own_prediction(target, column) for target in results.heads for column in results.columns)
-    names = [name for name in results.history if f"val_{name}" in results.history and not name.startswith(owns)]
-    single = [f"{target}_loss" for target in results.heads] if len(results.heads) == 1 else []
-    names = [name for name in names if name not in single or "loss" not in names]
-    return sorted(names, key=lambda name: (name != "loss", name))
+def _shown_curves(results: Results) -> dict[str, tuple[str, str]]:
+    """{title: (name on training rows, on validation rows)} of the history's figures, without those of single columns.
+
+    A single target's own loss is shown, not the sum of it and the columns'; `val_loss` is what chooses the epoch.
+    """
+    history, targets = results.history, list(results.heads)
+    owns = tuple(own_prediction(target, column) for target in targets for column in results.columns)
+    names = [name for name in history if f"val_{name}" in history and not name.startswith(owns)]
+    losses = [f"{target}_loss" for target in targets if f"{target}_loss" in names]
+    if losses and "loss" in names:
+        names.remove("loss")
+    pairs = {name: (name, f"val_{name}") for name in names}
+    if len(targets) == 1 and losses and "val_loss" in history:
+        pairs[losses[0]] = losses[0], "val_loss"
+    titles = {name: name.removeprefix(f"{targets[0]}_") if len(targets) == 1 else name for name in pairs}
+    order = sorted(pairs, key=lambda name: (not titles[name].endswith("loss"), name))
+    return {titles[name]: pairs[name] for name in order}
 
 
-def _curve(name: str, results: Results) -> Markup:
-    history = results.history
-    epochs = list(range(1, len(history[name]) + 1))
+def _curve(title: str, names: tuple[str, str], results: Results) -> Markup:
+    trained, judged = (_finite(results.history[name]) for name in names)
+    epochs = list(range(1, len(trained) + 1))
     best = results.metrics.at("training", "best_epoch")
     lines = [
-        Line("training rows (augmented)", epochs, _finite(history[name]), style="dashed"),
-        Line("validation rows", epochs, _finite(history[f"val_{name}"])),
+        Line("training rows (augmented)", epochs, trained, style="dashed"),
+        Line("validation rows", epochs, judged),
     ]
-    marks = [(best, f"best: epoch {best}")] if best else []
-    return charts.chart(_curve_words(name, results), lines, Axes("epoch", "", marks=marks))
-
-
-def _curve_words(name: str, results: Results) -> str:
-    for target in results.heads if len(results.heads) == 1 else ():
-        name = name.removeprefix(f"{target}_")
-    return metric_words(name)
+    axes = Axes("epoch", "", x_range=(1, max(len(epochs), 2)), marks=[(best, f"best: epoch {best}")] if best else [])
+    return charts.chart(metric_words(title), lines, axes)
 
 
 def _finite(numbers: Sequence[float | None]) -> list[float | None]:
@@ -480,18 +485,21 @@ def _flattened(settings: Mapping[str, Any], prefix: str = ""):
             yield f"{prefix}{name}", "null" if value is None else str(value)
 
 
-def _shared_curves(every: Sequence[Results]) -> list[str]:
-    return [name for name in _shown_curves(every[0]) if any(name in other.history for other in every[1:])]
-
-
-def _overlaid(name: str, every: Sequence[Results], names: Sequence[str]) -> Markup:
-    """One figure on the validation rows of all runs."""
-    lines = [
-        Line(run, list(range(1, len(numbers) + 1)), _finite(numbers))
-        for run, results in zip(names, every, strict=True)
-        if (numbers := results.history.get(f"val_{name}"))
-    ]
-    return charts.chart(f"{_curve_words(name, every[0])}, validation rows", lines, Axes("epoch", ""))
+def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
+    """Figures on the validation rows of all runs, where at least two have them."""
+    curves = [_shown_curves(results) for results in every]
+    found = []
+    for title in curves[0]:
+        lines = [
+            Line(name, list(range(1, len(numbers) + 1)), _finite(numbers))
+            for name, results, pairs in zip(names, every, curves, strict=True)
+            if title in pairs and (numbers := results.history[pairs[title][1]])
+        ]
+        if len(lines) > 1:
+            epochs = max(2, *(len(line.x) for line in lines))
+            axes = Axes("epoch", "", x_range=(1, epochs))
+            found.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
+    return found
 
 
 def _disagreement(target: str, every: Sequence[Results], names: Sequence[str]) -> dict[str, Any]:

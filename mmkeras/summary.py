@@ -96,9 +96,9 @@ def prior_name(results: Results, target: str) -> str | None:
     return next((name for name in scores if name.startswith(PRIOR) or name == "majority class"), None)
 
 
-def prior_figure(results: Results, target: str, metric: str) -> Markup | None:
+def prior_figure(results: Results, target: str, metric: str, form: str) -> Markup | None:
     """What that answer reaches; taken from the judged rows where evaluate did not say."""
-    name, form = prior_name(results, target), form_of(metric)
+    name = prior_name(results, target)
     if name is not None:
         return results.evaluation.figure("targets", target, "scores", name, metric, form=form)
     value = results.prior_scores[target].get(metric)
@@ -116,7 +116,7 @@ def _quality(results: Results, target: str) -> Tile:
     rows = source.at("rows", "name")
     what = f"of {rows} answered right" if metric in SHARES else f"{metric_words(metric)} on {rows}"
     ends = source.range(*place, "intervals", OWN, metric, form=form)
-    detail = Markup("With other rows of the same kind: {} (95 % interval)").format(ends) if ends else Markup("")
+    detail = Markup("With other rows of the same kind: {} (95 % interval)").format(ends) if ends else Markup("")
     if metric not in SHARES and metric in METRICS:
         detail = Markup("{}. {}").format(METRICS[metric].capitalize(), detail)
     return Tile(figure, what, detail)
@@ -124,7 +124,8 @@ def _quality(results: Results, target: str) -> Tile:
 
 def _baseline(results: Results, target: str) -> Tile | None:
     metric = results.targets[target]["metric"]
-    form, figure = form_of(metric), prior_figure(results, target, metric)
+    form = form_of(metric)
+    figure = prior_figure(results, target, metric, form)
     if figure is None:
         return None
     detail = Markup("Always the answer that fits the training rows best")
