@@ -374,7 +374,7 @@ def _ranking(curves: Sequence[Mapping[str, Any]] | None) -> list[Markup]:
     ]
     roc_axes = Axes("false positive rate", "true positive rate", UNIT, UNIT, diagonal=True)
     recall_axes = Axes("recall", "precision", UNIT, UNIT)
-    drawn = ("ROC curves (area)", roc, roc_axes), ("Precision-recall curves (average precision)", recall, recall_axes)
+    drawn = ("ROC curves (area)", roc, roc_axes), ("Precision and recall (average precision)", recall, recall_axes)
     return [charts.chart(title, lines, axes) for title, lines, axes in drawn if lines]
 
 
