@@ -28,11 +28,10 @@ LEVELS = [
         "terminal",
         "threads",
         "shapley",
-        "graph",
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows", "findings"},
-    {"inspection", "features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
+    {"inspection", "features", "records", "model", "distribution", "graph", "plots", "run", "callbacks", "guess"},
     {"dataset", "attribution", "coalitions", "grad_cam", "explanation"},
     {"fit", "inference", "explainer", "faithfulness"},
     {"train"},
