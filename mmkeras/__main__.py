@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a model on a table and judge it",
     "check": "look for what is wrong with a table and its files",
     "evaluate": "judge a run in detail, beside baselines",
+    "explain": "say which columns, words, pixels and moments decided",
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
     "export": "write a SavedModel that takes raw rows",

@@ -167,6 +167,12 @@ class Modality(Component):
     """Whether a path in a cell may be a folder."""
     every_row: ClassVar[bool] = False
     """Whether `adapt` sees the cell of each training row, however often it repeats, or each distinct cell once."""
+    content: ClassVar[str] = ""
+    """The feature that holds what a cell says, which an explanation of a prediction is about; "": there is none."""
+    switches: ClassVar[frozenset[str]] = frozenset({"present"})
+    """Features that only say what is there and what is padding: an explanation leaves them as they are."""
+    has_grad_cam: ClassVar[bool] = False
+    """Whether `encode` passes pictures, whose height and width end an attribution's shape, through convolutions."""
 
     def check(self) -> None:
         """Refuses settings that this machine cannot follow.
@@ -283,6 +289,17 @@ class Modality(Component):
         """Features with a batch axis to an encoding, by Keras' functional API."""
         raise NotImplementedError
 
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """What the numbers of each feature did to predictions, as what a person looks at: the content's numbers.
+
+        Args:
+            parts: {feature: (B, *its shape)} of all features but switches.
+
+        Returns:
+            (B, …): what the module's docstring calls the attribution, the first axes of the content.
+        """
+        return parts[self.content]
+
     def trained(self) -> Modality:
         """A copy whose `encode` fetches no pretrained weights: a run's own weights follow."""
         return self
@@ -383,6 +400,8 @@ class Head(Component):
     predicts: ClassVar[Literal["distribution", "probabilities", "numbers"]]
     """What the last axis of a prediction holds: probabilities that add up to 1, probabilities each for itself, numbers.
     """
+    explains: ClassVar[str] = "probability of the answer"
+    """What `explained` chooses, in words."""
 
     loss_weight: float = Field(1.0, gt=0, description="how much this target's loss counts beside the other targets'")
 
@@ -497,6 +516,22 @@ class Head(Component):
         """A picture of what is confused with what."""
         raise NotImplementedError
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What each of the P numbers of a prediction is called: classes, labels, numbers."""
+        raise NotImplementedError
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        """(N, P) predictions -> (N,) which of the P numbers an explanation of the row is about."""
+        return predictions.argmax(axis=-1)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) factors and (P,) terms: a number times the one plus the other is what a person reads."""
+        import numpy as np
+
+        return np.ones(len(self.parts)), np.zeros(len(self.parts))
+
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         """A scikit-learn estimator that learns `encode_target` from (N, F) inputs: what a network has to beat.
 
@@ -558,6 +593,13 @@ class ClassHead(Head):
     def guesses(self, predictions: np.ndarray) -> np.ndarray:
         """(N, K) probabilities -> (N,) the classes that are answered."""
         return predictions.argmax(axis=-1)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.classes
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        return self.guesses(predictions)
 
     def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
         from sklearn.metrics import ConfusionMatrixDisplay

@@ -113,6 +113,20 @@ class NgramBag(keras.layers.Layer):
         ids = ops.concatenate(self._hashed(tokens), axis=1)
         return self.mean(self.embedding(ids), ops.cast(ids > 0, "float32"))
 
+    def pieces(self, tokens):
+        """(B, T) -> (B, T, D): what each word piece gives to the mean; of an n-gram each of its pieces gives as much.
+
+        They add up to what `call` gives.
+        """
+        found, count = 0.0, 0.0
+        for n, ids in enumerate(self._hashed(tokens)):
+            real = ops.cast(ids > 0, "float32")
+            shares = self.embedding(ids) * ops.expand_dims(real, -1) / (n + 1)
+            # An n-gram stands where it begins: a piece belongs to those that began up to n places before it.
+            starts = [ops.pad(shares, ((0, 0), (back, 0), (0, 0)))[:, : tokens.shape[1]] for back in range(n + 1)]
+            found, count = found + sum(starts), count + ops.sum(real, axis=1)
+        return found / ops.maximum(count, 1.0)[:, None, None]
+
     def _hashed(self, tokens):
         """For each n, (B, T) numbers of buckets, 0 where the n-gram would run into the padding."""
         hashed, found = ops.zeros_like(tokens), []

@@ -31,6 +31,7 @@ class Multilabel(Head):
     """Dense sigmoid and binary cross-entropy, averaged over the labels."""
 
     predicts: ClassVar = "probabilities"
+    explains: ClassVar = "probability of the most probable label"
 
     empty: Literal["unknown", "none"] = Field(
         "unknown", description="what an empty cell means: the labels are not known, or there is none"
@@ -207,6 +208,10 @@ class Multilabel(Head):
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.labels
 
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         if is_sparse:

@@ -31,6 +31,7 @@ class Regression(Head):
     """Dense layer on targets that are scaled to mean 0 and deviation 1."""
 
     predicts: ClassVar = "numbers"
+    explains: ClassVar = "value"
 
     error: Literal["mse", "mae", "huber"] = Field(
         "mse",
@@ -171,6 +172,18 @@ class Regression(Head):
         axes.set(xlabel=f"true{unit}", ylabel=f"predicted{unit}")
         axes.grid(alpha=0.3)
         axes.legend()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self._names())
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        """The first number: which of several one asks about, no prediction can tell."""
+        return np.zeros(len(predictions), int)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.deviation), np.array(self.mean)
 
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         if is_sparse:

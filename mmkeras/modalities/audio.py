@@ -7,7 +7,7 @@ the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files
 Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
 dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
 attention makes of them.
-Attribution: (T, F), of each step and band; with `files` above 1 an axis of files in front.
+Attribution: (T, F), of each frame's bands or coefficients; of several files (N, T, F).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -65,6 +65,8 @@ ADAPT_CLIPS = 32  # whose spectra scikit-learn takes at a time
 class Audio(Modality):
     """A clip of sound or several, as decibels over mel bands and time, or as cepstral coefficients."""
 
+    content: ClassVar = "spectrum"
+    switches: ClassVar = frozenset({"file_mask", "mask", "present"})
     files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)

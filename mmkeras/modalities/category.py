@@ -3,14 +3,14 @@
 Cell: a UTF-8 string; blank means missing.
 Features: `index` () int32, 0 = missing, 1 = a value that training did not know; `present` (), 1 for unknown values too.
 Encoding: Embedding; one token, the same as the vector.
-Attribution: ().
+Attribution: (), of the value.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +37,7 @@ class Category(Modality):
 
     from_file = False
     every_row = True
+    content: ClassVar = "index"
 
     max_categories: int = Field(1000, ge=1, le=20_000, description="rarer values of the training rows are unknown")
     min_count: int = Field(1, ge=1, description="values of fewer training rows are unknown")

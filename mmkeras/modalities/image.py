@@ -7,7 +7,7 @@ width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size
 Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
 vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
 through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
-Attribution: (H, W), of each pixel that the model sees; with `files` above 1 an axis of files in front.
+Attribution: (H, W), of each pixel of the resized picture; of several files (N, H, W).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -79,6 +79,9 @@ SMALLEST_PX = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  #
 class Image(Modality):
     """A picture of any size, shape and common format."""
 
+    content: ClassVar = "pixels"
+    switches: ClassVar = frozenset({"file_mask", "present"})
+    has_grad_cam: ClassVar = True
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
@@ -228,6 +231,9 @@ class Image(Modality):
     def is_frozen(self) -> bool:
         """Whether the weights of a network of `keras.applications` stay, but for its unfrozen blocks."""
         return self.weights != "none" if self.frozen is None else self.frozen
+
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
 
     def example(self, seed: int) -> bytes | list[bytes]:
         generator = np.random.default_rng(seed)

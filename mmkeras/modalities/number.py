@@ -4,7 +4,7 @@ Cell: a float32 number; NaN means missing, an infinite one is bad.
 Features: `value` (1,) float32, z-scored or mapped by the training rows' quantiles; `present` ().
 Encoding: a dense layer over the value and its soft membership in bins, so that one layer can single out a range; one
 token, the same as the vector.
-Attribution: ().
+Attribution: (), of the number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import random
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,7 @@ class Number(Modality):
 
     from_file = False
     every_row = True
+    content: ClassVar = "value"
 
     scaling: Literal["zscore", "quantile"] = Field(
         "zscore", description="quantile: by its place among the training rows, good for skewed columns and outliers"
@@ -129,6 +130,9 @@ class Number(Modality):
         # vector (B, D) -> tokens (B, 1, D)
         tokens = keras.layers.Reshape((1, self.units))(vector)
         return Encoding(vector, tokens, keras.ops.ones_like(inputs["value"]), inputs["present"])
+
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
 
     def example(self, seed: int) -> float:
         return round(random.Random(seed).uniform(-100, 100), 2)

@@ -5,7 +5,7 @@ Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained 
 Encoding: Embedding, then an LSTM (one way or both), a GRU, convolutions, a Transformer or nothing over the real tokens,
 or a pretrained backbone on its own tokens; the vector joins their outputs' mean and maximum over time and the mean of
 the vectors of word-piece n-grams.
-Attribution: (T,), of each word piece.
+Attribution: (T,), of each word piece; an n-gram's share is divided equally among its pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
@@ -56,6 +56,7 @@ class Text(Modality):
     """Text, tokenised into word pieces inside the graph."""
 
     from_file = False
+    content: ClassVar = "tokens"
 
     # `adapt` leaves what features need of `encoder`, `preset` and `word_vectors` in the fitted fields.
     encoder: Literal["lstm", "gru", "bilstm", "cnn", "bag", "transformer", "pretrained"] = tunable(

@@ -14,7 +14,7 @@ A table's cell names a file (.npy, .csv or .parquet) or holds the numbers themse
     [[0.1, 7], [null, 8]]   JSON: two steps of two channels
 
 Semicolons or line breaks separate steps where there are any, blanks where there are none.
-Attribution: (T, C), of each step and channel of `values`.
+Attribution: (steps, channels), of each number as it is seen: after cutting or resampling.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -57,6 +57,8 @@ MOSTLY_GAPS = 0.5
 class Timeseries(Modality):
     """A series of any length over one or several channels, with or without gaps."""
 
+    content: ClassVar = "values"
+    switches: ClassVar = frozenset({"mask", "observed", "present"})
     steps: int = Field(128, ge=2, le=16_384)
     fit: Literal["resample", "cut"] = Field(
         "resample", description="resample: every series to `steps`; cut: keep the rate, drop what follows, pad"

@@ -8,7 +8,7 @@ keeps its place; then an LSTM, a GRU or a Transformer over the frames.
 
 A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or
 several pictures in order, with `;` between them.
-Attribution: (N, H, W), of each pixel of each frame.
+Attribution: (frames, H, W), of each pixel of each frame that is looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -51,6 +51,8 @@ class Video(Modality):
     """A clip of any length, as a fixed number of frames."""
 
     takes_folders = True
+    content: ClassVar = "frames"
+    switches: ClassVar = frozenset({"mask", "present"})
 
     frames: int = Field(12, ge=2, le=256, description="evenly spaced over the clip")
     height_px: int = Field(48, ge=8, le=1024)
@@ -205,6 +207,9 @@ class Video(Modality):
         # steps -> tokens (B, N, D''), vector (B, D''')
         tokens, vector = self._over_time(steps, mask)
         return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
 
     def example(self, seed: int) -> list[bytes]:
         """Three frames of a few pixels."""
