@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from fixtures_drawn import Page, words
 
+from mmkeras import drawing
 from mmkeras.config import build
 from mmkeras.modalities.text import PADDING, UNKNOWN, Text, _hub_tokenizer
 
@@ -234,13 +235,11 @@ def test_the_word_of_the_piece_is_coloured_as_it_is_written(text):
 
 
 def test_word_pieces_are_added_up_to_words(text):
-    """`carmine` is no word of the vocabulary."""
-    pieces = [text.vocabulary[i] for i in text.preprocess(tf.constant("red carmine boat"))["tokens"].numpy() if i]
-    inside = [i for i, piece in enumerate(pieces) if i and piece not in ("red",)]
-    count = next(k for k in range(1, len(inside)) if not pieces[1 + k].startswith("##"))
-    assert count > 1
-    drawn = text.draw("red CarMine boat", np.isin(np.arange(16), range(1, 1 + count)) * 0.5)
-    assert words(drawn)["CarMine"] == f"+{0.5 * count:.2f}" and colored(drawn) == {"CarMine"}
+    first, both = (np.count_nonzero(text.preprocess(tf.constant(cell))["tokens"]) for cell in ("red", "red redarcared"))
+    assert both - first > 1
+    places = np.arange(16)
+    drawn = text.draw("red RedarcaRed, boat", np.where((places >= first) & (places < both), 0.5, 0.0))
+    assert words(drawn)["RedarcaRed"] == drawing.signed(0.5 * (both - first)) and colored(drawn) == {"RedarcaRed"}
 
 
 @pytest.mark.parametrize(
