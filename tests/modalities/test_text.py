@@ -527,6 +527,13 @@ def test_a_backbones_tokenizer_takes_any_bytes(bert, cell):
     assert features["present"] == 1 and features["tokens"][0] == 3
 
 
+def test_words_of_a_backbones_tokens_get_their_own_colour(bert):
+    """7 tokens: [CLS] the car ##s [UNK] red [SEP]; the last sign is cut off."""
+    drawn = bert.draw("The CARS, red!", one(3, tokens=7, value=-0.5), "integrated gradients")
+    assert words(drawn) == {"The": "0", "CARS": "-0.500", ",": "0", "red": "0", "!": "not read"}
+    assert colored(bert.draw("red", one(0, tokens=7))) == colored(bert.draw("red", one(2, tokens=7))) == set()
+
+
 def test_a_backbone_gives_what_keras_hub_gives(bert, preset):
     features = batch(bert, HUB_CELLS[:2])
     tokens = model_of(bert)(features)["tokens"]
