@@ -13,7 +13,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from fixtures_report import HOSTILE, MEDIA, PLAIN, edit, write_run
+from typer.testing import CliRunner
 
 from mmkeras import gallery
 from mmkeras import report as report_module
@@ -584,6 +586,18 @@ def test_runs_of_different_targets(tmp_path):
     second = write_run(tmp_path / "b", targets={"price": "numbers"}, explained=0)
     page = page_of(first, second, explain=False)
     assert "The runs predict different targets; their scores cannot be compared." in page.text
+
+
+def test_the_command_takes_runs_after_the_option(tmp_path):
+    runs = [str(write_run(tmp_path / name, seed=i, explained=0)) for i, name in enumerate("abc")]
+    app = typer.Typer()
+    app.command()(report)
+    asked = [runs[0], "--compare", runs[1], runs[2], "--no-explain", "-o", str(tmp_path / "page.html")]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert all(f"{run}: " in page.text or f"{run} and" in page.text for run in runs)
+    assert f"mmkeras.report {runs[0]} --compare {runs[1]} --compare {runs[2]} --no-explain" in page.text
 
 
 # Mistakes of a user's

@@ -104,7 +104,7 @@
     if (event.target !== fields.marks) apply();
   });
   fields.target.addEventListener("change", () => { fields.truth.value = fields.answer.value = ""; offer(); apply(); });
-  fields.all.addEventListener("click", () => filter({}));
+  fields.all.addEventListener("click", () => filter({ target: target() }));
   fields.marks.addEventListener("change", () => holder.classList.toggle("no-heat", !fields.marks.checked));
   more.addEventListener("click", () => {
     const first = [...holder.children].find((card) => card.hidden);
