@@ -19,7 +19,18 @@ from mmkeras.component import Component, own_prediction, walk
 from mmkeras.config import Config
 from mmkeras.gallery import lists, target_rows
 from mmkeras.results import CHECKED, OWN, Results
-from mmkeras.summary import METRICS, ONLY, WITHOUT, cautions, form_of, metric_words, prior_name, sentence, tiles
+from mmkeras.summary import (
+    METRICS,
+    ONLY,
+    WITHOUT,
+    best_other,
+    cautions,
+    form_of,
+    metric_words,
+    prior_name,
+    sentence,
+    tiles,
+)
 
 SPLITS = ("train", "valid", "test", "unused")
 CLASSES_SHOWN = 30  # of the table of counts
@@ -133,7 +144,8 @@ def reproduce_part(results: Results, others: Sequence[Results], explains: bool) 
     folder = results.run.folder
     by = [part for column in results.evaluation.at("rows", "by") or [] for part in ("--by", _quoted(column))]
     table = results.evaluation.at("rows", "table")
-    evaluated = [*([_quoted(table)] if table else []), *by]
+    is_beside = any(best_other(results, target) for target in results.targets)
+    evaluated = [*([_quoted(table)] if table else []), *(["--baselines"] if is_beside else []), *by]
     compared = [part for other in others for part in ("--compare", _quoted(other.run.folder))]
     has_table = results.identity.get("path") is not None
     override = [] if has_table else [f"manifest={_quoted(folder / 'table.parquet')}"]

@@ -159,7 +159,7 @@ def test_what_a_person_reads_first(run, page):
     said = json.loads((run / "evaluation.json").read_text())["targets"]["intent"]
     accuracy, coverage = said["scores"]["mmkeras"]["accuracy"], said["coverage"]["coverage"]
     assert f"{100 * accuracy:.1f}\xa0% of 40 test rows answered right" in page.text
-    assert "The model reads note and weight of a row and answers intent." in page.text
+    assert "The model reads note and weight of a row and answers intent (class 0, class 1, class 2)." in page.text
     assert f"{100 * coverage:.1f}\xa0%" in page.text and "can be answered automatically" in page.text
     without = {column: said["scores"][f"the same without {column}"]["accuracy"] for column in PLAIN}
     assert f"{min(without, key=without.get)} is the column that counts most" in page.text
@@ -372,7 +372,7 @@ def test_rows_of_another_table_are_taken_from_there(tmp_path):
     rows.to_parquet(run / "evaluation_rows.parquet")
     page = page_of(run, explain=False)
     assert page.text.count("from elsewhere") == 6
-    assert f"mmkeras.evaluate {run} {tmp_path / 'other.csv'} --by language" in page.text
+    assert f"mmkeras.evaluate {run} {tmp_path / 'other.csv'} --baselines --by language" in page.text
 
 
 def test_an_explanation_of_other_rows_is_not_shown_in_the_gallery(tmp_path):
