@@ -286,7 +286,13 @@ def _curve(title: str, names: tuple[str, str], results: Results) -> Markup:
         Line("training rows (augmented)", epochs, trained, style="dashed"),
         Line("validation rows", epochs, judged),
     ]
-    axes = Axes("epoch", "", x_range=(1, max(len(epochs), 2)), marks=[(best, f"best: epoch {best}")] if best else [])
+    axes = Axes(
+        "epoch",
+        "",
+        x_range=(1, max(len(epochs), 2)),
+        marks=[(best, f"best: epoch {best}")] if best else [],
+        is_whole=True,
+    )
     return charts.chart(metric_words(title), lines, axes)
 
 
@@ -532,7 +538,7 @@ def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
         ]
         if len(lines) > 1:
             epochs = max(2, *(len(line.x) for line in lines))
-            axes = Axes("epoch", "", x_range=(1, epochs))
+            axes = Axes("epoch", "", x_range=(1, epochs), is_whole=True)
             found.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
     return found
 

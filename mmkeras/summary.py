@@ -159,7 +159,7 @@ def _automatic(results: Results, target: str) -> Tile | None:
     source, place = results.evaluation, ("targets", target, "coverage")
     wanted = source.figure(*place, "wanted", form="percent")
     if coverage.get("coverage") is None:
-        detail = Markup("No confidence is high enough for {} accuracy").format(wanted)
+        detail = Markup("No confidence was high enough for {} accuracy on the validation rows").format(wanted)
         return Tile(Markup("None"), "can be answered automatically", detail)
     reached, limit = (
         source.figure(*place, "accuracy", form="percent"),

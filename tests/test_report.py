@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 from mmkeras import gallery
 from mmkeras import report as report_module
+from mmkeras.manifest import read_table
 from mmkeras.report import report
 from mmkeras.results import Results, Source, shown
+from mmkeras.run import table_hash
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -347,6 +349,14 @@ def test_files_that_are_gone(tmp_path):
     page = page_of(run, explain=False)
     assert f"{tmp_path / '5.png'}: no such file" in page.text
     assert "cannot be read: " in page.text and len(page.cards) == 4
+
+
+def test_a_cell_that_says_that_there_is_nothing_is_missing(tmp_path):
+    run = write_run(tmp_path, rows=8, explained=0)
+    table = pd.read_parquet(tmp_path / "table.parquet").assign(weight="n/a")
+    table.to_parquet(tmp_path / "table.parquet")
+    edit(run, "table.json", lambda found: found.update(sha256=table_hash(read_table(tmp_path / "table.parquet"))))
+    assert page_of(run, explain=False).text.count("weight missing") == 8
 
 
 def test_a_table_that_is_gone(tmp_path):
