@@ -119,12 +119,15 @@ def there(modality: Modality, features: dict[str, np.ndarray], shape: tuple[int,
 def rank_correlations(first: np.ndarray, second: np.ndarray, is_real: np.ndarray) -> list[float]:
     """Of rows, Spearman's correlation of two attributions' amounts, (R, …) each; a row without any is left out.
 
-    Only places count of which something is there: padding is 0 in both.
+    They are compared part by part, as they are deleted: single pixels follow the picture whatever the model has
+    learned, since each one's attribution is a product with the pixel. Only parts of which something is there count.
     """
     from scipy.stats import spearmanr
 
+    blocks = parts_of(is_real.shape[1:])
+    amounts = [np.abs(_by_block(values, blocks)) for values in (first, second)]
     found = []
-    for one, other, real in zip(np.abs(first), np.abs(second), is_real, strict=True):
+    for one, other, real in zip(*amounts, _by_block(is_real, blocks) > 0, strict=True):
         one, other = one[real], other[real]
         if one.size >= FEWEST_PLACES and np.ptp(one) and np.ptp(other):
             found.append(float(spearmanr(one, other).statistic))

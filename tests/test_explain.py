@@ -202,7 +202,7 @@ def test_a_table_without_a_column(own):
 
 
 def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("mmkeras.explain.MOST_AT_ONCE", 4)
+    monkeypatch.setattr("mmkeras.explaining.MOST_AT_ONCE", 4)
     found = explain(own, minutes=0, check=False, output=tmp_path)
     assert "the time was over after the cells of 4 of" in " ".join(capfd.readouterr().out.split())
     done = [row for row in found.rows if found.attribution(row, "question") is not None]

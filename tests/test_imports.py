@@ -35,8 +35,8 @@ LEVELS = [
     {"dataset", "attribution", "coalitions", "explanation"},
     {"fit", "inference", "grad_cam", "faithfulness"},
     {"train", "explainer"},
-    {"check", "evaluate", "predict", "export", "prepare", "explain"},
-    {"compare"},
+    {"check", "evaluate", "predict", "export", "prepare", "explaining"},
+    {"compare", "explain"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
