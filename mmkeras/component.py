@@ -157,7 +157,7 @@ class Component(BaseModel):
 class Modality(Component):
     """One kind of column: how its cells are read, preprocessed, augmented and encoded.
 
-    A subclass states its contract in its module's docstring: cell, features, encoding.
+    A subclass states its contract in its module's docstring: cell, features, encoding, attribution.
     """
 
     kind: ClassVar[Kind] = "modality"
@@ -318,8 +318,24 @@ class Modality(Component):
         """Settings that the claimed cells need, where the defaults would not do."""
         return {}
 
-    def draw(self, cell: Cell, attribution: np.ndarray | None = None) -> str:
-        """The cell as an HTML fragment. `attribution` is not shown yet."""
+    def draw(
+        self, cell: Cell, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        """The cell as an HTML fragment for notebooks and reports: inline styles only, some 50 kB, light and dark.
+
+        A missing cell, and one that cannot be shown, says so in a line; text in it is escaped.
+
+        Args:
+            cell: As `read` gives it.
+            attribution: How much each part of it speaks for the answer (> 0) or against it (< 0), in the unit of the
+                prediction; its shape stands in the module's docstring. None: nothing is coloured.
+            method: What found the attribution, for the caption.
+            scale: The attribution that gets the full colour; the cell's own largest unless it is given. The caption
+                says how much it is.
+
+        Raises:
+            ValueError: The attribution is of another shape.
+        """
         raise NotImplementedError
 
     def baseline(self) -> Any:

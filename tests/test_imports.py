@@ -17,6 +17,7 @@ LEVELS = [
     {
         "",
         "component",
+        "drawing",
         "lazy",
         "layers",
         "ops",
@@ -40,8 +41,8 @@ LEVELS = [
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
-# manifest: the words of messages about rows
-MEMBERS_MAY_USE = {"component", "lazy", "layers", "ops", "manifest"}
+# manifest: the words of messages about rows; drawing: the colours and captions that all cells share
+MEMBERS_MAY_USE = {"component", "drawing", "lazy", "layers", "ops", "manifest"}
 # Within a level, each with its reason.
 EXCEPTIONS = {
     ("ops", "lazy"): "TensorFlow is imported when it is first used",

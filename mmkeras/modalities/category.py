@@ -8,7 +8,6 @@ Attribution: (), of the value.
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from mmkeras import drawing
 from mmkeras.component import Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import are_categories, are_codes, numbers_of
@@ -101,8 +101,20 @@ class Category(Modality):
             return None
         return f"{values.nunique()} different values{', codes or grades' * is_number}"
 
-    def draw(self, cell: str, attribution: np.ndarray | None = None) -> str:
-        return f"<p>{html.escape(cell)}</p>"
+    def draw(
+        self, cell: str, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        if not (cell and cell.strip()):
+            return drawing.note("missing")
+        shown = f'<bdi dir="auto">{drawing.escaped(cell)}</bdi>'
+        if attribution is None:
+            return drawing.figure(shown)
+        value = float(drawing.checked(attribution, ()))
+        scale = drawing.full_scale(np.array(value), scale)
+        is_known = self.categories is None or cell.strip() in self.categories
+        remark = "" if is_known else "training did not know this value"
+        shown = f"{drawing.mark(shown, value, scale)} ({drawing.signed(value)})"
+        return drawing.figure(shown, drawing.legend(attribution, scale, method, remark))
 
     def baseline(self) -> Any:
         from sklearn.pipeline import make_pipeline

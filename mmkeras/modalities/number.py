@@ -9,7 +9,6 @@ Attribution: (), of the number.
 
 from __future__ import annotations
 
-import html
 import math
 import random
 import re
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from mmkeras import drawing
 from mmkeras.component import Doubt, Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import MISSING_WORDS, NUMBER, are_codes, numbers_of
@@ -145,8 +145,17 @@ class Number(Modality):
         low, high, share = _shown(numbers.min()), _shown(numbers.max()), len(numbers) / len(values)
         return f"numbers from {low} to {high}" + (f" in {share:.0%} of the cells" if share < 1 else "")
 
-    def draw(self, cell: float, attribution: np.ndarray | None = None) -> str:
-        return f"<p>{html.escape(str(cell))}</p>"
+    def draw(
+        self, cell: float, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        if cell is None or math.isnan(cell):
+            return drawing.note("missing")
+        if attribution is None:
+            return drawing.figure(f"{cell:.10g}")
+        value = float(drawing.checked(attribution, ()))
+        scale = drawing.full_scale(np.array(value), scale)
+        shown = f"{drawing.mark(f'{cell:.10g}', value, scale)} ({drawing.signed(value)})"
+        return drawing.figure(shown, drawing.legend(attribution, scale, method))
 
     def baseline(self) -> Any:
         from sklearn.impute import SimpleImputer
