@@ -141,7 +141,7 @@ def answered_rightly(run: Run, explanation: Explanation) -> np.ndarray:
 def as_markdown(table: pd.DataFrame) -> str:
     """The table as the README has it."""
     lines = [
-        "| planted | explained by | hit rate | by chance | area deleted first | at random | like untrained | accuracy |",
+        "| planted | explained by | hit rate | by chance | deletion area | at random | like untrained | accuracy |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for line in table.to_dict("records"):

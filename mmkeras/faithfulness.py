@@ -75,32 +75,21 @@ def verdict(deletions: Sequence[Deletion], correlations: Sequence[float], scale:
         scale: How much of the explained quantity's unit is 1: a probability's whole, a number's deviation.
     """
     correlation = float(np.mean(correlations)) if correlations else np.nan
-    found: dict[str, Any] = {"deletion": None, "random_weights": {"rank_correlation": correlation}, "faults": []}
+    faults = []
     if correlation > MOST_LIKE_UNTRAINED:
-        found["faults"].append(
+        faults.append(
             f"a model that was never trained is explained much alike (rank correlation {correlation:.2f}); it shows "
             "the cell more than what was learned of it"
         )
-    if deletions:
-        deletion = joined(deletions)
+    deletion = joined(deletions) if deletions else None
+    if deletion and deletion.areas[0] >= deletion.areas[1] and deletion.change > IDLE * scale:
         first, chance = deletion.areas
-        found["deletion"] = {
-            "most_important_first": first,
-            "random": chance,
-            "curve": {
-                "share": np.linspace(0, 1, POINTS).tolist(),
-                "attribution": deletion.attribution.mean(axis=1).tolist(),
-                "random": deletion.random.mean(axis=1).tolist(),
-            },
-            "rows": deletion.attribution.shape[1],
-            "change": deletion.change,
-        }
-        if first >= chance and deletion.change > IDLE * scale:
-            found["faults"].append(
-                f"deleting what it points at (area {first:.3f}) lowers the answer no faster than deleting at random "
-                f"({chance:.3f}); do not rely on it"
-            )
-    return found
+        faults.append(
+            f"deleting what it points at (area {first:.3f}) lowers the answer no faster than deleting at random "
+            f"({chance:.3f}); do not rely on it"
+        )
+    told = _told(deletion) if deletion else None
+    return {"deletion": told, "random_weights": {"rank_correlation": correlation}, "faults": faults}
 
 
 def joined(found: Sequence[Deletion]) -> Deletion:
@@ -132,6 +121,22 @@ def rank_correlations(first: np.ndarray, second: np.ndarray, is_real: np.ndarray
         if one.size >= FEWEST_PLACES and np.ptp(one) and np.ptp(other):
             found.append(float(spearmanr(one, other).statistic))
     return found
+
+
+def _told(deletion: Deletion) -> dict[str, Any]:
+    """As `explanation.json` has it."""
+    first, chance = deletion.areas
+    return {
+        "most_important_first": first,
+        "random": chance,
+        "curve": {
+            "share": np.linspace(0, 1, POINTS).tolist(),
+            "attribution": deletion.attribution.mean(axis=1).tolist(),
+            "random": deletion.random.mean(axis=1).tolist(),
+        },
+        "rows": deletion.attribution.shape[1],
+        "change": deletion.change,
+    }
 
 
 def _curve(prepared: Prepared, asked: Asked, blocks: np.ndarray, real: np.ndarray, order: np.ndarray) -> np.ndarray:
