@@ -52,8 +52,9 @@ LEVELS = [
     {"fit", "inference", "grad_cam", "faithfulness", "gallery", "summary"},
     {"sections", "train", "explainer", "judged_rows"},
     {"against", "baselines"},
-    {"check", "evaluate", "predict", "export", "prepare", "explain"},
-    {"compare", "report"},
+    {"check", "evaluate", "predict", "export", "prepare", "explaining"},
+    {"compare", "explain"},
+    {"report"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
