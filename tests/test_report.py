@@ -238,6 +238,10 @@ def test_nothing_of_a_users_becomes_markup(tmp_path, explains):
     assert "49" not in re.findall(r"<bdi>(\w+)</bdi>", page.html)
 
 
+def test_what_no_page_may_hold_is_replaced():
+    assert "a\0\x1b\t\n\x7f\udce9".translate(report_module.CONTROLS) == "a␀␛\t\n␡\ufffd"
+
+
 def test_a_column_may_be_called_as_it_likes(tmp_path):
     run = write_run(tmp_path, explained=0)
     table = pd.read_parquet(tmp_path / "table.parquet").rename(columns={"weight": "</script><i>/~"})
