@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import combinations
@@ -40,6 +40,7 @@ CELLS_SHOWN = 20
 PAIRS_SHOWN = 10
 CURVES_SHOWN = charts.COLORS
 OTHERS, NOT_THERE = "all others", "not there"
+HIDDEN = "(not shown)"
 COMPONENTS = ("columns", "fusion", "targets")
 UNIT = (0.0, 1.0)
 
@@ -142,24 +143,24 @@ def checks_part(results: Results) -> list[dict[str, Any]]:
 def reproduce_part(results: Results, others: Sequence[Results], explains: bool) -> dict[str, Any]:
     """Commands and versions that give the same run and page again."""
     folder = results.run.folder
-    by = [part for column in results.evaluation.at("rows", "by") or [] for part in ("--by", _quoted(column))]
+    by = [part for column in results.evaluation.at("rows", "by") or [] for part in ("--by", shlex.quote(column))]
     table = results.evaluation.at("rows", "table")
     is_beside = any(best_other(results, target) for target in results.targets)
-    evaluated = [*([_quoted(table)] if table else []), *(["--baselines"] if is_beside else []), *by]
-    compared = [part for other in others for part in ("--compare", _quoted(other.run.folder))]
+    evaluated = [*([shlex.quote(str(table))] if table else []), *(["--baselines"] if is_beside else []), *by]
+    compared = [part for other in others for part in ("--compare", shlex.quote(str(other.run.folder)))]
     has_table = results.identity.get("path") is not None
-    override = [] if has_table else [f"manifest={_quoted(folder / 'table.parquet')}"]
+    override = [] if has_table else [f"manifest={shlex.quote(str(folder / 'table.parquet'))}"]
     commands = [
-        ["train", _quoted(folder / "config.yaml"), *override, "--run", _quoted(f"{folder}-again")],
-        ["evaluate", _quoted(folder), *evaluated],
-        *([["explain", _quoted(folder)]] if results.explanation else []),
-        ["report", _quoted(folder), *compared, *([] if explains else ["--no-explain"])],
+        ["train", shlex.quote(str(folder / "config.yaml")), *override, "--run", shlex.quote(f"{folder}-again")],
+        ["evaluate", shlex.quote(str(folder)), *evaluated],
+        *([["explain", shlex.quote(str(folder))]] if results.explanation else []),
+        ["report", shlex.quote(str(folder)), *compared, *([] if explains else ["--no-explain"])],
     ]
     return {
         "commands": [" ".join(["python -m", f"mmkeras.{name}", *rest]) for name, *rest in commands],
-        "origin": results.origin,
+        "origin": results.origin | {"command": _without_keys(results.origin.get("command") or "")},
         "identity": results.identity,
-        "config": (folder / "config.yaml").read_text(encoding="utf-8"),
+        "config": _shared_config(results),
     }
 
 
@@ -458,6 +459,26 @@ def _deletion(column: str, method: str, deletion: Mapping[str, Any]) -> Markup |
     return charts.chart(title, lines, Axes("share that is taken away", "explained number", UNIT))
 
 
+# Commands
+
+
+def _shared_config(results: Results) -> str:
+    """config.yaml without the options of filesystems, among which are keys: a page is given to others."""
+    config = results.run.config
+    if not config.filesystems:
+        return (results.run.folder / "config.yaml").read_text(encoding="utf-8")
+    hidden = {scheme: dict.fromkeys(options, HIDDEN) for scheme, options in config.filesystems.items()}
+    return config.model_copy(update={"filesystems": hidden}).to_yaml()
+
+
+def _without_keys(command: str) -> str:
+    """A command line, the same left out."""
+    words = shlex.split(command)
+    return shlex.join(
+        f"{word.partition('=')[0]}={HIDDEN}" if word.startswith("filesystems") else word for word in words
+    )
+
+
 # Several runs
 
 
@@ -504,7 +525,9 @@ def _different_settings(every: Sequence[Results]) -> list[tuple[str, list[str]]]
         if len(set(types)) == 1:
             settings = [dict(_flattened(part.settings(), f"{name}.")) for part in there]
             found |= {key: [each[key] for each in settings] for key in settings[0]}
-    rest = [dict(_flattened(config.model_dump(mode="json", exclude=set(COMPONENTS)))) for config in configs]
+    rest = [
+        dict(_flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"}))) for config in configs
+    ]
     found |= {
         key: [each.get(key, NOT_THERE) for each in rest] for key in dict.fromkeys(key for each in rest for key in each)
     }
@@ -578,8 +601,3 @@ def _same_rows(first: Results, second: Results, target: str) -> pd.DataFrame | N
 def _table_of(results: Results) -> str:
     """What tells one judged table from another."""
     return results.evaluation.at("rows", "table") or results.identity.get("sha256", "")
-
-
-def _quoted(text: Any) -> str:
-    text = str(text)
-    return text if re.fullmatch(r"[\w./:=@%+,-]+", text) else "'" + text.replace("'", "'\\''") + "'"

@@ -422,6 +422,18 @@ def test_an_old_run_has_no_versions(run, tmp_path, page):
     assert "2026-02-03 04:05" in page_of(new).text and "keras3.99" in page_of(new).text.replace(" ", "")
 
 
+def test_keys_of_filesystems_stay_in_the_run_folder(tmp_path):
+    run = write_run(tmp_path / "a", explained=0)
+    config = run / "config.yaml"
+    config.write_text(config.read_text() + "filesystems: {s3: {key: me, secret: open sesame}}\n")
+    command = "mmkeras train config.yaml 'filesystems.s3={secret: open sesame}' filesystems.s3.key=me train.epochs=3"
+    (run / "origin.json").write_text(json.dumps({"command": command}))
+    other = write_run(tmp_path / "b", explained=0).rename(tmp_path / "b" / "other")
+    page = page_of(run, other, explain=False)
+    assert "sesame" not in page.html and "secret: (not shown)" in page.text
+    assert "'filesystems.s3.key=(not shown)' train.epochs=3" in page.text
+
+
 # Other tasks
 
 
