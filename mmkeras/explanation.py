@@ -117,9 +117,9 @@ class Explanation:
         title = (
             f"row {row}: {target} {first['answer']}, {first['explained']:.3g} (without any cell {first['prior']:.3g})"
         )
-        bar_style = "text-align:left;white-space:nowrap"
         lines = "".join(
-            f"<tr><td>{html.escape(column)}</td><td style='{bar_style}'>{_bar(line['value'], largest)}</td>"
+            f"<tr><td>{html.escape(column)}</td>"
+            f"<td style='text-align:left;white-space:nowrap'>{_bar(line['value'], largest)}</td>"
             f"<td style='text-align:left'>{cells.get((target, column), '')}</td></tr>"
             for column, line in found.iterrows()
         )
