@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "judge a run in detail, beside baselines",
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
+    "embed": "turn the rows of a table into vectors",
     "export": "write a SavedModel that takes raw rows",
     "prepare": "write a table's features once, in shards that training reads from anywhere",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def fit_model(
     features: Source,
     targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
     split: pd.Series,
+    watchers: Sequence[keras_types.callbacks.Callback] = (),
 ) -> Checkpoints:
     """Trains from the run's last checkpoint on.
 
@@ -60,6 +61,7 @@ def fit_model(
         features: Of the whole table.
         targets: {target: (encoded (N, …), how much each row counts (N,))} of the whole table.
         split: Of each row.
+        watchers: More that looks at the training without changing it.
 
     Returns:
         What knows the history and the best weights.
@@ -100,6 +102,7 @@ def fit_model(
         callbacks=[
             *followed,
             *_watchers(run.folder / "tensorboard", settings.epochs, shown_figures(model, schema), followed[0]),
+            *watchers,
             checkpoints,
         ],
     )

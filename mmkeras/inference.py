@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,22 +44,38 @@ def predict_without(
 
     Where the fusion weighs the columns, `column_weights` (N, M) stand beside the targets.
     """
+    found, statuses = zip(*forward_chunks(with_column_weights(model), schema, manifest, hidden), strict=True)
+    return [concatenated(parts) for parts in zip(*found, strict=True)], pd.concat(statuses, ignore_index=True)
+
+
+def forward_chunks(
+    model: keras.Model,
+    schema: Config,
+    manifest: Manifest,
+    hidden: Sequence[Collection[str]] = ((),),
+    doing: str = "predicting",
+) -> Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]:
+    """Chunk by chunk of a table's rows, in order: what a model says without each set of columns, and statuses.
+
+    Args:
+        model: Of the schema's columns, with any outputs.
+        schema: Fitted.
+        manifest: The table.
+        hidden: Sets of columns to hide, as if their cells were missing.
+        doing: What the progress bar says.
+    """
     cells = table_cells(manifest, schema.columns)
-    step = forward_step(with_column_weights(model))
-    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in hidden]
-    statuses: list[pd.Series] = []
-    with progress("predicting", len(manifest.rows)) as advance:
+    step = forward_step(model)
+    with progress(doing, len(manifest.rows)) as advance:
         for start in range(0, len(manifest.rows), CHUNK_ROWS):
             chunk = {column: values.iloc[start : start + CHUNK_ROWS] for column, values in cells.items()}
             count = len(next(iter(chunk.values())))
             features = Features({
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
-            for found, columns in zip(parts, hidden, strict=True):
-                found.append(forward(step, features.without(columns), np.arange(count)))
-            statuses.append(_statuses(features))
+            found = [forward(step, features.without(columns), np.arange(count)) for columns in hidden]
+            yield found, _statuses(features)
             advance(count)
-    return [concatenated(found) for found in parts], pd.concat(statuses, ignore_index=True)
 
 
 def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -75,9 +91,12 @@ def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
     return step.get_concrete_function()
 
 
-def forward(step: Callable[[Any], dict[str, Any]], features: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """{target: (R, …)} of (R,) row numbers."""
-    return concatenated([step(batch) for batch in batches(features, rows, BATCH_ROWS)])
+def forward(
+    step: Callable[[Any], dict[str, Any]], features: Source, rows: np.ndarray, outputs: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """{output: (R, …)} of (R,) row numbers; of these outputs only, if given, so that no others are held."""
+    parts = (step(batch) for batch in batches(features, rows, BATCH_ROWS))
+    return concatenated([{name: part[name] for name in outputs or part} for part in parts])
 
 
 def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:

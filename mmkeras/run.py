@@ -11,7 +11,7 @@ history.json         losses and metrics of each epoch
 metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
 predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
 run.log              what was printed, with times
-tensorboard/         event files
+tensorboard/         event files; below, in answers/, vectors.tsv with metadata.tsv for the projector
 *.png                pictures of the model, the curves, right and wrong answers
 """
 
@@ -110,6 +110,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Where the last finished epoch lies until training is done."""
         return self.folder / "checkpoints"
+
+    @property
+    def board(self) -> Path:
+        """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
+        return self.folder / "tensorboard" / "answers"
 
     @property
     def is_done(self) -> bool:

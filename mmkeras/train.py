@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import typer
 
 import mmkeras
 from mmkeras import bad_rows, plots, remote
+from mmkeras.board import Step, board, write_vectors
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.distribution import choose_strategy
@@ -36,14 +37,11 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
-from mmkeras.model import build_model
+from mmkeras.model import build_model, with_vectors
 from mmkeras.records import Records
 from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name, table_hash
 from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
-
-if TYPE_CHECKING:
-    import keras as keras_types
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
@@ -336,10 +334,13 @@ def _train(
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    trained = fit_model(run, model, schema, features, targets, split)
+    step = forward_step(with_vectors(model, schema.columns))
+    watcher = board(run.board, step, schema, features, targets, split)
+    trained = fit_model(run, model, schema, features, targets, split, [watcher])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
-    metrics = _judge(run, model, schema, features, targets, split)
+    metrics = _judge(run, step, schema, features, targets, split)
+    write_vectors(run.board, step, run.schema, features, manifest, split)
     metrics["bad_cells"] = prepared.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
@@ -498,13 +499,10 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
 # Results
 
 
-def _judge(
-    run: Run, model: keras_types.Model, schema: Config, features: Features | Records, targets: Any, split: pd.Series
-) -> Any:
+def _judge(run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
-    step = forward_step(model)
-    predictions = {name: forward(step, features, found) for name, found in rows.items()}
+    predictions = {name: forward(step, features, found, schema.targets) for name, found in rows.items()}
     schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, predictions["valid"])
     run.write_schema(schema)
     metrics: dict[str, Any] = {}

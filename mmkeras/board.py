@@ -1,0 +1,129 @@
+"""What a run shows in TensorBoard beside its scalars: graph, right and wrong answers epoch by epoch, vectors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmkeras import plots
+from mmkeras.component import Head, walk
+from mmkeras.config import Config
+from mmkeras.dataset import Source
+from mmkeras.inference import forward
+from mmkeras.lazy import lazy
+from mmkeras.manifest import Manifest
+from mmkeras.model import FUSED
+
+if TYPE_CHECKING:
+    import keras as keras_types
+
+callbacks = lazy("mmkeras.callbacks")
+
+Step = Callable[[Any], dict[str, Any]]
+MOST_DRAWN_ROWS = 512
+MOST_VECTORS = 5000  # more are slow in a browser
+MOST_CHARACTERS = 100
+VERDICTS = ("wrong", "right")
+# Ends of lines and of cells, as any reader may take them, and what no reader shows
+UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+def board(
+    folder: Path,
+    step: Step,
+    schema: Config,
+    features: Source,
+    targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    split: pd.Series,
+) -> keras_types.callbacks.Callback:
+    """Watches a training: the model's graph, and what each head draws of right and wrong answers.
+
+    Args:
+        folder: Of the event files.
+        step: The model as one traced function.
+        schema: Fitted.
+        features: Of the whole table.
+        targets: {target: (encoded (N, …), weights (N,))} of the whole table.
+        split: Of each row.
+    """
+    rows = evenly(np.flatnonzero(split == "valid"), MOST_DRAWN_ROWS)
+    truth = {target: targets[target][0][rows] for target in schema.targets}
+    return callbacks.Board(folder, step.graph, partial(_pictures, step, schema.targets, features, rows, truth))
+
+
+def write_vectors(folder: Path, step: Step, schema: Config, features: Source, manifest: Manifest, split: pd.Series):
+    """Writes the fused vectors of test and validation rows for TensorBoard's projector, evenly spaced if too many.
+
+    Args:
+        folder: One with event files; gets projector_config.pbtxt, vectors.tsv and metadata.tsv.
+        step: The model with its vectors (`with_vectors`) as one traced function.
+        schema: Fitted.
+        features: Of the whole table.
+        manifest: The table.
+        split: Of each row.
+    """
+    rows = evenly(np.flatnonzero(split.isin(("test", "valid"))), MOST_VECTORS)
+    found = forward(step, features, rows)
+    told = [("row", rows + 1), ("split", split.to_numpy()[rows])]
+    for target, head in walk(schema.targets):
+        told += _answers(target, head, manifest.rows[target].iloc[rows].reset_index(drop=True), found[target])
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / "vectors.tsv", found[FUSED], "%.5g", "\t")
+    _write_table(folder / "metadata.tsv", told)
+    (folder / "projector_config.pbtxt").write_text(
+        "embeddings {\n"
+        '  tensor_name: "fused vector"\n'
+        '  tensor_path: "vectors.tsv"\n'
+        '  metadata_path: "metadata.tsv"\n'
+        "}\n"
+    )
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """All of (R,) rows, or so many of them, evenly spaced."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
+def _pictures(
+    step: Step, heads: Mapping[str, Head], features: Source, rows: np.ndarray, truth: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """{answers/TARGET: picture} of the rows whose target is known."""
+    predictions = forward(step, features, rows)
+    found = {}
+    for target, head in walk(heads):
+        known = head.known(truth[target])
+        if known.any():
+            title = f"{target}, {known.sum()} valid rows"
+            picture = plots.picture_of_answers(head, truth[target][known], predictions[target][known], title)
+            found[f"answers/{target}"] = picture
+    return found
+
+
+def _answers(target: str, head: Head, cells: pd.Series, predictions: np.ndarray) -> list[tuple[str, Sequence[Any]]]:
+    """What is known of each row, what is answered, and whether that is right, where a target is classes."""
+    answer = next(iter(head.answer(predictions).values())).numpy()
+    texts = pd.Series([each.decode() if isinstance(each, bytes) else f"{np.squeeze(each):.4g}" for each in answer])
+    found = [(target, cells), (f"{target} answer", texts)]
+    if head.predicts == "numbers":
+        return found
+    truth = head.encode_target(cells)
+    pairs = zip(head.known(truth), truth, head.encode_target(texts), strict=True)
+    return [*found, (f"{target} right", [VERDICTS[np.array_equal(a, b)] if known else "" for known, a, b in pairs])]
+
+
+def _write_table(path: Path, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    """Tab-separated without any quotes, which the projector does not know."""
+    names, values = zip(*columns, strict=True)
+    lines = [names, *zip(*values, strict=True)]
+    path.write_text("".join("\t".join(map(_shown, line)) + "\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _shown(cell: Any) -> str:
+    plain = UNSHOWABLE.sub(" ", str(cell))
+    return plain if len(plain) <= MOST_CHARACTERS else plain[: MOST_CHARACTERS - 1] + "…"

@@ -1,0 +1,147 @@
+"""Vectors of a table's rows: `python -m mmkeras.embed`, `mmkeras embed` or `from mmkeras.embed import embed`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from mmkeras.component import walk
+from mmkeras.inference import PRIOR, forward_chunks
+from mmkeras.manifest import read_table, require_columns
+from mmkeras.model import FUSED, present_of, vector_of, with_vectors
+from mmkeras.run import Run
+from mmkeras.terminal import run_command, say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDING = ".parquet"
+OWN_NAMES = ("row", "status", "fused")
+
+
+def embed(
+    run: Annotated[Any, typer.Argument(parser=str, help="A run folder.")],
+    table: Annotated[
+        Any, typer.Argument(parser=str, help="A .csv or .parquet table with the columns of the training.")
+    ],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write the vectors (.parquet).")
+    ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read absolute paths, and such that leave the table's folder, too.")
+    ] = False,
+) -> pd.DataFrame | None:
+    """Turns every row of a table into vectors, in its order: for search, clustering, or a model of your own.
+
+    **Example**
+
+    `python -m mmkeras.embed runs/customer_service-20260101-120000 table.csv -o vectors.parquet`
+
+    Each row has its number, a status as `predict` gives it, the joint vector `fused`, and the vector of each column
+    under the column's name (with `_` behind it where the column is called row, status or fused). A column's vector is
+    empty (null, None) where its cell is missing or bad, and `fused` is where every cell is.
+
+    In Parquet vectors are lists of a fixed size; pandas reads them as arrays: `np.stack(vectors["fused"])` is (N, D),
+    `np.stack(vectors["photo"].dropna())` leaves out the rows without a photo. A table that does not fit into memory is
+    written part by part; only without `output` are the rows returned.
+    """
+    _check_ending(output)
+    run = Run(run)
+    schema = run.schema
+    access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
+    manifest = read_table(table, access=access)
+    require_columns(manifest, schema.columns)
+    model = with_vectors(run.model(), schema.columns)
+    chunks = _numbered(
+        _frame(*chunk, schema.columns) for chunk in forward_chunks(model, schema, manifest, doing="embedding")
+    )
+    if output is None:
+        return pd.concat(chunks, ignore_index=True)
+    _write(output, chunks, _widths(model, schema.columns))
+    say(f"{len(manifest.rows)} rows in {output}")
+    return None
+
+
+def _check_ending(output: Path | None) -> None:
+    if output is not None and output.suffix != ENDING:
+        raise ValueError(f"-o {output}: vectors are written as Parquet; expected a name that ends in {ENDING}")
+
+
+def _frame(found: list[dict[str, np.ndarray]], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
+    """One part of the rows."""
+    (outputs,) = found
+    is_empty = statuses.str.startswith(PRIOR).to_numpy()
+    vectors = {"fused": _vectors(outputs[FUSED], ~is_empty)}
+    for column, name in _names(columns).items():
+        vectors[name] = _vectors(outputs[vector_of(column)], outputs[present_of(column)] > 0)
+    return pd.DataFrame({"status": statuses, **vectors})
+
+
+def _names(columns: Collection[str]) -> dict[str, str]:
+    """{column: what its vectors are called}."""
+    names: dict[str, str] = {}
+    for column in sorted(columns):
+        name = column
+        while name in OWN_NAMES or name in names.values() or (name != column and name in columns):
+            name += "_"
+        names[column] = name
+    return names
+
+
+def _vectors(values: np.ndarray, is_there: np.ndarray) -> pd.Series:
+    """(N, D), (N,) -> N arrays of float32, None where nothing is there."""
+    values = values.astype(np.float32)
+    return pd.Series([values[i] if is_there[i] else None for i in range(len(values))], dtype=object)
+
+
+def _numbered(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    start = 1
+    for frame in frames:
+        frame.insert(0, "row", range(start, start + len(frame)))
+        yield frame
+        start += len(frame)
+
+
+def _widths(model: Any, columns: Mapping[str, Any]) -> dict[str, int]:
+    """{name: D} of all vectors."""
+    names = _names(columns)
+    outputs = {"fused": FUSED} | {names[column]: vector_of(column) for column, _ in walk(columns)}
+    return {name: model.output[output].shape[-1] for name, output in outputs.items()}
+
+
+def _write(output: Path, frames: Iterator[pd.DataFrame], widths: Mapping[str, int]) -> None:
+    """Whoever reads meanwhile, and a command that is stopped, finds the old file or the new one, never half of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = {name: pa.list_(pa.float32(), width) for name, width in widths.items()}
+    schema = pa.schema({"row": pa.int64(), "status": pa.string(), **vectors})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    try:
+        with pq.ParquetWriter(part, schema) as writer:
+            for frame in frames:
+                writer.write_table(_arrow(frame, schema))
+        os.replace(part, output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pydict({name: frame[name].tolist() for name in schema.names}, schema)
+
+
+if __name__ == "__main__":
+    run_command(embed)
