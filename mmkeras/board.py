@@ -23,10 +23,11 @@ from mmkeras.model import FUSED
 if TYPE_CHECKING:
     import keras as keras_types
 
+    from mmkeras.callbacks import Seen
+
 callbacks = lazy("mmkeras.callbacks")
 
 Step = Callable[[Any], dict[str, Any]]
-MOST_DRAWN_ROWS = 512
 MOST_VECTORS = 5000  # more are slow in a browser
 MOST_CHARACTERS = 100
 VERDICTS = ("wrong", "right")
@@ -36,9 +37,9 @@ UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 def board(
     folder: Path,
-    step: Step,
-    schema: Config,
-    features: Source,
+    graph: Any,
+    heads: Mapping[str, Head],
+    seen: Mapping[str, Seen],
     targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
     split: pd.Series,
 ) -> keras_types.callbacks.Callback:
@@ -46,15 +47,15 @@ def board(
 
     Args:
         folder: Of the event files.
-        step: The model as one traced function.
-        schema: Fitted.
-        features: Of the whole table.
+        graph: Of the model.
+        heads: Adapted heads by target.
+        seen: What holds the epoch's predictions of the validation rows, by target.
         targets: {target: (encoded (N, …), weights (N,))} of the whole table.
         split: Of each row.
     """
-    rows = evenly(np.flatnonzero(split == "valid"), MOST_DRAWN_ROWS)
-    truth = {target: targets[target][0][rows] for target in schema.targets}
-    return callbacks.Board(folder, step.graph, partial(_pictures, step, schema.targets, features, rows, truth))
+    rows = np.flatnonzero(split == "valid")
+    truth = {target: targets[target][0][rows[:: held.step]] for target, held in seen.items()}
+    return callbacks.Board(folder, graph, partial(_pictures, heads, seen, truth))
 
 
 def write_vectors(folder: Path, step: Step, schema: Config, features: Source, manifest: Manifest, split: pd.Series):
@@ -68,7 +69,8 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
         manifest: The table.
         split: Of each row.
     """
-    rows = evenly(np.flatnonzero(split.isin(("test", "valid"))), MOST_VECTORS)
+    rows = np.flatnonzero(split.isin(("test", "valid")))
+    rows = rows[:: -(-len(rows) // MOST_VECTORS)]
     found = forward(step, features, rows)
     told = [("row", rows + 1), ("split", split.to_numpy()[rows])]
     for target, head in walk(schema.targets):
@@ -85,23 +87,17 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
     )
 
 
-def evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """All of (R,) rows, or so many of them, evenly spaced."""
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
-
-
 def _pictures(
-    step: Step, heads: Mapping[str, Head], features: Source, rows: np.ndarray, truth: Mapping[str, np.ndarray]
+    heads: Mapping[str, Head], seen: Mapping[str, Seen], truth: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """{answers/TARGET: picture} of the rows whose target is known."""
-    predictions = forward(step, features, rows)
     found = {}
-    for target, head in walk(heads):
-        known = head.known(truth[target])
+    for target, held in sorted(seen.items()):
+        known = heads[target].known(truth[target])
         if known.any():
+            answers = truth[target][known], held.predictions[known]
             title = f"{target}, {known.sum()} valid rows"
-            picture = plots.picture_of_answers(head, truth[target][known], predictions[target][known], title)
-            found[f"answers/{target}"] = picture
+            found[f"answers/{target}"] = plots.picture_of_answers(heads[target], *answers, title)
     return found
 
 
@@ -113,7 +109,8 @@ def _answers(target: str, head: Head, cells: pd.Series, predictions: np.ndarray)
     if head.predicts == "numbers":
         return found
     truth = head.encode_target(cells)
-    pairs = zip(head.known(truth), truth, head.encode_target(texts), strict=True)
+    answered = np.nan_to_num(head.encode_target(texts))  # an empty answer is none, not an unknown one
+    pairs = zip(head.known(truth), truth, answered, strict=True)
     return [*found, (f"{target} right", [VERDICTS[np.array_equal(a, b)] if known else "" for known, a, b in pairs])]
 
 

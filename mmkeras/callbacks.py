@@ -135,7 +135,7 @@ class Board(keras.callbacks.Callback):
     Args:
         folder: Of the event files; not where Keras' own callback writes: TensorBoard may read one file of a folder.
         graph: What to show as the model.
-        draw: () -> {name: (H, W, C) uint8 picture} of the model as it is.
+        draw: () -> {name: (H, W, C) uint8 picture} of the epoch that has just ended.
     """
 
     SHARE = 0.05
@@ -168,6 +168,40 @@ class Board(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self.writer.close()
+
+
+class Seen(keras.metrics.Metric):
+    """Keeps what a model said of rows while Keras judged them, evenly spaced if they are many; it gives no figure.
+
+    So the predictions of each epoch's validation rows are there without a second pass. On one device only: of several
+    each sees other rows.
+
+    Args:
+        rows: How many are judged, in one order.
+        width: P of a prediction (B, P).
+        most: How many are kept at most.
+    """
+
+    def __init__(self, rows: int, width: int, most: int = 1000):
+        super().__init__(name="seen", dtype="float32")
+        self.step = -(-rows // most)
+        self.kept = self.add_variable((-(-rows // self.step), width), initializer="zeros", name="kept")
+        self.count = self.add_variable((), initializer="zeros", dtype="int32", name="count")
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(R, P) of every `step`-th row."""
+        return keras.ops.convert_to_numpy(self.kept)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        rows = self.count + keras.ops.arange(keras.ops.shape(y_pred)[0], dtype="int32")
+        places = keras.ops.where(rows % self.step == 0, rows // self.step, -1)  # -1, and beyond the end: nowhere
+        kept = keras.ops.one_hot(places, self.kept.shape[0], dtype="float32")
+        self.kept.assign_add(keras.ops.matmul(keras.ops.transpose(kept), keras.ops.cast(y_pred, "float32")))
+        self.count.assign_add(keras.ops.shape(y_pred)[0])
+
+    def result(self) -> dict[str, Any]:
+        return {}
 
 
 class StopAtNaN(keras.callbacks.Callback):
