@@ -15,7 +15,7 @@ from mmkeras import plots
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
 from mmkeras.dataset import Source
-from mmkeras.inference import forward
+from mmkeras.inference import concatenated, forward
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
 from mmkeras.model import FUSED
@@ -30,6 +30,7 @@ callbacks = lazy("mmkeras.callbacks")
 Step = Callable[[Any], dict[str, Any]]
 MOST_VECTORS = 5000  # more are slow in a browser
 MOST_CHARACTERS = 100
+JUDGED = ("test", "valid")
 VERDICTS = ("wrong", "right")
 # Ends of lines and of cells, as any reader may take them, and what no reader shows
 UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -69,12 +70,15 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
         manifest: The table.
         split: Of each row.
     """
-    rows = np.flatnonzero(split.isin(("test", "valid")))
-    rows = rows[:: -(-len(rows) // MOST_VECTORS)]
-    found = forward(step, features, rows)
-    told = [("row", rows + 1), ("split", split.to_numpy()[rows])]
+    every = -(-int(split.isin(JUDGED).sum()) // MOST_VECTORS)
+    parts = [part for name in JUDGED if len(part := np.flatnonzero(split == name)[::every])]
+    # One split after the other, since shards are read so
+    found = concatenated([forward(step, features, part, [FUSED, *schema.targets]) for part in parts])
+    rows = np.concatenate(parts)
+    told: list[tuple[str, Sequence[Any]]] = []
     for target, head in walk(schema.targets):
         told += _answers(target, head, manifest.rows[target].iloc[rows].reset_index(drop=True), found[target])
+    told += [("split", split.to_numpy()[rows]), ("row", rows + 1)]  # the projector colours by the first column
     folder.mkdir(parents=True, exist_ok=True)
     np.savetxt(folder / "vectors.tsv", found[FUSED], "%.5g", "\t")
     _write_table(folder / "metadata.tsv", told)

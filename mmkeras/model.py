@@ -76,7 +76,7 @@ def with_vectors(model: keras_types.Model, columns: Iterable[str]) -> keras_type
     for column in columns:
         vector, present = model.get_layer(_absent_layer(column)).input
         vectors |= {vector_of(column): vector, present_of(column): present}
-    return keras.Model(model.input, {**model.output, **vectors})
+    return keras.Model(model.input, {**model.output, **vectors}, name=model.name)
 
 
 def vector_of(column: str) -> str:

@@ -102,7 +102,8 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
     """The same as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure, (axes,) = _subplots(1, width=5.0, height=4.4)
+    figure, (axes,) = _subplots(1, width=8.0, height=7.0)
+    figure.set_dpi(65)
     head.draw(targets, predictions, axes)
     axes.set_title(title)
     canvas = FigureCanvasAgg(figure)
