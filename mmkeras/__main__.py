@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train a model on a table and judge it",
     "check": "look for what is wrong with a table and its files",
     "evaluate": "judge a run in detail, beside baselines",
+    "explain": "say which columns, words, pixels and moments decided",
+    "report": "write one page about a run: how good, where it fails, what decided",
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
     "embed": "turn the rows of a table into vectors",

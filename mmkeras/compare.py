@@ -31,13 +31,14 @@ import pandas as pd
 import typer
 
 from mmkeras import bad_rows, plots
+from mmkeras.baselines import calibrated, classical, rows_of
 from mmkeras.component import Fusion, Head, find, layer_name, members, nearest, walk
 from mmkeras.config import Config, build, parse_config, read_config
-from mmkeras.evaluate import classical, rows_of
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest, read_table
 from mmkeras.run import Run, holds_more_than, run_name, table_hash, write_atomically
 from mmkeras.splits import UNUSED, fold_rows, units_of, write_splits
+from mmkeras.statistics import interval, resample_weights
 from mmkeras.terminal import console, run_command, say, show_table, silence, warn
 from mmkeras.train import (
     Prepared,
@@ -48,15 +49,12 @@ from mmkeras.train import (
     prepare_rows,
     strata,
     train_config,
-    tuned,
     warn_of_leaks,
     without_bad_rows,
 )
 
 keras = lazy("keras")
 
-RESAMPLES = 1000
-CONFIDENCE = 0.95
 CLASSICAL_FILE = "classical.npz"
 COLUMNS = (
     "target",
@@ -405,8 +403,8 @@ def _judged_classical(manifest: Manifest, fold: Fold, number: int) -> Iterator[J
         for key in [key for key in held if key.count("\n") == 1]:
             target, name = key.split("\n")
             head, valid = schema.targets[target], f"{key}\nvalid"
-            heads.setdefault(name, {})[target] = tuned(head, truth[target], held[valid]) if valid in held else head
-            predictions.setdefault(name, {})[target] = held[key]
+            own = calibrated(head, truth[target], held[valid], held[key]) if valid in held else (head, held[key])
+            heads.setdefault(name, {})[target], predictions.setdefault(name, {})[target] = own
     yield from (Judged(name, number, heads[name], predictions[name], {}) for name in heads)
 
 
@@ -495,12 +493,15 @@ def _figures(
     known = np.flatnonzero(head.known(truth))
     if not len(known):
         return {}
-    samples = [np.arange(len(known)), *resamples(units_of(manifest, group)[is_judged][known], seed)]
-    found: dict[str, list[list[float]]] = {}
-    for each in judged:
-        said, own_head = each.predictions[target][known], each.heads[target]
-        figures = [own_head.figure(truth[known][rows], said[rows]) for rows in samples]
-        found.setdefault(each.model, []).append(figures)
+    units = units_of(manifest, group)[is_judged][known]
+    parts: list[list[np.ndarray]] = [[] for _ in judged]
+    for weights in (np.ones((1, len(known))), *resample_weights(units, seed)):
+        for part, each in zip(parts, judged, strict=True):
+            own_head, said = each.heads[target], each.predictions[target][known]
+            part.append(next(iter(own_head.resampled(truth[known], said, weights, first_only=True).values())))
+    found: dict[str, list[np.ndarray]] = {}
+    for part, each in zip(parts, judged, strict=True):
+        found.setdefault(each.model, []).append(np.concatenate(part))
     return {model: np.array(values) for model, values in found.items()}
 
 
@@ -513,20 +514,6 @@ def _score_of(target: str, manifest: Manifest, folds: Sequence[Fold], judged: Se
         if known.any():
             return head.score(truth[known], each.predictions[target][known])
     return {}
-
-
-def resamples(units: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """`RESAMPLES` times row numbers drawn with replacement, rows of one unit always together.
-
-    Args:
-        units: (R,) integers: what must stay together.
-        seed: Another one for each fold, or the rows at one place of all folds would be drawn together.
-    """
-    rng = np.random.default_rng(seed)
-    codes = pd.factorize(units)[0]
-    rows_of_unit = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    for _ in range(RESAMPLES):
-        yield np.concatenate([rows_of_unit[unit] for unit in rng.integers(0, len(rows_of_unit), len(rows_of_unit))])
 
 
 def _fair(cells: Cells, networks: Collection[str], target: str) -> Cells:
@@ -542,7 +529,7 @@ def _fair(cells: Cells, networks: Collection[str], target: str) -> Cells:
 
 def _row(model: str, judged: Sequence[Judged], target: str, cells: Mapping[int, np.ndarray]) -> dict[str, Any]:
     values, runs = _over_folds(cells), np.concatenate([found[:, 0] for found in cells.values()])
-    low, high = _interval(values[1:])
+    low, high = interval(values[1:])
     networks = [each for each in judged if each.is_network]
     valid = [each.valid[target] for each in networks if target in each.valid]
     return {
@@ -575,14 +562,9 @@ def _against(cells: Mapping[int, np.ndarray], chosen: Mapping[int, np.ndarray], 
     if is_chosen or not common:
         return {"verdict": "chosen" if is_chosen else ""}
     difference = _over_folds(cells, common) - _over_folds(chosen, common)
-    low, high = _interval(difference[1:])
+    low, high = interval(difference[1:])
     verdict = "worse" if high < 0 else "better" if low > 0 else "tied"
     return {"verdict": verdict, "difference": difference[0], "difference_low": low, "difference_high": high}
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 # What a person sees

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Kind = Literal["modality", "fusion", "head"]
 FOLDERS: dict[str, str] = {"modality": "modalities", "fusion": "fusions", "head": "heads"}
 TINY = 1e-12  # no probability is taken to be less, for its logarithm's sake
+EPSILON = 2.0**-52  # the same for a loss, as scikit-learn has it
+TEMPERATURES = 0.05, 20.0
+MOST_ROWS_TO_CALIBRATE = 10_000  # of one number; more do not change it
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Component(BaseModel):
 class Modality(Component):
     """One kind of column: how its cells are read, preprocessed, augmented and encoded.
 
-    A subclass states its contract in its module's docstring: cell, features, encoding.
+    A subclass states its contract in its module's docstring: cell, features, encoding, attribution.
     """
 
     kind: ClassVar[Kind] = "modality"
@@ -167,6 +170,12 @@ class Modality(Component):
     """Whether a path in a cell may be a folder."""
     every_row: ClassVar[bool] = False
     """Whether `adapt` sees the cell of each training row, however often it repeats, or each distinct cell once."""
+    content: ClassVar[str] = ""
+    """The feature that holds what a cell says, which an explanation of a prediction is about; "": there is none."""
+    switches: ClassVar[frozenset[str]] = frozenset({"present"})
+    """Features that only say what is there and what is padding: an explanation leaves them as they are."""
+    has_grad_cam: ClassVar[bool] = False
+    """Whether `encode` passes pictures, whose height and width end an attribution's shape, through convolutions."""
 
     def check(self) -> None:
         """Refuses settings that this machine cannot follow.
@@ -283,6 +292,17 @@ class Modality(Component):
         """Features with a batch axis to an encoding, by Keras' functional API."""
         raise NotImplementedError
 
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        """What the numbers of each feature did to predictions, as what a person looks at: the content's numbers.
+
+        Args:
+            parts: {feature: (B, *its shape)} of all features but switches.
+
+        Returns:
+            (B, …): what the module's docstring calls the attribution, the first axes of the content.
+        """
+        return parts[self.content]
+
     def trained(self) -> Modality:
         """A copy whose `encode` fetches no pretrained weights: a run's own weights follow."""
         return self
@@ -301,8 +321,24 @@ class Modality(Component):
         """Settings that the claimed cells need, where the defaults would not do."""
         return {}
 
-    def draw(self, cell: Cell, attribution: np.ndarray | None = None) -> str:
-        """The cell as an HTML fragment. `attribution` is not shown yet."""
+    def draw(
+        self, cell: Cell, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        """The cell as an HTML fragment for notebooks and reports: inline styles only, some 50 kB, light and dark.
+
+        A missing cell, and one that cannot be shown, says so in a line; text in it is escaped.
+
+        Args:
+            cell: As `read` gives it.
+            attribution: How much each part of it speaks for the answer (> 0) or against it (< 0), in the unit of the
+                prediction; its shape stands in the module's docstring. None: nothing is coloured.
+            method: What found the attribution, for the caption.
+            scale: The attribution that gets the full colour; the cell's own largest unless it is given. The caption
+                says how much it is.
+
+        Raises:
+            ValueError: The attribution is of another shape.
+        """
         raise NotImplementedError
 
     def baseline(self) -> Any:
@@ -366,8 +402,14 @@ class Head(Component):
     predicts: ClassVar[Literal["distribution", "probabilities", "numbers"]]
     """What the last axis of a prediction holds: probabilities that add up to 1, probabilities each for itself, numbers.
     """
+    explains: ClassVar[str] = "probability of the answer"
+    """What `explained` chooses, in words."""
+
+    link: ClassVar[Literal["identity", "softmax", "sigmoid", "cumulative"]] = "identity"
+    """What makes a prediction of logits, as `layers.tempered` has it; "identity" has no temperature."""
 
     loss_weight: float = Field(1.0, gt=0, description="how much this target's loss counts beside the other targets'")
+    temperature: float = fitted(1.0)
 
     @classmethod
     def claims(cls, values: pd.Series) -> str | None:
@@ -408,8 +450,44 @@ class Head(Component):
         raise NotImplementedError
 
     def tune(self, targets: np.ndarray, predictions: np.ndarray) -> Head:
-        """A copy that has also learned from the validation rows' predictions, after training."""
-        return self
+        """A copy that has also learned from the validation rows' predictions, as the model makes them uncalibrated.
+
+        That is the temperature whose predictions have the least log loss. Few rows say little of it, and rows that are
+        all right would ask for a temperature of 0: the square of its logarithm counts like half a row's loss.
+
+        References:
+            Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599, section 4.2.
+        """
+        import numpy as np
+        from scipy.optimize import minimize_scalar
+
+        if self.link == "identity":
+            return self
+        rows = np.flatnonzero(self.is_told(predictions))
+        rows = rows[:: 1 + len(rows) // MOST_ROWS_TO_CALIBRATE]
+        if not len(rows):
+            return self
+        truth, said = targets[rows], predictions[rows]
+
+        def loss(log_temperature: float) -> float:
+            found = self.tempered(said, float(np.exp(log_temperature)))
+            return float(self.losses(truth, found).sum() + log_temperature**2 / 2)
+
+        found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+        return self.model_copy(update={"temperature": float(np.exp(found.x))})
+
+    def tempered(self, predictions: np.ndarray, temperature: float) -> np.ndarray:
+        """(N, P) predictions with their logits divided, as the model's last layer does; the prior stays what it is."""
+        import numpy as np
+
+        from mmkeras import layers
+
+        found = np.asarray(layers.tempered(predictions, temperature, self.link))
+        return np.where(self.is_told(predictions)[:, None], found, predictions)
+
+    def is_told(self, predictions: np.ndarray) -> np.ndarray:
+        """(N,) bool: which (N, P) predictions say anything but the prior."""
+        return (predictions != self.prior).any(axis=1)
 
     @property
     def target(self) -> tf.TensorSpec:
@@ -468,9 +546,55 @@ class Head(Component):
         """
         raise NotImplementedError
 
-    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        """The first of `score`; a head that knows a shorter way takes it, since a bootstrap asks a thousand times."""
-        return next(iter(self.score(targets, predictions).values()))
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        """`score` of many resamples at once, (R,) each; NaN where it is not defined.
+
+        Args:
+            targets: (N, …), all known.
+            predictions: (N, P).
+            weights: (R, N) how often each row is drawn.
+            first_only: Whether the first figure is enough; the others may take longer.
+        """
+        raise NotImplementedError
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Of the last axis of `indicators` and of a prediction; None where there are no classes."""
+        return None
+
+    def indicators(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[Any, Any] | None:
+        """(N, K) sparse matrices of 0 and 1: which classes a row is of, and which are answered; None without classes.
+
+        A row is right where both are the same.
+        """
+        return None
+
+    def right(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
+        """(N,) bool: whether the answer is right, in all of its classes; None where an answer is only near or far."""
+        import numpy as np
+
+        if (pair := self.indicators(targets, predictions)) is None:
+            return None
+        truth, chosen = pair
+        return np.asarray(abs(truth - chosen).sum(axis=1)).reshape(-1) == 0
+
+    def confidences(self, predictions: np.ndarray) -> np.ndarray | None:
+        """(N,) how probable it is that the answer is right, in [0, 1]; None where the prediction does not say."""
+        return None
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """(N,) how far each prediction is from the truth: log loss, or the error of a number; higher is worse."""
+        raise NotImplementedError
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        """What `answer` says first, as a cell of the table would hold it."""
+        raise NotImplementedError
+
+    def numbers(self, values: np.ndarray) -> np.ndarray | None:
+        """(N, D) targets or predictions in the units of the table; None where they are no numbers."""
+        return None
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """The same in detail, as text."""
@@ -479,6 +603,22 @@ class Head(Component):
     def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
         """A picture of what is confused with what."""
         raise NotImplementedError
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What each of the P numbers of a prediction is called: classes, labels, numbers."""
+        raise NotImplementedError
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        """(N, P) predictions -> (N,) which of the P numbers an explanation of the row is about."""
+        return predictions.argmax(axis=-1)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) factors and (P,) terms: a number times the one plus the other is what a person reads."""
+        import numpy as np
+
+        return np.ones(len(self.parts)), np.zeros(len(self.parts))
 
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         """A scikit-learn estimator that learns `encode_target` from (N, F) inputs: what a network has to beat.
@@ -511,6 +651,7 @@ class ClassHead(Head):
     """A task whose target is one of several classes: () int32, its index, -1 where it is not known."""
 
     predicts: ClassVar = "distribution"
+    link: ClassVar = "softmax"
 
     classes: tuple[str, ...] | None = fitted()
     weights: tuple[float, ...] | None = fitted()
@@ -541,6 +682,42 @@ class ClassHead(Head):
     def guesses(self, predictions: np.ndarray) -> np.ndarray:
         """(N, K) probabilities -> (N,) the classes that are answered."""
         return predictions.argmax(axis=-1)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.classes
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        return self.guesses(predictions)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes
+
+    def indicators(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[Any, Any]:
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        rows, shape = np.arange(len(targets)), (len(targets), len(self.classes))
+        pair = (targets, self.guesses(predictions))
+        return tuple(csr_matrix((np.ones(len(rows)), (rows, classes)), shape) for classes in pair)
+
+    def confidences(self, predictions: np.ndarray) -> np.ndarray:
+        """The probability of the class that is answered."""
+        import numpy as np
+
+        return predictions[np.arange(len(predictions)), self.guesses(predictions)].astype(np.float64)
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Minus the logarithm of the right class's probability."""
+        import numpy as np
+
+        shares = predictions.astype(np.float64)
+        shares /= shares.sum(axis=-1, keepdims=True)
+        return -np.log(np.clip(shares[np.arange(len(targets)), targets], EPSILON, 1))
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        return [self.classes[i] for i in self.guesses(predictions)]
 
     def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
         from sklearn.metrics import ConfusionMatrixDisplay

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,19 +12,25 @@ import pandas as pd
 import typer
 
 from mmkeras import plots
-from mmkeras.component import Head, Modality, layer_name, walk
+from mmkeras.against import Side, check_pair, show_against
+from mmkeras.baselines import CLASSICAL, NETWORK, PRIOR_MODEL
+from mmkeras.baselines import baselines as simpler_models
+from mmkeras.component import walk
 from mmkeras.config import Config
-from mmkeras.features import read_cells, table_cells
-from mmkeras.inference import predict_rows, predict_without
-from mmkeras.manifest import Manifest, read_table, require_columns
+from mmkeras.inference import PRESENT, predict_without
+from mmkeras.judged_rows import JudgedRows, rows_to_judge, validation
+from mmkeras.judging import Said, by_pattern, by_value, cut, judge, plain, row_columns
+from mmkeras.manifest import require_columns
 from mmkeras.model import COLUMN_WEIGHTS
 from mmkeras.run import Run
-from mmkeras.terminal import progress, run_command, say, show_table, silence, warn
-from mmkeras.train import said_of, score, train_config, tuned
+from mmkeras.showing import cell_table, show_confidence, show_figures, show_parts, show_rows, words
+from mmkeras.statistics import resamples_of
+from mmkeras.terminal import kept_warnings, run_command, say, show_table, warn
+from mmkeras.train import said_of
 
-# What models are called in tables and in evaluation.json
+# What models are called in tables and in evaluation.json, beside the baselines
 OWN, WITHOUT, ONLY = "mmkeras", "the same without", "the same with nothing but"
-NETWORK, CLASSICAL, PRIOR_MODEL = "mmkeras trained on nothing but", "classical", "prior"
+__all__ = ["CLASSICAL", "NETWORK", "ONLY", "OWN", "PRIOR_MODEL", "WITHOUT", "evaluate"]
 
 
 def evaluate(
@@ -36,46 +42,79 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also train classical models, and the network on each column alone.")
     ] = False,
-) -> dict[str, dict[str, dict[str, float]]]:
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Also judge the rows of each of its values; repeatable.")
+    ] = None,
+    against: Annotated[
+        Any, typer.Option(parser=str, metavar="RUN", help="Another run to compare with, on the same rows.")
+    ] = None,
+) -> dict[str, Any]:
     """Judges a run on rows that it was not trained on, in detail.
 
     **Examples**
 
     `python -m mmkeras.evaluate runs/customer_service-20260101-120000`
 
-    `python -m mmkeras.evaluate runs/customer_service-20260101-120000 other.csv --baselines`
+    `python -m mmkeras.evaluate runs/customer_service-20260101-120000 other.csv --baselines --by language`
 
-    Shows what each column is worth: the same model with a column's cells taken away, and with nothing else.
+    `python -m mmkeras.evaluate runs/second --against runs/first`
 
-    Writes `evaluation.json`, `evaluation_TARGET.txt` and `evaluation_TARGET.png` into the run folder and returns
-    {target: {model: {metric: value}}}.
+    Figures have 95 % intervals of a bootstrap over the judged rows; over whole groups, where the config names a group
+    column. Shows what each column is worth: the same model with a column's cells taken away, and with nothing else.
+
+    Writes `evaluation.json`, `evaluation_rows.parquet`, `evaluation_TARGET.txt` and two pictures a target into the run
+    folder, and returns what `evaluation.json` holds. `--against` writes `against_NAME.json` and `.csv`.
     """
     run = Run(run)
     schema = run.schema
-    judged, name = _rows_to_judge(run, table)
-    require_columns(judged, [*schema.columns, *schema.targets])
-    hidden = _hidden(sorted(schema.columns))
-    (predictions, *without), _ = predict_without(run.model(), schema, judged, list(hidden.values()))
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for target, head in walk(schema.targets):
-        truth = said_of(judged, target, partial(head.encode_target, judged.rows[target]))
-        _warn_of_unknown(head, truth, target, judged.name)
-        found[target] = {OWN: score(head, truth, predictions[target])}
-        if not found[target][OWN]:
-            continue
-        _write_report(run, head, target, truth, predictions[target], name)
-        for shown, changed in zip(list(hidden)[1:], without, strict=True):
-            found[target][shown] = score(head, truth, changed[target])
-    if COLUMN_WEIGHTS in predictions:
-        _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], name)
-    if baselines:
-        _add_baselines(found, run, schema, judged)
-    for target, scores in found.items():
-        if scores[OWN]:
-            _show(scores, target, sorted(schema.columns), name)
-            _warn_of_idle_columns(scores, target, sorted(schema.columns))
+    with kept_warnings() as warnings:
+        rows = rows_to_judge(run, table)
+        require_columns(rows.manifest, [*schema.columns, *schema.targets, *(by or [])])
+        other = None if against is None else check_pair(run, Run(against), rows)
+        said, models, predictions = _asked(run, schema, rows)
+        if baselines:
+            for target, model, found in simpler_models(run, schema, rows.manifest):
+                models[target][model] = found
+        slices = {column: _slices(rows, column) for column in by or []}
+        patterns = by_pattern(predictions[PRESENT], sorted(schema.columns))
+        valid = validation(run)
+        targets = {
+            target: judge(models[target], rows.units, valid.get(target), slices, patterns) for target in sorted(models)
+        }
+        frame = _frame(rows, said, predictions["status"])
+        frame.to_parquet(run.folder / "evaluation_rows.parquet", index=False)
+        if COLUMN_WEIGHTS in predictions:
+            _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], rows.name)
+        found = plain({"rows": _about(rows, by or []), "targets": targets})
+        for target, head_said in said.items():
+            if found["targets"][target]["scores"][OWN]:
+                _report(run, rows, target, head_said, found["targets"][target], frame, sorted(schema.columns))
+        found["warnings"] = warnings
     run.write_json("evaluation.json", found)
+    say(f"all of it: {run.folder / 'evaluation.json'}; row by row: {run.folder / 'evaluation_rows.parquet'}")
+    if other is not None:
+        show_against(Side(run, said), other, rows, predictions["status"])
     return found
+
+
+# Asking the model
+
+
+def _asked(
+    run: Run, schema: Config, rows: JudgedRows
+) -> tuple[dict[str, Said], dict[str, dict[str, Said]], dict[str, Any]]:
+    """{target: what the model says}, {target: {model: what it says with columns hidden}}, and what else came out."""
+    hidden = _hidden(sorted(schema.columns))
+    every, statuses = predict_without(run.model(), schema, rows.manifest, list(hidden.values()))
+    models: dict[str, dict[str, Said]] = {}
+    for target, head in walk(schema.targets):
+        truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
+        _warn_of_unknown(int((~head.known(truth)).sum()), target, rows.manifest.name)
+        shown = list(hidden) if head.known(truth).any() else [OWN]
+        models[target] = {
+            name: Said(head, truth, each[target]) for name, each in zip(hidden, every, strict=True) if name in shown
+        }
+    return {target: each[OWN] for target, each in models.items()}, models, every[0] | {"status": statuses}
 
 
 def _hidden(columns: list[str]) -> dict[str, list[str]]:
@@ -87,33 +126,74 @@ def _hidden(columns: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _rows_to_judge(run: Run, table: Any) -> tuple[Manifest, str]:
-    """The rows and what to call them: a given table, else the run's test rows, else its validation rows."""
-    if table is not None:
-        given = read_table(table, access=run.config.access)
-        return given, f"all {len(given.rows)} rows of {given.name}"
-    manifest, splits = run.table(), run.splits
-    split = "test" if (splits == "test").any() else "valid"
-    if split == "valid":
-        warn("there are no test rows; the validation rows chose the best epoch, so they flatter the model")
-    rows = rows_of(manifest, (splits == split).to_numpy())
-    return rows, f"{len(rows.rows)} {split} rows"
-
-
-def _warn_of_unknown(head: Head, truth: np.ndarray, target: str, table: str) -> None:
-    if unknown := int((~head.known(truth)).sum()):
+def _warn_of_unknown(unknown: int, target: str, table: str) -> None:
+    if unknown:
         have, are = ("row has", "it is") if unknown == 1 else ("rows have", "they are")
         warn(f'{table}: {unknown} {have} no "{target}" that training knew; {are} left out of the figures')
 
 
-def _write_report(run: Run, head: Head, target: str, truth: np.ndarray, predictions: np.ndarray, name: str) -> None:
-    known = head.known(truth)
-    report = head.report(truth[known], predictions[known])
-    (run.folder / f"evaluation_{target}.txt").write_text(report, encoding="utf-8")
-    say(f"{target}, {name}\n{report}")
-    picture = run.folder / f"evaluation_{target}.png"
-    plots.draw_answers(head, truth[known], predictions[known], f"{target}, {name}", picture)
-    say(f"right and wrong answers: {picture}")
+def _slices(rows: JudgedRows, column: str) -> dict[str, np.ndarray]:
+    cells, how = cut(rows.manifest.rows[column])
+    if how:
+        warn(f"--by {column}: {how}")
+    return by_value(cells)
+
+
+# What is written
+
+
+def _about(rows: JudgedRows, by: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": rows.name,
+        "split": rows.split,
+        "table": rows.table,
+        "count": len(rows),
+        "groups": rows.group,
+        "resamples": resamples_of(len(rows)),
+        "by": list(by),
+    }
+
+
+def _frame(rows: JudgedRows, said: Mapping[str, Said], statuses: pd.Series) -> pd.DataFrame:
+    """One line a judged row, in the table's order."""
+    count = len(rows)
+    table_row = pd.array([pd.NA] * count if rows.table_row is None else rows.table_row, dtype="Int64")
+    splits = np.full(count, None, object) if rows.splits is None else rows.splits
+    columns: dict[str, Any] = {"row": np.arange(1, count + 1), "table_row": table_row, "split": splits}
+    columns["status"] = statuses.to_numpy(object)
+    for target, each in said.items():
+        found = row_columns(each, rows.manifest.rows[target], rows.is_new)
+        columns |= {f"{target} {name}": values for name, values in found.items()}
+    return pd.DataFrame(columns)
+
+
+def _report(
+    run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[str, Any], frame: pd.DataFrame, columns: list
+) -> None:
+    """The text, the pictures and the terminal's part of one target."""
+    known = said.of(said.known)
+    text = known.head.report(known.truth, known.predictions)
+    (run.folder / f"evaluation_{target}.txt").write_text(text, encoding="utf-8")
+    title = f"{target}, {rows.name}"
+    pictures = [run.folder / f"evaluation_{target}.png"]
+    plots.draw_answers(known.head, known.truth, known.predictions, title, pictures[0])
+    if found["calibration"] is not None:
+        pictures.append(run.folder / f"evaluation_{target}_confidence.png")
+        plots.draw_confidence(found, title, pictures[1])
+    show_figures(title, found, OWN)
+    _show_models(title, found, columns)
+    show_parts(title, found)
+    show_confidence(target, found)
+    show_rows(title, target, frame, cell_table(rows.manifest.rows, columns))
+    _warn_of_idle_columns(found["scores"], target, columns)
+    say(f"{target} in detail: {_named([run.folder / f'evaluation_{target}.txt', *pictures])}")
+
+
+def _named(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files))
+
+
+# What a person sees
 
 
 def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
@@ -126,6 +206,28 @@ def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
         for column, mean, deviation in zip(columns, given.mean(axis=0), given.std(axis=0), strict=True)
     ]
     show_table(f"What the fusion weighs the columns, {name}", ("column", "mean weight", "deviation"), rows)
+
+
+def _show_models(title: str, found: Mapping[str, Any], columns: list[str]) -> None:
+    """One table of models where there are several, and one of what each column is worth to the first of them."""
+    scores = found["scores"]
+    models = {model: each for model, each in scores.items() if not model.startswith((WITHOUT, ONLY))}
+    metrics = list(dict.fromkeys(metric for each in models.values() for metric in each))
+    if len(models) > 1:
+        rows = [(model, *(each.get(metric, "") for metric in metrics)) for model, each in models.items()]
+        show_table(f"{title}: other models", ("model", *map(words, metrics)), rows)
+    if len(columns) > 1:
+        _show_worth(title, scores, found["metric"], columns)
+
+
+def _show_worth(title: str, scores: Mapping[str, Mapping[str, float]], metric: str, columns: list[str]) -> None:
+    whole = scores[OWN][metric]
+    figures = {
+        column: (scores[f"{WITHOUT} {column}"][metric], scores[f"{ONLY} {column}"][metric]) for column in columns
+    }
+    rows = [(column, without, f"{without - whole:+.3f}", only) for column, (without, only) in figures.items()]
+    title = f"{title}: {words(metric)} {whole:.3f}; what if a column is missing?"
+    show_table(title, ("column", "without it", "change", "nothing but it"), rows)
 
 
 def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
@@ -141,112 +243,6 @@ def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str
     if idle:
         they_do = "they do" if len(idle) > 1 else "it does"
         warn(f"{target}: the {shown} is {whole:.3f}, and no lower without {', '.join(idle)}; {they_do} not help here")
-
-
-def _show(found: Mapping[str, Mapping[str, float]], target: str, columns: list[str], name: str) -> None:
-    """One table of models, and one of what each column is worth to the first of them."""
-    models = {model: scores for model, scores in found.items() if not model.startswith((WITHOUT, ONLY))}
-    metrics = list(dict.fromkeys(metric for scores in models.values() for metric in scores))
-    rows = [(model, *(scores.get(metric, "") for metric in metrics)) for model, scores in models.items()]
-    show_table(f"{target}, {name}", ("model", *(metric.replace("_", " ") for metric in metrics)), rows)
-    if len(columns) > 1:
-        _show_worth(found, target, columns, name)
-
-
-def _show_worth(found: Mapping[str, Mapping[str, float]], target: str, columns: list[str], name: str) -> None:
-    metric, whole = next(iter(found[OWN].items()))
-    figures = {column: (found[f"{WITHOUT} {column}"][metric], found[f"{ONLY} {column}"][metric]) for column in columns}
-    rows = [(column, without, f"{without - whole:+.3f}", only) for column, (without, only) in figures.items()]
-    title = f"{target}, {name}: {metric.replace('_', ' ')} {whole:.3f}; what if a column is missing?"
-    show_table(title, ("column", "without it", "change", "nothing but it"), rows)
-
-
-# Baselines
-
-
-def _add_baselines(found: dict[str, Any], run: Run, schema: Config, judged: Manifest) -> None:
-    """Adds what simpler models reach on the same rows to {target: {model: scores}}."""
-    manifest, splits = run.table(), run.splits
-    trained, chosen = (rows_of(manifest, (splits == name).to_numpy()) for name in ("train", "valid"))
-    for target, models in classical(schema, trained, [chosen, judged]).items():
-        head = schema.targets[target]
-        truth = head.encode_target(judged.rows[target])
-        for name, (valid, predictions) in models.items():
-            own_head = tuned(head, head.encode_target(chosen.rows[target]), valid)
-            found[target][name] = score(own_head, truth, predictions)
-    if len(schema.columns) > 1:
-        for column in sorted(schema.columns):
-            for target, scores in _network_alone(run, column, judged).items():
-                found[target][f"{NETWORK} {column}"] = scores
-
-
-def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
-    """The chosen rows of a table, as a table."""
-    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))
-
-
-def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[str, list[np.ndarray]]]:
-    """{target: {model: [(N, P) predictions of each table that is asked about]}} of classical models.
-
-    Always the prior, one model a column, and what all of them say together, also without each.
-    """
-    train_cells, tables = table_cells(trained, schema.columns), [table_cells(each, schema.columns) for each in asked]
-    ends = np.cumsum([len(each.rows) for each in asked])
-    columns: dict[str, dict[str, np.ndarray]] = {}
-    for column, modality in walk(schema.columns):
-        with progress(f"classical model on {column}", total=0):
-            cells = pd.concat([each[column] for each in tables], ignore_index=True)
-            columns[column] = _classical_column(schema, modality, trained, train_cells[column], cells)
-    found = {}
-    for target, head in walk(schema.targets):
-        each = {column: predictions[target] for column, predictions in columns.items()}
-        models = {PRIOR_MODEL: np.tile(head.prior, (ends[-1], 1))}
-        models |= {f"{CLASSICAL} on {column}": predictions for column, predictions in each.items()}
-        if len(each) > 1:
-            models[f"{CLASSICAL}, all"] = head.join(list(each.values()))
-        for left_out in each if len(each) > 2 else ():
-            rest = [predictions for column, predictions in each.items() if column != left_out]
-            models[f"{CLASSICAL}, without {left_out}"] = head.join(rest)
-        found[target] = {name: np.split(predictions, ends[:-1]) for name, predictions in models.items()}
-    return found
-
-
-def _classical_column(
-    schema: Config, modality: Modality, trained: Manifest, train_cells: pd.Series, asked_cells: pd.Series
-) -> dict[str, np.ndarray]:
-    """{target: (N, P)} of one classical model per target; a row without the cell gets the training rows' prior."""
-    from scipy.sparse import issparse
-
-    known = read_cells(modality, train_cells)
-    asked = read_cells(modality, asked_cells)
-    given = np.array([cell is not None for cell in known])
-    there = np.flatnonzero([cell is not None for cell in asked])
-    transformer = modality.baseline()
-    inputs = transformer.fit_transform([cell for cell in known if cell is not None])
-    questions = transformer.transform([asked[i] for i in there]) if len(there) else None
-    found = {}
-    for target, head in walk(schema.targets):
-        truth = head.encode_target(trained.rows[target])[given]
-        known_truth = truth[head.known(truth)]
-        found[target] = np.tile(np.asarray(head.prior, np.float64), (len(asked), 1))
-        if questions is not None and len(np.unique(known_truth, axis=0)) > 1:  # of one answer nothing can be learned
-            model = head.baseline(issparse(inputs), seed=0).fit(inputs[head.known(truth)], known_truth)
-            found[target][there] = head.baseline_predictions(model, questions)
-    return found
-
-
-def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, dict[str, float]]:
-    """{target: scores} of the same network trained on one column; its run is kept in the run's folder."""
-    say(f"training the network on {column} alone")
-    config = run.config
-    alone = config.model_copy(update={"columns": {column: config.columns[column]}})
-    with silence():
-        trained = train_config(alone, run.table(), run.folder / "alone" / layer_name(column))
-    predictions, _ = predict_rows(trained.model(), trained.schema, judged)
-    return {
-        target: score(head, head.encode_target(judged.rows[target]), predictions[target])
-        for target, head in walk(trained.schema.targets)
-    }
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 tf = lazy("tensorflow")
 
 PRIOR = "prior"  # the first word of the status of a row that has no cell to predict from
+PRESENT = "present columns"  # beside the targets, none of which can be called so
 CHUNK_ROWS = 1024
 BATCH_ROWS = 64
 
@@ -42,7 +43,8 @@ def predict_without(
 ) -> tuple[list[dict[str, np.ndarray]], pd.Series]:
     """The same once for each set of columns to hide, as if their cells were missing; statuses of the rows as they are.
 
-    Where the fusion weighs the columns, `column_weights` (N, M) stand beside the targets.
+    Beside the targets stand `PRESENT` (N, M) bool, which of the columns in sorted order have a good cell, and, where
+    the fusion weighs the columns, `column_weights` (N, M).
     """
     found, statuses = zip(*forward_chunks(with_column_weights(model), schema, manifest, hidden), strict=True)
     return [concatenated(parts) for parts in zip(*found, strict=True)], pd.concat(statuses, ignore_index=True)
@@ -73,7 +75,8 @@ def forward_chunks(
             features = Features({
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
-            found = [forward(step, features.without(columns), np.arange(count)) for columns in hidden]
+            parts = [features.without(columns) for columns in hidden]
+            found = [forward(step, part, np.arange(count)) | {PRESENT: _present(part)} for part in parts]
             yield found, _statuses(features)
             advance(count)
 
@@ -106,6 +109,11 @@ def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> 
         for target, head in walk(heads)
         for name, tensor in head.answer(predictions[target]).items()
     }
+
+
+def _present(features: Features) -> np.ndarray:
+    held = [column for _, column in sorted(features.columns.items())]
+    return np.stack([column.arrays["present"][column.index] > 0 for column in held], axis=1)
 
 
 def _statuses(features: Features) -> pd.Series:

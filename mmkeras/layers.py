@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+Link = Literal["identity", "softmax", "sigmoid", "cumulative"]
+SMALLEST = 1.2e-38  # about the least float32 that no device takes for 0
 IMAGENET_VARIANCE = np.square([0.229, 0.224, 0.225])  # of the channels of pictures in [0, 1]
 
 
@@ -112,6 +114,20 @@ class NgramBag(keras.layers.Layer):
     def call(self, tokens):
         ids = ops.concatenate(self._hashed(tokens), axis=1)
         return self.mean(self.embedding(ids), ops.cast(ids > 0, "float32"))
+
+    def pieces(self, tokens):
+        """(B, T) -> (B, T, D): what each word piece gives to the mean; of an n-gram each of its pieces gives as much.
+
+        They add up to what `call` gives.
+        """
+        found, count = 0.0, 0.0
+        for n, ids in enumerate(self._hashed(tokens)):
+            real = ops.cast(ids > 0, "float32")
+            shares = self.embedding(ids) * ops.expand_dims(real, -1) / (n + 1)
+            # An n-gram stands where it begins: a piece belongs to those that began up to n places before it.
+            starts = [ops.pad(shares, ((0, 0), (back, 0), (0, 0)))[:, : tokens.shape[1]] for back in range(n + 1)]
+            found, count = found + sum(starts), count + ops.sum(real, axis=1)
+        return found / ops.maximum(count, 1.0)[:, None, None]
 
     def _hashed(self, tokens):
         """For each n, (B, T) numbers of buckets, 0 where the n-gram would run into the padding."""
@@ -325,14 +341,19 @@ class Answer(keras.layers.Layer):
     Args:
         prior: (P,) numbers.
         learned_weight: Whether the target's loss has a learned weight, the logarithm of its variance.
+        temperature: What the prediction's logits are divided by, outside training.
+        link: What made a prediction of the logits, as `tempered` has it.
 
     References:
         Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, arXiv:1705.07115.
     """
 
-    def __init__(self, prior, learned_weight: bool = False, **kwargs):
+    def __init__(
+        self, prior, learned_weight: bool = False, temperature: float = 1.0, link: Link = "identity", **kwargs
+    ):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.prior, self.learned_weight = [float(value) for value in prior], learned_weight
+        self.temperature, self.link = float(temperature), link
 
     def build(self, prediction_shape, given_shape=None):
         if self.learned_weight:
@@ -343,13 +364,45 @@ class Answer(keras.layers.Layer):
             # As it is, for Keras' loss to find the logits behind it: without them a row that is quite wrong, its
             # probability below 1e-7, has no slope and is never learned.
             return prediction
-        return ops.where(ops.expand_dims(given, -1) > 0, prediction, ops.convert_to_tensor(self.prior, "float32"))
+        said = tempered(prediction, self.temperature, self.link)
+        return ops.where(ops.expand_dims(given, -1) > 0, said, ops.convert_to_tensor(self.prior, "float32"))
 
     def compute_output_shape(self, prediction_shape, given_shape=None):
         return prediction_shape
 
     def get_config(self):
-        return {**super().get_config(), "prior": self.prior, "learned_weight": self.learned_weight}
+        own = {name: getattr(self, name) for name in ("prior", "learned_weight", "temperature", "link")}
+        return {**super().get_config(), **own}
+
+
+def tempered(prediction, temperature: float, link: Link):
+    """A prediction whose logits are divided by a temperature: (B, P) -> (B, P). No answer changes by it.
+
+    Args:
+        prediction: Probabilities, or with the link "identity" anything, which is left as it is.
+        temperature: Above 1 makes the model less sure, below 1 surer.
+        link: What made the prediction of logits. "cumulative": of each class but the last, whether the row is not above
+            it, which keeps the median class where a softmax would move it.
+
+    References:
+        Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599, section 4.2.
+    """
+    if temperature == 1.0 or link == "identity":
+        return prediction
+    if link == "softmax":
+        return ops.softmax(_logarithm(prediction) / temperature)
+    if link == "sigmoid":
+        # The float below 1: a probability of 1 says that its logit is 17 or more, not that it is without end.
+        without = ops.maximum(1.0 - prediction, 6e-8)
+        return ops.sigmoid((_logarithm(prediction) - ops.log(without)) / temperature)
+    upwards, downwards = ops.cumsum(prediction, axis=-1), ops.flip(ops.cumsum(ops.flip(prediction, -1), axis=-1), -1)
+    logits = _logarithm(upwards[:, :-1]) - _logarithm(downwards[:, 1:])
+    below, first = ops.sigmoid(logits / temperature), ops.zeros_like(prediction[:, :1])
+    return ops.concatenate([below, first + 1.0], -1) - ops.concatenate([first, below], -1)
+
+
+def _logarithm(probabilities):
+    return ops.log(ops.maximum(probabilities, SMALLEST))
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -57,7 +57,7 @@ def build_model(
     if fused.weights is not None:
         predictions[first] = layers.Beside(name=COLUMN_WEIGHTS)(predictions[first], fused.weights)
     for target, head in walk(heads):
-        answer = layers.Answer(head.prior.tolist(), learned_loss_weights, name=target)
+        answer = layers.Answer(head.prior.tolist(), learned_loss_weights, head.temperature, head.link, name=target)
         predictions[target] = answer(predictions[target], given)
     return _joined(inputs, predictions, heads)
 
@@ -91,6 +91,12 @@ def present_of(column: str) -> str:
 
 def _absent_layer(column: str) -> str:
     return f"{layer_name(column)}_or_absent"
+
+
+def calibrate(model: keras_types.Model, temperatures: Mapping[str, float]) -> None:
+    """Sets what each target's logits are divided by, as `build_model` does; a step that is traced already stays."""
+    for target, temperature in temperatures.items():
+        model.get_layer(target).temperature = temperature
 
 
 def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_types.Model:

@@ -20,6 +20,7 @@ ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
 BOX_WIDTH, LINE_HEIGHT, GAP = 4.8, 0.155, 0.8  # inches
 VERDICT_COLORS = {"chosen": "#1b5e20", "better": "#6a1b9a", "tied": "#4a6a94", "worse": "#b0533c"}
 COLUMNS_IN_A_ROW = 5
+MOST_CURVES = 8
 PLUMBING = (
     "Add",
     "Beside",
@@ -112,6 +113,31 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
     return np.asarray(canvas.buffer_rgba())
 
 
+def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
+    """Reliability, ROC, precision against recall, and accuracy against coverage, as `evaluation.json` holds a target."""
+    figure, axes = _subplots(4, width=4.2, height=4.2)
+    _draw_reliability(axes[0], found["calibration"])
+    curves = found["curves"] or []
+    shown = sorted(curves, key=lambda curve: curve["roc"]["area"])[:MOST_CURVES]
+    for curve in shown:
+        roc, both = curve["roc"], curve["precision_recall"]
+        axes[1].plot(
+            roc["false_positive_rate"], roc["true_positive_rate"], label=f"{curve['class']} ({roc['area']:.3f})"
+        )
+        axes[2].plot(both["recall"], both["precision"], label=f"{curve['class']} ({both['average_precision']:.3f})")
+    worst = f", the worst {len(shown)} of {len(curves)}" if len(shown) < len(curves) else ""
+    axes[1].set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC (area){worst}")
+    axes[2].set(xlabel="recall", ylabel="precision", title=f"precision, recall (average){worst}")
+    _draw_coverage(axes[3], found["coverage"])
+    for each in axes:
+        each.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        each.grid(alpha=0.3)
+        if each.get_legend_handles_labels()[0]:
+            each.legend(fontsize="x-small", loc="best")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def draw_comparison(
     names: Sequence[str],
     means: np.ndarray,
@@ -137,6 +163,30 @@ def draw_comparison(
     axes.grid(axis="x", alpha=0.3)
     axes.legend(title="beside the chosen one", loc="best", fontsize="small")
     _save(figure, path)
+
+
+def _draw_reliability(axes: Any, calibration: Mapping[str, Any]) -> None:
+    bins = calibration["bins"]
+    x, y = [each["confidence"] for each in bins], [each["accuracy"] for each in bins]
+    off = [[a - each["low"] for a, each in zip(y, bins, strict=True)], [e["high"] - e["accuracy"] for e in bins]]
+    axes.plot((0, 1), (0, 1), color="gray", linestyle="--")
+    axes.errorbar(x, y, yerr=[[max(value, 0) for value in side] for side in off], fmt="o-", capsize=3)
+    axes.set(
+        xlabel="stated probability",
+        ylabel="share that came true",
+        title=f"reliability (off by {calibration['ece']:.3f})",
+    )
+
+
+def _draw_coverage(axes: Any, coverage: Mapping[str, Any] | None) -> None:
+    axes.set(xlabel="share of rows answered", ylabel="accuracy on them", title="answered automatically")
+    if coverage is None:
+        return
+    axes.plot([point["coverage"] for point in coverage["curve"]], [point["accuracy"] for point in coverage["curve"]])
+    axes.axhline(coverage["wanted"], color="gray", linestyle="--", linewidth=0.8)
+    if coverage["accuracy"] is not None:
+        label = f"confidence {coverage['confidence']:.2f} or more"
+        axes.plot(coverage["coverage"], coverage["accuracy"], "o", color="#b0533c", label=label)
 
 
 def _branch(model: keras.Model, column: str) -> list[Any]:

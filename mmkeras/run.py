@@ -2,6 +2,7 @@
 
 config.yaml          the resolved configuration, every default visible
 schema.json          the same with the fitted state: vocabulary, means, classes
+origin.json          when, with which command and which versions of packages it was begun
 table.json           which table it was trained on: path (without one, the folder of its files) and content hash
 splits.csv           the split of each row; unused, where a bad cell dropped it
 bad_rows.csv         cells that could not be used: row, column, path, reason, what was done
@@ -10,6 +11,7 @@ checkpoints/         the last finished epoch, until training is done
 history.json         losses and metrics of each epoch
 metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
 predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
+evaluation.json      what `evaluate` found, and evaluation_rows.parquet: what became of each judged row
 run.log              what was printed, with times
 tensorboard/         event files; below, in answers/, vectors.tsv with metadata.tsv for the projector
 *.png                pictures of the model, the curves, right and wrong answers
@@ -24,15 +26,20 @@ import html
 import json
 import logging
 import os
+import platform
 import re
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+import mmkeras
 from mmkeras import bad_rows
 from mmkeras.config import Config, parse_config
 from mmkeras.manifest import Manifest, read_table
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     import keras as keras_types
 
 log = logging.getLogger("mmkeras")
+VERSIONED = ("mmkeras", "tensorflow", "tensorflow-text", "keras", "numpy")
 NAMELESS = ("config", "manifest", "table", "data")
 
 
@@ -76,6 +84,7 @@ class Run:
             raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
+        (folder / "origin.json").write_text(json.dumps(_origin(), indent=2))
         if config.manifest is None:
             manifest.rows.to_parquet(folder / "table.parquet")
         # Last, since it makes the folder a run
@@ -155,6 +164,10 @@ class Run:
                 f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
             )
         return manifest
+
+    def is_own(self, manifest: Manifest) -> bool:
+        """Whether a table is the one that the run was trained on, wherever it lies."""
+        return table_hash(manifest) == json.loads((self.folder / "table.json").read_text())["sha256"]
 
     def model(self) -> keras_types.Model:
         """The trained model, rebuilt from `schema.json` with the best weights.
@@ -288,6 +301,23 @@ def _table_identity(manifest: Manifest) -> dict[str, Any]:
     if path.is_file():
         return {"path": str(path.resolve()), "sha256": sha256}
     return {"path": None, "folder": str(manifest.folder), "sha256": sha256}
+
+
+def _origin() -> dict[str, Any]:
+    """What a reader needs to make the same run again, beside its config and table."""
+    return {
+        "date": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else None,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a clone that was not installed, another build of TensorFlow
+        return mmkeras.__version__ if package == "mmkeras" else None
 
 
 def _is_locked(folder: Path) -> bool:

@@ -83,6 +83,19 @@ def silence() -> Iterator[None]:
         tensorflow_log.setLevel(level)
 
 
+@contextlib.contextmanager
+def kept_warnings() -> Iterator[list[str]]:
+    """A list of what is warned of meanwhile, in order, without what `silence` hides."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: None if console.quiet else found.append(record.getMessage())
+    log.addHandler(handler)
+    try:
+        yield found
+    finally:
+        log.removeHandler(handler)
+
+
 def run_command(function: Callable[..., Any]) -> None:
     """Runs a function as this process's command: arguments from its signature, help from its docstring.
 

@@ -37,7 +37,7 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
-from mmkeras.model import build_model, with_vectors
+from mmkeras.model import build_model, calibrate, with_vectors
 from mmkeras.records import Records
 from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name, table_hash
 from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
@@ -153,8 +153,15 @@ def score(head: Head, targets: np.ndarray, predictions: np.ndarray) -> dict[str,
 
 
 def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
-    """A head that has learned from validation rows too, as far as their targets are known."""
+    """A head that has learned from validation rows too, as far as their targets are known.
+
+    Args:
+        head: What it learned of other predictions before is forgotten.
+        targets: (N, …).
+        predictions: (N, P) before any temperature.
+    """
     known = head.known(targets)
+    head = head.model_copy(update={"temperature": 1.0})
     return head.tune(targets[known], predictions[known]) if known.any() else head
 
 
@@ -334,13 +341,17 @@ def _train(
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
+    calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
     step = forward_step(with_vectors(model, schema.columns))
     watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
     trained = fit_model(run, model, schema, features, targets, split, [watcher])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
+    schema = _tuned(run, step, schema, features, targets, split)
+    calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
+    step = forward_step(with_vectors(model, schema.columns))
     metrics = _judge(run, step, schema, features, targets, split)
-    write_vectors(run.board, step, run.schema, features, manifest, split)
+    write_vectors(run.board, step, schema, features, manifest, split)
     metrics["bad_cells"] = prepared.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
@@ -499,12 +510,24 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
 # Results
 
 
+def _tuned(
+    run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series
+) -> Config:
+    """Its heads have learned from the validation rows too, as `step` answers them."""
+    rows = np.flatnonzero(split == "valid")
+    predictions = forward(step, features, rows, schema.targets)
+    heads = {
+        target: tuned(head, targets[target][0][rows], predictions[target]) for target, head in walk(schema.targets)
+    }
+    schema = schema.model_copy(update={"targets": heads})
+    run.write_schema(schema)
+    return schema
+
+
 def _judge(run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
     predictions = {name: forward(step, features, found, schema.targets) for name, found in rows.items()}
-    schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, predictions["valid"])
-    run.write_schema(schema)
     metrics: dict[str, Any] = {}
     for name, found in rows.items():
         for target, head in walk(schema.targets):
@@ -515,12 +538,6 @@ def _judge(run: Run, step: Step, schema: Config, features: Features | Records, t
             plots.draw_answers(head, truth[known], predicted[known], title, picture)
     run.write_predictions({f"{name} {target}": predictions[name][target] for name in rows for target in schema.targets})
     return metrics
-
-
-def _tuned(schema: Config, truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray]) -> Config:
-    """Its heads have learned from the validation rows too."""
-    heads = {target: tuned(head, truth[target], predictions[target]) for target, head in schema.targets.items()}
-    return schema.model_copy(update={"targets": heads})
 
 
 def _finish(

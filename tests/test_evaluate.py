@@ -11,16 +11,21 @@ import yaml
 from fixtures_tables import LABELS
 from sklearn.metrics import f1_score
 
+from mmkeras import baselines, terminal
 from mmkeras import evaluate as module
-from mmkeras import terminal
 from mmkeras.evaluate import evaluate
 from mmkeras.export import export
 from mmkeras.manifest import Manifest
 from mmkeras.predict import predict
 from mmkeras.run import Run
-from mmkeras.train import train
+from mmkeras.train import train, tuned
 
 pytest_plugins = "fixtures_tables"
+
+
+def scores_of(found):
+    """{target: {model: {metric: value}}} of what evaluate returns."""
+    return {target: each["scores"] for target, each in found["targets"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def judged(run):
 
 
 def test_default_rows_give_the_figures_of_training(run, judged):
-    assert judged["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"], abs=1e-6)
+    assert scores_of(judged)["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"], abs=1e-6)
 
 
 def test_report_and_picture_are_written(run, judged):
@@ -43,11 +48,11 @@ def test_rows_with_unknown_labels_are_left_out(run, own_table, capsys):
     rows = pd.read_csv(own_table, keep_default_na=False)
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
     rows.to_csv(own_table, index=False)
-    known = evaluate(run, own_table)["intent"]["mmkeras"]
+    known = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
     strange = rows.iloc[:3].assign(intent=["praise", "", "praise"])
     pd.concat([strange, rows]).to_csv(own_table, index=False)
     capsys.readouterr()
-    found = evaluate(run, own_table)["intent"]["mmkeras"]
+    found = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
     assert 'table.csv: 3 rows have no "intent" that training knew' in capsys.readouterr().out
     assert found == pytest.approx(known, abs=1e-6)
     assert known == pytest.approx(run.metrics["test"]["intent"], abs=1e-6)
@@ -55,8 +60,8 @@ def test_rows_with_unknown_labels_are_left_out(run, own_table, capsys):
 
 def test_other_rows_give_other_figures(run, judged, own_table):
     pd.read_csv(own_table).assign(intent="return").to_csv(own_table, index=False)
-    found = evaluate(run, own_table)["intent"]["mmkeras"]
-    assert found["accuracy"] != judged["intent"]["mmkeras"]["accuracy"]
+    found = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
+    assert found["accuracy"] != scores_of(judged)["intent"]["mmkeras"]["accuracy"]
 
 
 def test_table_that_changed_since_training_is_refused(run, table, monkeypatch):
@@ -130,8 +135,8 @@ def judged_planted(planted):
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(terminal.console, "_file", printed)  # `file` would be put back as today's stdout
-        patch.setattr(module, "_network_alone", lambda *_: {})
-        return evaluate(planted, baselines=True), printed.getvalue()
+        patch.setattr(baselines, "_network_alone", lambda *_: {})
+        return scores_of(evaluate(planted, baselines=True)), printed.getvalue()
 
 
 def test_every_target_is_judged_on_the_rows_that_have_it(planted, judged_planted):
@@ -253,10 +258,10 @@ def test_the_joined_classical_models_are_the_mean_of_log_probabilities(planted, 
     said = iter([[0.8, 0.1, 0.1], [0.2, 0.2, 0.6], [0.5, 0.25, 0.25]])
     schema = planted.schema
     schema = schema.model_copy(update={"targets": {"grade": schema.targets["grade"]}})
-    monkeypatch.setattr(module, "_classical_column", lambda *_: {"grade": np.array([next(said)] * 3)})
+    monkeypatch.setattr(baselines, "_classical_column", lambda *_: {"grade": np.array([next(said)] * 3)})
     rows = planted.table()
     few = Manifest(rows.rows.head(1), rows.folder, "few"), Manifest(rows.rows.head(2), rows.folder, "two")
-    found = module.classical(schema, rows, few)["grade"]
+    found = baselines.classical(schema, rows, few)["grade"]
     product = np.cbrt(np.array([0.8 * 0.2 * 0.5, 0.1 * 0.2 * 0.25, 0.1 * 0.6 * 0.25]))
     first, second = found["classical, all"]
     assert (len(first), len(second)) == (1, 2)
@@ -269,7 +274,7 @@ def test_a_classical_column_whose_rows_all_have_one_answer_says_the_prior(plante
     schema, table = planted.schema, planted.table()
     rows = table.rows.assign(size=table.rows["size"].where(table.rows["grade"] == "low", ""))
     cells = rows["size"]
-    found = module._classical_column(schema, schema.columns["size"], Manifest(rows, None, "rows"), cells, cells)
+    found = baselines._classical_column(schema, schema.columns["size"], Manifest(rows, None, "rows"), cells, cells)
     assert np.allclose(found["grade"], schema.targets["grade"].prior)
 
 
@@ -277,7 +282,7 @@ def test_a_table_of_the_users_with_unknown_classes_and_without_some_targets(plan
     rows = planted_rows(12, seed=5)
     rows.loc[:1, "grade"] = "odd"
     rows["price"] = ""
-    found = evaluate(planted, rows)
+    found = scores_of(evaluate(planted, rows))
     shown = " ".join(capsys.readouterr().out.split())
     assert 'DataFrame: 2 rows have no "grade" that training knew; they are left out of the figures' in shown
     assert 'DataFrame: 12 rows have no "price" that training knew' in shown
@@ -297,9 +302,11 @@ def test_a_faulty_target_of_the_users_is_named(planted):
 def test_thresholds_are_those_that_validation_rows_ask_for(planted):
     head = planted.schema.targets["tags"]
     truth = head.encode_target(planted.table().rows["tags"][(planted.splits == "valid").to_numpy()])
-    wanted = head.tune(truth, planted.predictions["valid tags"]).thresholds
+    uncalibrated = head.tempered(planted.predictions["valid tags"], 1 / head.temperature)
+    wanted = tuned(head, truth, uncalibrated)
     assert head.labels == ("round", "warm")
-    assert head.thresholds == pytest.approx(wanted)
+    assert head.thresholds == pytest.approx(wanted.thresholds, rel=1e-3)
+    assert head.temperature == pytest.approx(wanted.temperature, rel=1e-3) != 1
     assert head.thresholds[0] != 0.5  # of three tags in ten that no column tells
 
 
@@ -326,11 +333,11 @@ def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
     """The network's would make a classical model look worse than it is, or better."""
     table, splits = planted.table(), planted.splits
     trained, chosen, judged = (
-        module.rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test")
+        baselines.rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test")
     )
     head = planted.schema.targets["tags"]
-    valid, said = module.classical(planted.schema, trained, [chosen, judged])["tags"]["classical on size"]
-    own = head.tune(head.encode_target(chosen.rows["tags"]), valid)
+    valid, said = baselines.classical(planted.schema, trained, [chosen, judged])["tags"]["classical on size"]
+    own, said = baselines.calibrated(head, head.encode_target(chosen.rows["tags"]), valid, said)
     expected = own.score(head.encode_target(judged.rows["tags"]), said)
     assert judged_planted[0]["tags"]["classical on size"] == pytest.approx(expected)
     assert own.thresholds != head.thresholds
@@ -338,7 +345,7 @@ def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
 
 @pytest.mark.slow
 def test_networks_trained_on_one_column_alone_are_kept_and_judged(run, capsys):
-    found = evaluate(run, baselines=True)["intent"]
+    found = scores_of(evaluate(run, baselines=True))["intent"]
     columns = ("photo", "question", "voice")
     assert list(found)[-3:] == [f"mmkeras trained on nothing but {column}" for column in columns]
     assert found["prior"]["accuracy"] == pytest.approx(1 / 3)

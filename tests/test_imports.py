@@ -16,7 +16,9 @@ PACKAGE = Path(mmkeras.__file__).parent
 LEVELS = [
     {
         "",
+        "charts",
         "component",
+        "drawing",
         "lazy",
         "layers",
         "ops",
@@ -25,25 +27,43 @@ LEVELS = [
         "remote",
         "shards",
         "splits",
+        "statistics",
         "terminal",
         "threads",
+        "shapley",
+        "graph",
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows", "findings"},
-    {"inspection", "features", "records", "model", "distribution", "plots", "run", "callbacks", "guess"},
-    {"dataset"},
-    {"fit", "inference"},
+    {
+        "inspection",
+        "features",
+        "records",
+        "model",
+        "distribution",
+        "plots",
+        "run",
+        "callbacks",
+        "guess",
+        "judging",
+        "showing",
+    },
+    {"dataset", "attribution", "coalitions", "grad_cam", "explanation", "results"},
+    {"fit", "inference", "explainer", "faithfulness", "gallery", "summary"},
     {"board"},
-    {"train"},
-    {"check", "evaluate", "predict", "embed", "export", "prepare"},
-    {"compare"},
+    {"sections", "train", "judged_rows"},
+    {"against", "baselines"},
+    {"check", "evaluate", "predict", "embed", "export", "prepare", "explain"},
+    {"compare", "report"},
     {"__main__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
-# manifest: the words of messages about rows
-MEMBERS_MAY_USE = {"component", "lazy", "layers", "ops", "manifest"}
+# manifest: the words of messages about rows; drawing: the colours and captions that all cells share; statistics: what
+# heads are judged by
+MEMBERS_MAY_USE = {"component", "drawing", "lazy", "layers", "ops", "manifest", "statistics"}
 # Within a level, each with its reason.
 EXCEPTIONS = {
+    ("component", "layers"): "a head tempers predictions as its layer does",
     ("ops", "lazy"): "TensorFlow is imported when it is first used",
     ("splits", "manifest"): "deals the rows of a Manifest",
     ("splits", "remote"): "tells an address from a path",

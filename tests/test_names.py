@@ -50,7 +50,7 @@ def test_a_target_may_be_called_as_a_feature_is(run):
 
 
 def test_columns_keep_their_names_for_people(run, capfd):
-    found = evaluate(run)["present"]
+    found = evaluate(run)["targets"]["present"]["scores"]
     assert {f"the same without {column}" for column in COLUMNS} <= found.keys()
     shown = capfd.readouterr()
     assert all(column.split()[0] in shown.out + shown.err for column in COLUMNS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from mmkeras import statistics
 from mmkeras.component import ClassHead
 from mmkeras.lazy import lazy
 from mmkeras.manifest import rows_where
@@ -132,8 +133,20 @@ class Classification(ClassHead):
             scores["roc_auc"] = self._roc_auc(targets, predictions)
         return {name: float(value) for name, value in scores.items()}
 
-    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        return float(np.mean(self.guesses(predictions) == targets))
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        found = {"accuracy": statistics.mean(weights, (self.guesses(predictions) == targets).astype(float))}
+        if first_only:
+            return found
+        hits, asked, said = statistics.class_counts(weights, *self.indicators(targets, predictions))
+        for name, figure in statistics.class_figures(hits, asked, said).items():
+            found[f"macro_{name}"] = statistics.macro(figure, asked + said > 0)
+        found["log_loss"] = statistics.mean(weights, self.losses(targets, predictions))
+        first = 1 if len(self.classes) == 2 else 0  # of two classes the areas are the same
+        truth = targets[:, None] == np.arange(first, len(self.classes))
+        areas = statistics.ranking(statistics.roc_area, truth, predictions[:, first:].astype(float), weights)
+        return found | {"roc_auc": areas.mean(axis=1)}
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         from sklearn.metrics import classification_report

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from mmkeras.component import Head, fitted
+from mmkeras import statistics
+from mmkeras.component import EPSILON, Head, fitted
 from mmkeras.lazy import lazy
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Multilabel(Head):
     """Dense sigmoid and binary cross-entropy, averaged over the labels."""
 
     predicts: ClassVar = "probabilities"
+    explains: ClassVar = "probability of the most probable label"
+    link: ClassVar = "sigmoid"
 
     empty: Literal["unknown", "none"] = Field(
         "unknown", description="what an empty cell means: the labels are not known, or there is none"
@@ -89,10 +92,14 @@ class Multilabel(Head):
         return self.model_copy(update={name: tuple(values) for name, values in learned.items()})
 
     def tune(self, targets: np.ndarray, predictions: np.ndarray) -> Multilabel:
-        """Sets each label's threshold where its F1 is best on the validation rows; 0.5 where nothing is better."""
+        """Sets the temperature, and each label's threshold where its F1 is best on the validation rows after it.
+
+        A threshold stays 0.5 where nothing is better.
+        """
         known = self.known(targets)
-        pairs = zip(targets[known].T, predictions[known].T, strict=True)
-        return self.model_copy(update={"thresholds": tuple(best_threshold(*pair) for pair in pairs)})
+        found = super().tune(targets[known], predictions[known])
+        pairs = zip(targets[known].T, self.tempered(predictions[known], found.temperature).T, strict=True)
+        return found.model_copy(update={"thresholds": tuple(best_threshold(*pair) for pair in pairs)})
 
     @property
     def prior(self) -> np.ndarray:
@@ -180,9 +187,49 @@ class Multilabel(Head):
         }
         return {name: float(value) for name, value in scores.items()} | _ranking_scores(targets, predictions)
 
-    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
         chosen = self._chosen(predictions)
-        return float(2 * (targets * chosen).sum() / max(targets.sum() + chosen.sum(), 1))
+        hits, asked, said = statistics.class_counts(weights, targets, chosen)
+        total = np.maximum((asked + said).sum(axis=1), 1)
+        found = {"micro_f1": 2 * hits.sum(axis=1) / total}
+        if first_only:
+            return found
+        f1, occurs = statistics.class_figures(hits, asked, said)["f1"], asked + said > 0
+        found["macro_f1"] = np.where(occurs.any(axis=1), statistics.macro(f1, occurs), 0)
+        wrong = targets != chosen
+        found["subset_accuracy"] = statistics.mean(weights, (~wrong.any(axis=1)).astype(float))
+        found["hamming_loss"] = statistics.mean(weights, wrong.mean(axis=1))
+        rankings = {"mean_average_precision": statistics.average_precision, "macro_roc_auc": statistics.roc_area}
+        for name, figure in rankings.items():
+            each = statistics.ranking(figure, targets, predictions.astype(float), weights)
+            is_defined = np.isfinite(each)
+            found[name] = statistics.macro(np.where(is_defined, each, 0), is_defined)
+        return found
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def indicators(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[Any, Any]:
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(targets, dtype=float), csr_matrix(self._chosen(predictions), dtype=float)
+
+    def confidences(self, predictions: np.ndarray) -> np.ndarray:
+        """The probability that all labels are right, if none depends on another."""
+        said = np.where(self._chosen(predictions), predictions, 1 - predictions.astype(np.float64))
+        return said.prod(axis=1)
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Binary log loss, the mean over the labels."""
+        right = np.where(targets == 1, predictions, 1 - predictions.astype(np.float64))
+        return -np.log(np.clip(right, EPSILON, 1)).mean(axis=1)
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        names = np.array(self.labels, dtype=object)
+        return [BETWEEN.join(names[row]) for row in self._chosen(predictions)]
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """Precision, recall and F1 of each label, its threshold, and how many rows have it."""
@@ -207,6 +254,10 @@ class Multilabel(Head):
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.labels
 
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         if is_sparse:

@@ -5,11 +5,12 @@ Target: () int32, the class's rank from 0. Prediction: (K,) float32 probabilitie
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from mmkeras import statistics
 from mmkeras.component import ClassHead
 from mmkeras.lazy import lazy
 from mmkeras.manifest import rows_where
@@ -30,6 +31,8 @@ class Ordinal(ClassHead):
     References:
         McCullagh, Regression Models for Ordinal Data, 1980, Journal of the Royal Statistical Society B 42(2).
     """
+
+    link: ClassVar = "cumulative"
 
     order: tuple[str, ...] | None = Field(
         None, min_length=2, description="the classes, lowest first; null: by number, where all are numbers"
@@ -152,6 +155,20 @@ class Ordinal(ClassHead):
             "rank_mae": float(np.mean(off)),
             "rank_rmse": float(np.sqrt(np.mean(off**2))),
         }
+
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Kappa is 1 - the mean square of ranks off over what guesses would be off that do not look at the row."""
+        guesses = self.guesses(predictions)
+        off = np.abs(guesses - targets).astype(float)
+        figures = np.stack([off == 0, off, off**2, targets, guesses, targets**2.0 + guesses**2.0], axis=1)
+        accuracy, rank_mae, square, truth, said, squares = statistics.mean(weights, figures.astype(float)).T
+        by_chance = squares - 2 * truth * said
+        is_one_class = np.isclose(by_chance, 0)
+        kappa = np.where(is_one_class, 1.0, 1 - square / np.where(is_one_class, 1, by_chance))
+        found = {"accuracy": accuracy, "rank_mae": rank_mae, "rank_rmse": np.sqrt(square)}
+        return {"quadratic_kappa": kappa} | ({} if first_only else found)
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         from sklearn.metrics import classification_report

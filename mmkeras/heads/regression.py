@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from mmkeras import statistics
 from mmkeras.component import Head, fitted
 from mmkeras.lazy import lazy
 
@@ -31,6 +32,7 @@ class Regression(Head):
     """Dense layer on targets that are scaled to mean 0 and deviation 1."""
 
     predicts: ClassVar = "numbers"
+    explains: ClassVar = "value"
 
     error: Literal["mse", "mae", "huber"] = Field(
         "mse",
@@ -145,8 +147,23 @@ class Regression(Head):
         names = [name for name in scores[0] if all(name in each for each in scores)]
         return {name: float(np.mean([each[name] for each in scores])) for name in names}
 
-    def figure(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        return float(np.mean([_r2(*pair) for pair in self._columns(targets, predictions)]))
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        pairs = self._columns(targets, predictions)
+        each = [_resampled(*pair, weights, first_only) for pair in pairs]
+        return {name: np.mean([figures[name] for figures in each], axis=0) for name in each[0]}
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """The absolute error in the table's units; of several numbers, the mean of errors in training deviations."""
+        scale = self.deviation if len(self.deviation) == 1 else np.ones(len(self.deviation))
+        return (np.abs(targets.astype(np.float64) - predictions) * scale).mean(axis=1)
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        return [BETWEEN.join(f"{value:.6g}" for value in row) for row in self.numbers(predictions)]
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float64) * self.deviation + self.mean
 
     def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
         """The figures of each number, and which share of rows is off by how much at most."""
@@ -172,6 +189,18 @@ class Regression(Head):
         axes.grid(alpha=0.3)
         axes.legend()
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self._names())
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        """The first number: which of several one asks about, no prediction can tell."""
+        return np.zeros(len(predictions), int)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.deviation), np.array(self.mean)
+
     def baseline(self, is_sparse: bool, seed: int) -> Any:
         if is_sparse:
             from sklearn.linear_model import Ridge
@@ -192,7 +221,7 @@ class Regression(Head):
 
     def _columns(self, targets: np.ndarray, predictions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each number of a row, (N,) true and predicted in the table's units."""
-        truth, said = (values.astype(np.float64) * self.deviation + self.mean for values in (targets, predictions))
+        truth, said = self.numbers(targets), self.numbers(predictions)
         return list(zip(truth.T, said.T, strict=True))
 
 
@@ -263,3 +292,21 @@ def _r2(truth: np.ndarray, said: np.ndarray) -> float:
     """As scikit-learn has it where all true numbers are equal: 1 if they are met, else 0."""
     off, spread = truth - said, np.sum((truth - truth.mean()) ** 2)
     return 1 - np.sum(off**2) / spread if spread else float(not off.any())
+
+
+def _resampled(truth: np.ndarray, said: np.ndarray, weights: np.ndarray, first_only: bool) -> dict[str, np.ndarray]:
+    """`_scores` of many resamples."""
+    off, centred = truth - said, truth - truth.mean()
+    means = statistics.mean(weights, np.stack([off**2, np.abs(off), centred, centred**2], axis=1))
+    square, mae, centre, spread = means.T
+    spread = spread - centre**2
+    is_flat = spread <= 1e-12 * np.square(centred).max(initial=0)
+    found = {"r2": np.where(is_flat, square == 0, 1 - square / np.where(is_flat, 1, spread))}
+    if first_only:
+        return found
+    return found | {
+        "mae": mae,
+        "rmse": np.sqrt(square),
+        "median_absolute_error": statistics.median(np.abs(off), weights),
+        "spearman": statistics.spearman(truth, said, weights),
+    }

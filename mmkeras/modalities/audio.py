@@ -7,20 +7,22 @@ the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files
 Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
 dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
 attention makes of them.
+Attribution: (T, F), of each frame's bands or coefficients; of several files (N, T, F).
 """
 
 from __future__ import annotations
 
-import base64
 import functools
+import io
 import os
 import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mmkeras import drawing
 from mmkeras.component import (
     Doubt,
     Encoding,
@@ -51,12 +53,20 @@ SHORT_SECONDS, LONG_SECONDS = 0.05, 3600
 BLOCK_SAMPLES = 1 << 20
 OGG, OGG_FLAGS, OGG_LAST = b"OggS", 5, 4  # a page's first bytes, the place of its flags, that of a stream's last page
 CUT_OFF = 0.9  # of the samples that a file promises; fewer are a file that was cut off
+PLAYED_HZ = (8000, 11_025, 12_000, 16_000)  # of the rates that MP3 knows
+PLAYED = {"MP3": ("MPEG_LAYER_III", "audio/mpeg"), "OGG": ("VORBIS", "audio/ogg")}
+BLOCK_DRAWN = 1 << 16
+DRAWN_STEPS, DRAWN_BANDS, DRAWN_DB = 480, 128, 80.0  # the most that a drawn spectrum shows
+FILLING = "display:block;width:100%;height:100%;max-width:none;margin:0"
+CURSOR = "position:absolute;left:0;top:0;width:2px;height:100%;background:#f33;opacity:0"
 ADAPT_CLIPS = 32  # whose spectra scikit-learn takes at a time
 
 
 class Audio(Modality):
     """A clip of sound or several, as decibels over mel bands and time, or as cepstral coefficients."""
 
+    content: ClassVar = "spectrum"
+    switches: ClassVar = frozenset({"file_mask", "mask", "present"})
     files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)
@@ -227,10 +237,24 @@ class Audio(Modality):
         most = max((len(split_paths(value)) for value in values if _names_sounds(value)), default=1)
         return {"files": min(most, MOST_FILES)} if most > 1 else {}
 
-    def draw(self, cell: bytes | list[bytes], attribution: np.ndarray | None = None) -> str:
-        if isinstance(cell, list):
-            return f"<div>{''.join(self.draw(clip) for clip in cell)}</div>"
-        return f'<audio controls src="data:audio/wav;base64,{base64.b64encode(cell).decode()}"></audio>'
+    def draw(
+        self,
+        cell: bytes | list[bytes],
+        attribution: np.ndarray | None = None,
+        method: str = "",
+        scale: float | None = None,
+    ) -> str:
+        clips = [clip for clip in ([cell] if isinstance(cell, bytes) else cell or []) if clip]
+        if not clips:
+            return drawing.note("missing")
+        if attribution is None:
+            return drawing.figure(drawing.side_by_side(map(self._draw_clip, clips)))
+        shape = (self.frames, self.bands)
+        values = drawing.checked(attribution, shape if self.files == 1 else (self.files, *shape))
+        values = values[np.newaxis] if self.files == 1 else values
+        scale = drawing.full_scale_of_many(values[: len(clips)], scale)
+        drawn = [self._draw_clip(clip, steps, scale) for clip, steps in zip(clips, values, strict=False)]
+        return drawing.figure(drawing.side_by_side(drawn), drawing.legend(attribution, scale, method))
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
@@ -389,6 +413,52 @@ class Audio(Modality):
             return keras.layers.BatchNormalization(momentum=0.9)(values, mask=mask)
         return keras.layers.LayerNormalization()(values) if self.normalization == "layer" else values
 
+    def _draw_clip(self, clip: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
+        """A player over what the model makes of the sound, with (T, F) attributions on it where there are some."""
+        samples, fault = self._decode(tf.constant(clip))
+        if fault.numpy():
+            return drawing.note(f"a sound that cannot be played: {fault.numpy().decode()}")
+        spectrum = self._measure(samples).numpy()[: self.frames]
+        seconds = len(samples) / self.sample_rate_hz
+        is_cut = len(samples) >= round(self.seconds * self.sample_rate_hz)
+        player = (
+            f'<audio controls preload="metadata" src="{_compressed(samples.numpy(), self.sample_rate_hz)}" '
+            f'aria-label="sound of {seconds:.1f} seconds" style="display:block;width:100%;height:36px"></audio>'
+        )
+        said = drawing.remarks(f"the model hears the first {self.seconds:g} s") if is_cut else ""
+        picture = self._draw_spectrum(spectrum, None if values is None else values[: len(spectrum)], scale)
+        return f'<div class="mmkeras-sound" style="width:360px;max-width:100%">{player}{picture}{said}</div>'
+
+    def _draw_spectrum(self, spectrum: np.ndarray, values: np.ndarray | None, scale: float) -> str:
+        """(T, F) as a picture with axes, the heat map of (T, F) values over it and their sums beside it."""
+        seconds = len(spectrum) * self.hop_samples / self.sample_rate_hz
+        heat, above, beside = ("", "", "") if values is None else _heat_and_sums(values, scale, seconds)
+        words = "loudness of each frequency" if self.spectrum == "mel" else "cepstral coefficients"
+        image = (
+            f'<img src="{drawing.jpeg(_grey(self._as_shares(spectrum)))}" alt="{words} over time" style="{FILLING}">'
+        )
+        cursor = f'<span class="mmkeras-cursor" data-seconds="{seconds:.3f}" style="{CURSOR}"></span>'
+        times = "0 s", f"{seconds / 2:.3g} s", f"{seconds:.3g} s"
+        return drawing.with_axes(image + heat + cursor, self._band_labels, times, above, beside)
+
+    @property
+    def _band_labels(self) -> tuple[str, str, str]:
+        """Of the top, the middle and the bottom of a drawn spectrum."""
+        if self.spectrum == "mfcc":
+            return f"{self.mfcc_count}", "coefficient", "1"
+        import librosa
+
+        half_hz = self.sample_rate_hz / 2
+        middle_hz = librosa.mel_to_hz(librosa.hz_to_mel(half_hz) / 2)
+        return f"{half_hz:.0f} Hz", f"{middle_hz:.0f}", "0"
+
+    def _as_shares(self, spectrum: np.ndarray) -> np.ndarray:
+        """(T, F) in [0, 1]: decibels below the loudest, or each coefficient about its mean."""
+        if self.spectrum == "mel":
+            return np.clip((spectrum - spectrum.max()) / DRAWN_DB + 1, 0, 1)
+        spread = np.maximum(spectrum.std(axis=0), 1e-6)
+        return np.clip((spectrum - spectrum.mean(axis=0)) / (5 * spread) + 0.5, 0, 1)
+
     def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
         """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
         spectra = self._spectra()
@@ -397,6 +467,44 @@ class Audio(Modality):
             means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in spectra(cell)]
             rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
         return np.stack(rows).astype(np.float32)
+
+
+# Drawing
+
+
+def _compressed(samples: np.ndarray, rate_hz: int) -> str:
+    """(T,) samples as a data URI that browsers play: some 4 kB a second."""
+    import soundfile
+    import soxr
+
+    played_hz = next((known for known in PLAYED_HZ if known >= rate_hz), PLAYED_HZ[-1])
+    samples = np.clip(soxr.resample(samples, rate_hz, played_hz), -1, 1)
+    # libsndfile before 1.1 writes no MP3.
+    form = "MP3" if "MP3" in soundfile.available_formats() else "OGG"
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", played_hz, 1, PLAYED[form][0], format=form) as file:
+        for start in range(0, len(samples), BLOCK_DRAWN):  # Vorbis' encoder fails on long ones
+            file.write(samples[start : start + BLOCK_DRAWN])
+    return drawing.data_uri(stream.getvalue(), PLAYED[form][1])
+
+
+def _grey(spectrum: np.ndarray) -> Any:
+    """(T, F) in [0, 1] as a Pillow picture, time from left to right and the lowest band at the bottom."""
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(np.rint(255 * spectrum.T[::-1]).astype(np.uint8))
+    size_px = (min(picture.width, DRAWN_STEPS), min(picture.height, DRAWN_BANDS))
+    return picture.resize(size_px, Pillow.Resampling.BOX)
+
+
+def _heat_and_sums(values: np.ndarray, scale: float, seconds: float) -> tuple[str, str, str]:
+    """Of (T, F) attributions the heat map, a line of each moment's sum and one of each band's."""
+    moments, bands = values.sum(axis=1), values.sum(axis=0)
+    best = int(np.argmax(np.abs(moments)))
+    place = f"strongest {drawing.signed(moments[best])} at {(best + 0.5) * seconds / len(moments):.2f} s"
+    above = drawing.strip(moments[np.newaxis], f"sum of each moment, {place}", "width:100%;height:8px")
+    beside = drawing.strip(bands[::-1, np.newaxis], "sum of each band", f"width:8px;height:{drawing.AXES_PX}px")
+    return drawing.overlay(values.T[::-1], scale), above, beside
 
 
 def _doubts(path: str) -> list[Doubt]:

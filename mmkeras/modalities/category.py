@@ -3,18 +3,19 @@
 Cell: a UTF-8 string; blank means missing.
 Features: `index` () int32, 0 = missing, 1 = a value that training did not know; `present` (), 1 for unknown values too.
 Encoding: Embedding; one token, the same as the vector.
+Attribution: (), of the value.
 """
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from mmkeras import drawing
 from mmkeras.component import Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import are_categories, are_codes, numbers_of
@@ -36,6 +37,7 @@ class Category(Modality):
 
     from_file = False
     every_row = True
+    content: ClassVar = "index"
 
     max_categories: int = Field(1000, ge=1, le=20_000, description="rarer values of the training rows are unknown")
     min_count: int = Field(1, ge=1, description="values of fewer training rows are unknown")
@@ -99,8 +101,20 @@ class Category(Modality):
             return None
         return f"{values.nunique()} different values{', codes or grades' * is_number}"
 
-    def draw(self, cell: str, attribution: np.ndarray | None = None) -> str:
-        return f"<p>{html.escape(cell)}</p>"
+    def draw(
+        self, cell: str, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        if not (cell and cell.strip()):
+            return drawing.note("missing")
+        shown = f'<bdi dir="auto">{drawing.escaped(cell)}</bdi>'
+        if attribution is None:
+            return drawing.figure(shown)
+        value = float(drawing.checked(attribution, ()))
+        scale = drawing.full_scale(np.array(value), scale)
+        is_known = self.categories is None or cell.strip() in self.categories
+        remark = "" if is_known else "training did not know this value"
+        shown = f"{drawing.mark(shown, value, scale)} ({drawing.signed(value)})"
+        return drawing.figure(shown, drawing.legend(attribution, scale, method, remark))
 
     def baseline(self) -> Any:
         from sklearn.pipeline import make_pipeline

@@ -7,20 +7,21 @@ width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size
 Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
 vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
 through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
+Attribution: (H, W), of each pixel of the resized picture; of several files (N, H, W).
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from mmkeras import drawing
 from mmkeras.component import (
     Doubt,
     Encoding,
@@ -78,6 +79,9 @@ SMALLEST_PX = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  #
 class Image(Modality):
     """A picture of any size, shape and common format."""
 
+    content: ClassVar = "pixels"
+    switches: ClassVar = frozenset({"file_mask", "present"})
+    has_grad_cam: ClassVar = True
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
@@ -228,6 +232,9 @@ class Image(Modality):
         """Whether the weights of a network of `keras.applications` stay, but for its unfrozen blocks."""
         return self.weights != "none" if self.frozen is None else self.frozen
 
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
+
     def example(self, seed: int) -> bytes | list[bytes]:
         generator = np.random.default_rng(seed)
         if self.files == 1:
@@ -244,11 +251,24 @@ class Image(Modality):
         most = max((len(split_paths(value)) for value in values if _names_pictures(value)), default=1)
         return {"files": min(most, 64)} if most > 1 else {}
 
-    def draw(self, cell: bytes | list[bytes], attribution: np.ndarray | None = None) -> str:
-        contents = [cell] if isinstance(cell, bytes) else cell
-        return "".join(
-            f'<img alt="" src="data:image;base64,{base64.b64encode(content).decode()}">' for content in contents
-        )
+    def draw(
+        self,
+        cell: bytes | list[bytes],
+        attribution: np.ndarray | None = None,
+        method: str = "",
+        scale: float | None = None,
+    ) -> str:
+        files = [content for content in ([cell] if isinstance(cell, bytes) else cell or []) if content]
+        if not files:
+            return drawing.note("missing")
+        if attribution is None:
+            return drawing.figure(drawing.side_by_side([_draw(content) for content in files]))
+        shape = (self.height_px, self.width_px)
+        values = drawing.checked(attribution, shape if self.files == 1 else (self.files, *shape))
+        values = values[np.newaxis] if self.files == 1 else values
+        scale = drawing.full_scale_of_many(values[: len(files)], scale)
+        pictures = [_draw(content, map_, self.aspect, scale) for content, map_ in zip(files, values, strict=False)]
+        return drawing.figure(drawing.side_by_side(pictures), drawing.legend(attribution, scale, method))
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
@@ -484,6 +504,16 @@ def _random_picture(generator: np.random.Generator) -> bytes:
     from PIL import Image as Pillow
 
     return _as_png(Pillow.fromarray(generator.integers(0, 256, (23, 31, 3), dtype=np.uint8)))
+
+
+def _draw(content: bytes, values: np.ndarray | None = None, aspect: str = "stretch", scale: float = 0.0) -> str:
+    """One picture, with its heat map where there are (H, W) values."""
+    try:
+        small, size_px = drawing.thumbnail(content)
+    except ValueError as error:
+        return drawing.note(str(error))
+    values = None if values is None else drawing.seen(values, size_px, aspect)
+    return drawing.picture(small, f"picture of {size_px[1]} x {size_px[0]} pixels", values, scale)
 
 
 def _names_pictures(value: str) -> bool:

@@ -4,20 +4,21 @@ Cell: a float32 number; NaN means missing, an infinite one is bad.
 Features: `value` (1,) float32, z-scored or mapped by the training rows' quantiles; `present` ().
 Encoding: a dense layer over the value and its soft membership in bins, so that one layer can single out a range; one
 token, the same as the vector.
+Attribution: (), of the number.
 """
 
 from __future__ import annotations
 
-import html
 import math
 import random
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from mmkeras import drawing
 from mmkeras.component import Doubt, Encoding, Modality, Survey, at_least_one, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import MISSING_WORDS, NUMBER, are_codes, numbers_of
@@ -41,6 +42,7 @@ class Number(Modality):
 
     from_file = False
     every_row = True
+    content: ClassVar = "value"
 
     scaling: Literal["zscore", "quantile"] = Field(
         "zscore", description="quantile: by its place among the training rows, good for skewed columns and outliers"
@@ -129,6 +131,9 @@ class Number(Modality):
         tokens = keras.layers.Reshape((1, self.units))(vector)
         return Encoding(vector, tokens, keras.ops.ones_like(inputs["value"]), inputs["present"])
 
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
+
     def example(self, seed: int) -> float:
         return round(random.Random(seed).uniform(-100, 100), 2)
 
@@ -140,8 +145,17 @@ class Number(Modality):
         low, high, share = _shown(numbers.min()), _shown(numbers.max()), len(numbers) / len(values)
         return f"numbers from {low} to {high}" + (f" in {share:.0%} of the cells" if share < 1 else "")
 
-    def draw(self, cell: float, attribution: np.ndarray | None = None) -> str:
-        return f"<p>{html.escape(str(cell))}</p>"
+    def draw(
+        self, cell: float, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        if cell is None or math.isnan(cell):
+            return drawing.note("missing")
+        if attribution is None:
+            return drawing.figure(f"{cell:.10g}")
+        value = float(drawing.checked(attribution, ()))
+        scale = drawing.full_scale(np.array(value), scale)
+        shown = f"{drawing.mark(f'{cell:.10g}', value, scale)} ({drawing.signed(value)})"
+        return drawing.figure(shown, drawing.legend(attribution, scale, method))
 
     def baseline(self) -> Any:
         from sklearn.impute import SimpleImputer

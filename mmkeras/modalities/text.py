@@ -5,13 +5,14 @@ Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained 
 Encoding: Embedding, then an LSTM (one way or both), a GRU, convolutions, a Transformer or nothing over the real tokens,
 or a pretrained backbone on its own tokens; the vector joins their outputs' mean and maximum over time and the mean of
 the vectors of word-piece n-grams.
+Attribution: (T,), of each word piece; an n-gram's share is divided equally among its pieces.
 """
 
 from __future__ import annotations
 
 import functools
 import gzip
-import html
+import itertools
 import json
 import logging
 import random
@@ -20,11 +21,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
+from mmkeras import drawing
 from mmkeras.component import Doubt, Encoding, Modality, Survey, at_least_one, chunked, fitted, tunable
 from mmkeras.lazy import lazy
 from mmkeras.manifest import MISSING_WORDS, are_categories, end_like_files
@@ -42,6 +44,9 @@ PADDING, UNKNOWN = "[PAD]", "[UNK]"
 LONG_CHARACTERS = 100_000
 TYPICAL_CHARACTERS = 8  # texts that are usually as long say nothing in one letter
 HAN = "Han"  # what Unicode calls the script whose letters it calls CJK
+# What tokenizers of BERT's kind take one by one
+IDEOGRAPH = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ceaf\U0002f800-\U0002fa1f]"
+SHOWN_CHARACTERS, MOST_CHARACTERS = 500, 20_000  # of a drawn text; what is beyond is folded, or left out
 SCRIPT_CELLS, SCRIPT_CHARACTERS = 5000, 200  # so many texts, and so much of each, tell the scripts of a column
 DAMAGED = r"[\ufffd\x00-\x08]|Ã[\x80-\xbf]|â€"  # what is left of letters that were read in another encoding
 UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
@@ -51,6 +56,7 @@ class Text(Modality):
     """Text, tokenised into word pieces inside the graph."""
 
     from_file = False
+    content: ClassVar = "tokens"
 
     # `adapt` leaves what features need of `encoder`, `preset` and `word_vectors` in the fitted fields.
     encoder: Literal["lstm", "gru", "bilstm", "cnn", "bag", "transformer", "pretrained"] = tunable(
@@ -271,8 +277,21 @@ class Text(Modality):
             return None
         return f"{wordy.mean():.0%} of the cells hold several words"
 
-    def draw(self, cell: str, attribution: np.ndarray | None = None) -> str:
-        return f"<p>{html.escape(cell)}</p>"
+    def draw(
+        self, cell: str, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        if not (cell and cell.strip()):
+            return drawing.note("missing")
+        if attribution is None:
+            return drawing.figure(_paragraph([(cell, drawing.escaped)]))
+        values = drawing.checked(attribution, (self.max_tokens,))
+        words = self._words_read(cell)
+        sums = np.array([values[places].sum() for _, places in words])
+        scale = drawing.full_scale(sums, scale)
+        colored = _colored(cell, [span for span, _ in words], sums, scale)
+        remark = "the model does not read what is pale" if colored[-1][0].strip() else ""
+        remark = remark if words else "which words they belong to cannot be told"
+        return drawing.figure(_paragraph(colored), drawing.legend(sums, scale, method, remark))
 
     def baseline(self) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -323,6 +342,32 @@ class Text(Modality):
             if word in wanted and word not in found:
                 found[word] = numbers()
         return found
+
+    def _words_read(self, text: str) -> list[tuple[tuple[int, int], slice]]:
+        """Where each word of a text stands in it, and where its pieces stand among the tokens, as far as they reach.
+
+        [] where its words, tokenised one by one, do not give what the text gives.
+        """
+        tokens = self.preprocess(tf.constant(_encodable(text)))["tokens"].numpy()
+        first, after = (1, self.max_tokens - 1) if self.backbone else (0, self.max_tokens)
+        after = min(after, int((tokens > 0).sum()) - first)
+        for spans in (_word_spans(text), (found.span() for found in re.finditer(r"\S+", text))):
+            # Some consist of characters alone that a tokenizer drops, and have no piece.
+            spans = list(itertools.islice(spans, 2 * self.max_tokens))
+            pieces = [self._pieces(text[start:end]) for start, end in spans]
+            ends = np.cumsum([first, *map(len, pieces)]).tolist()
+            if np.array_equal(np.concatenate(pieces)[: after - first], tokens[first:after]):
+                return [
+                    (span, slice(start, min(end, after)))
+                    for span, (start, end) in zip(spans, itertools.pairwise(ends), strict=True)
+                    if start < after
+                ]
+        return []
+
+    def _pieces(self, word: str) -> np.ndarray:
+        """The tokens of a word by itself, without what begins and ends a text."""
+        word = tf.constant(_encodable(word))
+        return (self._backbone_tokens(word)[1:-1] if self.backbone else self._own_tokens(word)).numpy()
 
     def _own_tokens(self, text: tf.Tensor) -> tf.Tensor:
         tokens = _tokenizer(self.vocabulary).tokenize(self._fold(text)[tf.newaxis]).flat_values
@@ -527,6 +572,77 @@ def _hub() -> ModuleType:
             'encoder "pretrained" needs keras-hub, which is not installed; pip install "mmkeras[pretrained]"'
         ) from None
     return keras_hub
+
+
+# Drawing
+
+
+def _word_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each word as tokenizers of BERT's kind split them: signs and Chinese letters stand alone."""
+    start = None
+    for i, letter in enumerate(text):
+        kind = _letter_kind(letter)
+        if start is not None and kind != "inside":
+            yield start, i
+            start = None
+        if kind == "alone":
+            yield i, i + 1
+        elif kind == "inside" and start is None:
+            start = i
+    if start is not None:
+        yield start, len(text)
+
+
+@functools.cache
+def _letter_kind(letter: str) -> Literal["blank", "alone", "inside"]:
+    category = unicodedata.category(letter)
+    if category.startswith("Z") or letter in "\t\n\r":
+        return "blank"
+    is_sign = category.startswith("P") or (letter.isascii() and category.startswith("S"))
+    return "alone" if is_sign or re.match(IDEOGRAPH, letter) else "inside"
+
+
+def _encodable(text: str) -> str:
+    """Without halves of characters, which UTF-8 cannot hold."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _colored(
+    text: str, spans: Sequence[tuple[int, int]], values: np.ndarray, scale: float
+) -> list[tuple[str, Callable[[str], str]]]:
+    """A text in pieces, each with the function that makes HTML of it."""
+    parts, position = [], 0
+    for (start, end), value in zip(spans, values, strict=True):
+        parts.append((text[position:start], drawing.escaped))
+        parts.append((text[start:end], functools.partial(_marked, value=value, scale=scale)))
+        position = end
+    return [*parts, (text[position:], _unread if spans else drawing.escaped)]
+
+
+def _marked(word: str, value: float, scale: float) -> str:
+    return drawing.mark(drawing.escaped(word), value, scale)
+
+
+def _unread(text: str) -> str:
+    if not text.strip():
+        return drawing.escaped(text)
+    return f'<span style="opacity:.55" title="not read">{drawing.escaped(text)}</span>'
+
+
+def _paragraph(parts: Sequence[tuple[str, Callable[[str], str]]]) -> str:
+    """Pieces of a text as HTML; what is long is folded, what is very long is left out and counted."""
+    shown, folded, length = [], [], sum(len(text) for text, _ in parts)
+    position = 0
+    for text, as_html in parts:
+        for some, most in ((shown, SHOWN_CHARACTERS), (folded, MOST_CHARACTERS)):
+            if (begin := text[: max(0, most - position)]) and not (some is shown and folded):
+                some.append(as_html(begin))
+                text, position = text[len(begin) :], position + len(begin)
+    if left_out := length - position:
+        folded.append(f"<em>… {left_out:,} more characters are not shown</em>")
+    more = f"<details><summary>… {length - SHOWN_CHARACTERS:,} more characters</summary>{''.join(folded)}</details>"
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6"
+    return f'<div dir="auto" style="{style}">{"".join(shown)}{more if folded else ""}</div>'
 
 
 # What texts look like

@@ -14,6 +14,7 @@ A table's cell names a file (.npy, .csv or .parquet) or holds the numbers themse
     [[0.1, 7], [null, 8]]   JSON: two steps of two channels
 
 Semicolons or line breaks separate steps where there are any, blanks where there are none.
+Attribution: (steps, channels), of each number as it is seen: after cutting or resampling.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mmkeras import drawing
 from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, tunable
 from mmkeras.lazy import lazy
 
@@ -47,13 +49,16 @@ GAPS = {"", "nan", "null", "none"}
 TIME_COLUMNS = {"", "nan", "time", "timestamp", "date", "datetime", "index"}  # a table's first column of such a name
 CLAIMED_NUMBERS = 8  # so many in one cell are a series
 HIGHEST = 20.0  # deviations; a broken sensor's value drowns nothing
-DRAWN_STEPS = 400
+DRAWN_STEPS, DRAWN_CHANNELS = 400, 12  # of a drawn series
+DRAWN_WIDTH_PX, AXIS_PX, LANE_PX = 360, 56, 44
 MOSTLY_GAPS = 0.5
 
 
 class Timeseries(Modality):
     """A series of any length over one or several channels, with or without gaps."""
 
+    content: ClassVar = "values"
+    switches: ClassVar = frozenset({"mask", "observed", "present"})
     steps: int = Field(128, ge=2, le=16_384)
     fit: Literal["resample", "cut"] = Field(
         "resample", description="resample: every series to `steps`; cut: keep the rate, drop what follows, pad"
@@ -198,14 +203,22 @@ class Timeseries(Modality):
         turned = [len(shape) == 2 and shape[0] < shape[1] for shape in shapes]
         return {"channels_first": True} if sum(turned) > len(turned) / 2 else {}
 
-    def draw(self, cell: np.ndarray, attribution: np.ndarray | None = None) -> str:
-        cell = np.asarray(cell)[:: max(1, len(cell) // DRAWN_STEPS)]
-        height = 40 * cell.shape[1]
-        lines = "".join(_polylines(cell[:, channel], channel) for channel in range(cell.shape[1]))
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="400" height="{height}" preserveAspectRatio="none" '
-            f'viewBox="0 0 {max(1, len(cell) - 1)} {height}" fill="none">{lines}</svg>'
-        )
+    def draw(
+        self, cell: np.ndarray, attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        series = _without_end(cell)
+        if not len(series):
+            return drawing.note("missing")
+        read = series[: self.steps] if self.fit == "cut" else series
+        remark = f"the model reads the first {self.steps} steps" if len(read) < len(series) else ""
+        if attribution is None:
+            shown = _few_channels(series)
+            return drawing.figure(_plot(series, shown), drawing.remarks(remark, _left_out(series, shown)))
+        values = drawing.checked(attribution, (self.steps, series.shape[1]))
+        values = values[: len(read)] if self.fit == "cut" else values
+        scale, shown = drawing.full_scale_of_many(values, scale), _few_channels(series, np.abs(values).sum(axis=0))
+        plot = _plot(series, shown, values, scale, len(read) / len(series))
+        return drawing.figure(plot, drawing.legend(attribution, scale, method, remark, _left_out(series, shown)))
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
@@ -425,17 +438,102 @@ def _channel_summary(values: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _polylines(values: np.ndarray, channel: int) -> str:
-    """One channel in a lane of its own, a line for each stretch without a gap."""
+def _without_end(cell: np.ndarray | None) -> np.ndarray:
+    """(steps, C) without trailing steps of which none is a number."""
+    series = np.zeros((0, 1)) if cell is None else np.asarray(cell, np.float64)
+    steps = np.flatnonzero(np.isfinite(series).any(axis=1))
+    return series[: steps[-1] + 1 if len(steps) else 0]
+
+
+def _few_channels(series: np.ndarray, sizes: np.ndarray | None = None) -> np.ndarray:
+    """Which channels are drawn: the first ones, or those of the largest sizes, in their order."""
+    order = np.arange(series.shape[1]) if sizes is None else np.argsort(-sizes, kind="stable")
+    return np.sort(order[:DRAWN_CHANNELS])
+
+
+def _left_out(series: np.ndarray, shown: np.ndarray) -> str:
+    channels = series.shape[1]
+    return f"{len(shown)} of {channels} channels are shown" if channels > len(shown) else ""
+
+
+def _plot(
+    series: np.ndarray,
+    channels: np.ndarray,
+    values: np.ndarray | None = None,
+    scale: float = 0.0,
+    share: float = 1.0,
+) -> str:
+    """Channels of a series below each other, over the colours of their steps.
+
+    Args:
+        series: (steps, C).
+        channels: Which of them are drawn.
+        values: (T, C) attributions, evenly over the share of the series that is read.
+        scale: What gets the full colour.
+        share: How much of the series is read, from its start.
+    """
+    height, width = LANE_PX * len(channels), DRAWN_WIDTH_PX - AXIS_PX
+    words = f"series of {len(series)} steps in {series.shape[1]} channel{'s' * (series.shape[1] > 1)}"
+    back = ""
+    if values is not None:
+        words += f"; {_strongest(values, share * len(series))}"
+        source = drawing.heat(values[:, channels].T, scale)
+        back = (
+            f'<image class="mmkeras-heat" href="{source}" x="{AXIS_PX}" y="0" width="{width * share:.1f}" '
+            f'height="{height}" preserveAspectRatio="none" style="image-rendering:pixelated"/>'
+        )
+    lanes = "".join(_lane(series[:, channel], channel, LANE_PX * i) for i, channel in enumerate(channels))
+    ends = ((0, "channel", "start"), (AXIS_PX, "step 1", "start"), (DRAWN_WIDTH_PX, str(len(series)), "end"))
+    axis = "".join(_label(x_px, height + 12, label, anchor) for x_px, label, anchor in ends)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" width="{DRAWN_WIDTH_PX}" '
+        f'viewBox="0 0 {DRAWN_WIDTH_PX} {height + 16}" style="max-width:100%;height:auto;font:10px sans-serif" '
+        f'fill="none" stroke="currentColor" stroke-width="1.3">{back}{lanes}{axis}</svg>'
+    )
+
+
+def _strongest(values: np.ndarray, steps: float) -> str:
+    """The step and channel of the largest of (T, C) attributions, in words."""
+    step, channel = np.unravel_index(np.argmax(np.abs(values)), values.shape)
+    place = int((step + 0.5) / len(values) * steps) + 1
+    return f"strongest {drawing.signed(values[step, channel])} at step {place} of channel {channel + 1}"
+
+
+def _lane(values: np.ndarray, channel: int, top_px: float) -> str:
+    """One channel: a line for each stretch without a gap, its largest and smallest value on the left."""
     given = np.isfinite(values)
-    if not given.any():
-        return ""
-    low, high = values[given].min(), values[given].max()
-    y = 40 * channel + 37 - 34 * (values - low) / (high - low if high > low else 1.0)
-    return "".join(
-        f'<polyline vector-effect="non-scaling-stroke" stroke="hsl({channel * 67 % 360} 70% 40%)" '
-        f'points="{" ".join(f"{x},{y[x]:.1f}" for x in stretch)}"/>'
-        for stretch in _stretches(given)
+    parts = [
+        f'<path d="M0 {top_px + LANE_PX}H{DRAWN_WIDTH_PX}" opacity=".25"/>',
+        _label(0, top_px + LANE_PX / 2 + 3, f"{channel + 1}", "start", "font-weight:bold"),
+    ]
+    if given.any():
+        low, high = values[given].min(), values[given].max()
+        y = top_px + 4 + (LANE_PX - 8) * (1 - (values - low) / (high - low if high > low else 1.0))
+        x = AXIS_PX + (DRAWN_WIDTH_PX - AXIS_PX) * (np.arange(len(values)) + 0.5) / len(values)
+        parts += [_polyline(x[stretch], y[stretch]) for stretch in _stretches(given)]
+        parts += [
+            _label(AXIS_PX - 4, top_px + 11, f"{high:.3g}"),
+            _label(AXIS_PX - 4, top_px + LANE_PX - 4, f"{low:.3g}"),
+        ]
+    return "".join(parts)
+
+
+def _polyline(x: np.ndarray, y: np.ndarray) -> str:
+    """Through every point, or through the lowest and highest of each of a few hundred parts; a dot for a single one."""
+    if len(x) > DRAWN_STEPS:
+        parts = np.array_split(np.arange(len(x)), DRAWN_STEPS // 2)
+        kept = np.unique([part[pick(y[part])] for part in parts for pick in (np.argmin, np.argmax)])
+        x, y = x[kept], y[kept]
+    if len(x) == 1:
+        return f'<circle cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="1.5" fill="currentColor"/>'
+    points = " ".join(f"{across:.1f},{down:.1f}" for across, down in zip(x, y, strict=True))
+    return f'<polyline points="{points}"/>'
+
+
+def _label(x_px: float, y_px: float, words: str, anchor: str = "end", style: str = "") -> str:
+    return (
+        f'<text x="{x_px:g}" y="{y_px:g}" text-anchor="{anchor}" fill="currentColor" stroke="none" opacity=".8" '
+        f'style="{style}">{words}</text>'
     )
 
 

@@ -8,11 +8,11 @@ keeps its place; then an LSTM, a GRU or a Transformer over the frames.
 
 A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or
 several pictures in order, with `;` between them.
+Attribution: (frames, H, W), of each pixel of each frame that is looked at.
 """
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import io
 import os
@@ -20,11 +20,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from mmkeras import drawing
 from mmkeras.component import Doubt, Encoding, Modality, at_least_one, check_bytes, fitted, split_paths, tunable
 from mmkeras.lazy import lazy
 
@@ -38,7 +39,7 @@ ops = lazy("mmkeras.ops")
 
 ENDINGS = (".mp4", ".mov", ".m4v", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-MOST_DRAWN = 8
+MOST_DRAWN, DRAWN_PX = 12, 96  # frames, and their longer side
 THUMBNAIL_PX = 8
 JPEG_QUALITY = 95
 MARGIN = 2  # frames are kept so many times larger than the encoder needs them
@@ -50,6 +51,8 @@ class Video(Modality):
     """A clip of any length, as a fixed number of frames."""
 
     takes_folders = True
+    content: ClassVar = "frames"
+    switches: ClassVar = frozenset({"mask", "present"})
 
     frames: int = Field(12, ge=2, le=256, description="evenly spaced over the clip")
     height_px: int = Field(48, ge=8, le=1024)
@@ -205,6 +208,9 @@ class Video(Modality):
         tokens, vector = self._over_time(steps, mask)
         return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
 
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
+
     def example(self, seed: int) -> list[bytes]:
         """Three frames of a few pixels."""
         from PIL import Image as Pillow
@@ -217,11 +223,23 @@ class Video(Modality):
         named = values.str.strip().str.lower().str.endswith(ENDINGS).mean()
         return f"{named:.0%} of the cells end as video files do" if named >= 0.5 else None
 
-    def draw(self, cell: list[bytes], attribution: np.ndarray | None = None) -> str:
-        cell = [frame for frame in cell if frame]
-        kept = min(len(cell), MOST_DRAWN)
-        shown = [base64.b64encode(cell[_evenly(i, len(cell), kept)]).decode() for i in range(kept)]
-        return "".join(f'<img alt="" src="data:image;base64,{frame}">' for frame in shown)
+    def draw(
+        self, cell: list[bytes], attribution: np.ndarray | None = None, method: str = "", scale: float | None = None
+    ) -> str:
+        given = [frame for frame in cell or [] if frame]
+        if not given:
+            return drawing.note("missing")
+        kept = min(len(given), self.frames)
+        frames = [given[_evenly(i, len(given), kept)] for i in range(kept)]
+        if attribution is None:
+            drawn = [self._draw_frame(frames[i], i) for i in _shown(kept)]
+            return drawing.figure(drawing.side_by_side(drawn), drawing.remarks(_left_out(kept, len(given))))
+        values = drawing.checked(attribution, (self.frames, self.height_px, self.width_px))[:kept]
+        scale, sums = drawing.full_scale_of_many(values, scale), values.sum(axis=(1, 2))
+        most = drawing.full_scale(sums)
+        drawn = [self._draw_frame(frames[i], i, values[i], scale, sums[i], most) for i in _shown(kept, np.abs(sums))]
+        legend = drawing.legend(attribution, scale, method, "bars: sums of the frames", _left_out(kept, len(given)))
+        return drawing.figure(drawing.side_by_side(drawn), legend)
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
@@ -316,6 +334,25 @@ class Video(Modality):
         tokens = layers.transform(steps, mask, self.units, self.depth, self.heads, self.dropout)
         return tokens, layers.mean_and_max(tokens, mask)
 
+    def _draw_frame(
+        self,
+        frame: bytes,
+        i: int,
+        values: np.ndarray | None = None,
+        scale: float = 0.0,
+        total: float = 0.0,
+        most: float = 0.0,
+    ) -> str:
+        """A frame with its number and, where there are attributions, its heat map and its share in a bar."""
+        try:
+            small, size_px = drawing.thumbnail(frame, DRAWN_PX)
+        except ValueError as error:
+            return drawing.note(str(error))
+        values = None if values is None else drawing.seen(values, size_px, self.aspect)
+        drawn = drawing.picture(small, f"frame {i + 1}", values, scale, DRAWN_PX)
+        bar = "" if values is None else _bar(total, most)
+        return f'<div style="line-height:1">{drawn}{bar}<span style="{drawing.MUTED}">{i + 1}</span></div>'
+
     def _thumbnails(self, cells: list[list[bytes]]) -> np.ndarray:
         """(N, 4 * 8 * 8 * 3): the mean and deviation of small frames and of their differences."""
         return np.stack([_thumbnails(cell) for cell in cells])
@@ -331,6 +368,32 @@ def _differences(frames: Any, mask: Any) -> Any:
     both = keras.ops.reshape(mask[:, 1:] * mask[:, :-1], (-1, mask.shape[1] - 1, 1, 1, 1))
     changes = (frames[:, 1:] - frames[:, :-1]) * both
     return keras.ops.concatenate([keras.ops.zeros_like(frames[:, :1]), changes], axis=1)
+
+
+# Drawing
+
+
+def _shown(kept: int, sizes: np.ndarray | None = None) -> list[int]:
+    """Which of so many frames are drawn: of each of a few equal parts the one of the largest size, or the middle."""
+    parts = np.array_split(np.arange(kept), min(kept, MOST_DRAWN))
+    return [int(part[len(part) // 2 if sizes is None else np.argmax(sizes[part])]) for part in parts]
+
+
+def _left_out(kept: int, given: int) -> str:
+    """What a drawing says of the frames that are not in it."""
+    words = [f"{MOST_DRAWN} of the {kept} frames that the model sees" if kept > MOST_DRAWN else ""]
+    words += [f"the model sees {kept} of {given} frames" if given > kept else ""]
+    return ", ".join(filter(None, words))
+
+
+def _bar(total: float, most: float) -> str:
+    """A frame's sum as a bar in its colour."""
+    share = abs(total) / most if most else 0.0
+    style = f"width:{share:.0%};height:6px;background:{drawing.color(np.sign(total), 1.0, 1.0)}"
+    words = drawing.signed(total)
+    return (
+        f'<div title="{words}" role="img" aria-label="{words}" style="margin:2px 0"><div style="{style}"></div></div>'
+    )
 
 
 # Reading

@@ -1,0 +1,437 @@
+"""Explains a run's answers: `python -m mmkeras.explain`, `mmkeras explain`, `from mmkeras.explain import explain`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from mmkeras import faithfulness, shapley
+from mmkeras.attribution import MOST_STEPS, STEP_NUMBERS, TOLERANCE, Attributed
+from mmkeras.component import walk
+from mmkeras.config import Config
+from mmkeras.explainer import Explained, Explainer, Rows, answers_of, of_rows
+from mmkeras.explanation import Explanation
+from mmkeras.features import Features, prepare, table_cells
+from mmkeras.manifest import Manifest, read_table, require_columns
+from mmkeras.run import Run
+from mmkeras.terminal import progress, run_command, say, show_table, warn
+
+MOST_ROWS, MOST_AT_ONCE = 200, 64
+CHECKED_ROWS = 32
+RESAMPLES = 1000
+FOLDER = "explanation"
+
+
+def explain(
+    run: Annotated[Any, typer.Argument(parser=str, help="A run folder.")],
+    table: Annotated[
+        Any, typer.Argument(parser=str, help="Other rows, with or without targets. Default: the run's own table.")
+    ] = None,
+    *,
+    rows: Annotated[
+        Any, typer.Option(parser=str, help=f"Row numbers from 1, such as 1,5,9-20. Default: up to {MOST_ROWS}.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Explain this target only.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(help="Explain this class, label or number in place of each row's own answer.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="After so many no more cells are looked into.")] = 10.0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder. Default: RUN/explanation.", show_default=False)
+    ] = None,
+) -> Explanation:
+    """Says which columns decided a run's answers, and which words, pixels and moments inside them.
+
+    **Examples**
+
+    `python -m mmkeras.explain runs/customer_service-20260101-120000`
+
+    `python -m mmkeras.explain runs/customer_service-20260101-120000 other.csv --rows 1,5,9-20`
+
+    Between columns these are Shapley values, inside a column integrated gradients, and Grad-CAM beside them where there
+    are pictures. Both are checked, and it is said which failed. Without `--rows` the run's test rows are explained, or
+    the whole of another table; of more than 200 rows a fixed sample.
+
+    Writes `explanation.json`, `shapley.parquet` and `attributions.npz`.
+    """
+    run = Run(run)
+    schema = run.schema
+    answers = answers_of(schema, target, answer)
+    manifest, chosen, split = _rows_to_explain(run, table, rows)
+    require_columns(manifest, list(schema.columns))
+    explainer = Explainer(run.model(), schema, list(answers))
+    found = _explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
+    checks = _checks(explainer, found)
+    summary = _summary(explainer, found, answers, _units(run, manifest, chosen))
+    summary = {
+        "rows": [int(row) + 1 for row in chosen],
+        "table": None if table is None else str(manifest.folder / manifest.name),
+        "split": split,
+        **summary,
+        "checks": checks,
+    }
+    explanation = Explanation(summary, _values(explainer, found, chosen), found.arrays(), run, manifest)
+    folder = Path(output) if output else run.folder / FOLDER
+    explanation.write(folder)
+    _show(explanation, folder)
+    return explanation
+
+
+# Which rows
+
+
+def _rows_to_explain(run: Run, table: Any, rows: Any) -> tuple[Manifest, np.ndarray, str | None]:
+    """The table, row numbers from 0, and the split that they all are of."""
+    manifest = run.table() if table is None else read_table(table, access=run.config.access)
+    splits = run.splits.to_numpy() if table is None else None
+    if rows is not None:
+        chosen = _row_numbers(rows, len(manifest.rows), manifest.name)
+    elif table is None:
+        split = next((name for name in ("test", "valid") if (splits == name).any()), "train")
+        if split != "test":
+            warn(f"there are no test rows; {split} rows are explained, on which the model may look better than it is")
+        chosen = _sampled(np.flatnonzero(splits == split), f"{split} rows")
+    else:
+        chosen = _sampled(np.arange(len(manifest.rows)), f"rows of {manifest.name}")
+    if not len(chosen):
+        raise ValueError(f"{manifest.name}: holds no rows to explain")
+    found = {*splits[chosen]} if splits is not None else {None}
+    return manifest, chosen, found.pop() if len(found) == 1 else None
+
+
+def _row_numbers(rows: Any, count: int, name: str) -> np.ndarray:
+    """`1,5,9-20` or numbers from 1 as numbers from 0, in their order, each once."""
+    parts = str(rows).split(",") if isinstance(rows, str | int) else [str(row) for row in rows]
+    found: list[int] = []
+    for part in filter(None, (part.strip() for part in parts)):
+        first, _, last = part.partition("-")
+        if not (first.strip().isdigit() and (last or first).strip().isdigit()):
+            raise ValueError(f'--rows: got "{part}", expected row numbers from 1 such as 1,5,9-20')
+        first, last = int(first), int(last or first)
+        if not 1 <= first <= last <= count:
+            raise ValueError(f"--rows: got {part}, expected numbers from 1 to {count}, the rows of {name}")
+        found += range(first - 1, last)
+    if not found:
+        raise ValueError("--rows: names no row; expected row numbers from 1 such as 1,5,9-20")
+    return np.array(list(dict.fromkeys(found)))
+
+
+def _sampled(rows: np.ndarray, name: str) -> np.ndarray:
+    if len(rows) <= MOST_ROWS:
+        return rows
+    say(f"{MOST_ROWS} of the {len(rows)} {name} are explained, drawn with a fixed seed; --rows names others")
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+def _units(run: Run, manifest: Manifest, chosen: np.ndarray) -> np.ndarray:
+    """(N,) what an interval draws together: the config's groups, else single rows."""
+    group = run.config.split.group
+    if group is None or group not in manifest.rows:
+        return np.arange(len(chosen))
+    return pd.factorize(manifest.rows[group].iloc[chosen])[0]
+
+
+# Explaining
+
+
+@dataclass
+class _Found:
+    """What was found, row after row in a shuffled order."""
+
+    order: np.ndarray
+    between: list[dict[str, Explained]] = field(default_factory=list)
+    inside: dict[tuple[str, str], list[tuple[np.ndarray, Attributed]]] = field(default_factory=dict)
+    present: list[np.ndarray] = field(default_factory=list)
+    kept: list[tuple[Rows, np.ndarray, dict[str, Explained]]] = field(default_factory=list)
+    looked_into: int = 0
+
+    def joined(self, target: str, name: str) -> np.ndarray:
+        """One field of `Explained` of all rows, in the order of the rows."""
+        values = np.concatenate([getattr(each[target], name) for each in self.between])
+        return values[np.argsort(self.order)]
+
+    def arrays(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """{(target, column, method): (N, *attribution)}: NaN where no cell was looked into, 0 where it is missing."""
+        found = {}
+        for (target, column), parts in self.inside.items():
+            for method in parts[0][1].by_method:
+                shape = parts[0][1].by_method[method].shape[1:]
+                values = np.full((len(self.order), *shape), np.nan, np.float32)
+                values[self.order[: self.looked_into]] = 0
+                for places, attributed in parts:
+                    values[places] = attributed.by_method[method]
+                found[target, column, method] = values
+        return found
+
+    def figures(self, target: str, column: str, name: str) -> np.ndarray:
+        """(N,) one figure of `Attributed`, NaN where there is none."""
+        found = np.full(len(self.order), np.nan)
+        for places, attributed in self.inside.get((target, column), ()):
+            found[places] = getattr(attributed, name)
+        return found
+
+
+def _explain_rows(
+    explainer: Explainer, manifest: Manifest, chosen: np.ndarray, answers: dict[str, str | None], seconds: float
+) -> _Found:
+    # Shuffled, so that whatever is looked into before the time is over is a fair sample.
+    found = _Found(np.random.default_rng(0).permutation(len(chosen)))
+    cells = table_cells(manifest, explainer.schema.columns)
+    started = time.monotonic()
+    with progress("explaining", len(chosen)) as advance:
+        for places, rows in _chunks(explainer.schema, cells, chosen, found.order):
+            between = explainer.explain(rows, answers)
+            found.between.append(between)
+            found.present.append(np.stack([rows[column]["present"] > 0 for column in explainer.columns], axis=1))
+            if time.monotonic() - started < seconds or not found.looked_into:
+                _look_into(explainer, rows, places, between, found)
+                found.looked_into += len(places)
+            if sum(len(kept) for _, kept, _ in found.kept) < CHECKED_ROWS and found.looked_into:
+                found.kept.append((rows, places, between))
+            advance(len(places))
+    if found.looked_into < len(chosen):
+        warn(f"the time was over after the cells of {found.looked_into} of {len(chosen)} rows; --minutes gives more")
+    return found
+
+
+def _chunks(
+    schema: Config, cells: dict[str, pd.Series], chosen: np.ndarray, order: np.ndarray
+) -> Iterator[tuple[np.ndarray, Rows]]:
+    """(places among the chosen rows, their features), so many rows as memory takes easily."""
+    numbers = sum(
+        int(np.prod(spec.shape)) for _, modality in walk(schema.columns) for spec in modality.features.values()
+    )
+    at_once = int(np.clip(STEP_NUMBERS // numbers, 1, MOST_AT_ONCE))
+    bad: set[tuple[int, str]] = set()
+    for start in range(0, len(order), at_once):
+        places = order[start : start + at_once]
+        some = {column: values.iloc[chosen[places]] for column, values in cells.items()}
+        features = Features({
+            column: prepare(modality, some[column], "memory") for column, modality in walk(schema.columns)
+        })  # fmt: skip
+        bad |= {
+            (int(chosen[places[cell.row - 1]]) + 1, f"{cell.column}: {cell.reason}")
+            for cell in features.bad_cells(some)
+        }
+        yield places, features.rows(np.arange(len(places)))
+    if bad:
+        row, reason = min(bad)
+        count = "1 cell" if len(bad) == 1 else f"{len(bad)} cells"
+        warn(f"{count} cannot be used and count as missing, the first in row {row}, {reason}")
+
+
+def _look_into(
+    explainer: Explainer, rows: Rows, places: np.ndarray, between: dict[str, Explained], found: _Found
+) -> None:
+    for column in explainer.columns:
+        there = np.flatnonzero(rows[column]["present"] > 0)
+        if not len(there):
+            continue
+        some = of_rows(rows, there)
+        for target, each in between.items():
+            attributed = explainer.attribute(column, some, (target, each.factors[there]))
+            if attributed is not None:
+                found.inside.setdefault((target, column), []).append((places[there], attributed))
+
+
+# What is told of it
+
+
+def _values(explainer: Explainer, found: _Found, chosen: np.ndarray) -> pd.DataFrame:
+    present = np.concatenate(found.present)[np.argsort(found.order)]
+    parts = []
+    for target in explainer.targets:
+        head = explainer.schema.targets[target]
+        values, without, whole = (found.joined(target, name) for name in ("values", "without", "whole"))
+        weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+        terms = found.joined(target, "terms")
+        for i, column in enumerate(explainer.columns):
+            baseline = found.figures(target, column, "baseline") + terms
+            part = {
+                "row": chosen + 1,
+                "target": target,
+                "answer": [head.parts[place] for place in found.joined(target, "places")],
+                "explained": whole,
+                "prior": found.joined(target, "prior"),
+                "column": column,
+                "value": values[:, i],
+                "weight": np.nan if weights is None else weights[:, i],
+                "present": present[:, i],
+                "inside": whole - baseline,
+                "being_there": baseline - without[:, i],
+            }
+            parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True).sort_values(["row", "target", "column"], ignore_index=True)
+
+
+def _summary(explainer: Explainer, found: _Found, answers: dict[str, str | None], units: np.ndarray) -> dict[str, Any]:
+    targets = {
+        target: _target_summary(explainer, found, target, answers[target], units) for target in explainer.targets
+    }
+    columns = {}
+    for column in explainer.columns:
+        methods = [parts[0][1].by_method for (_, name), parts in found.inside.items() if name == column]
+        errors = np.concatenate([found.figures(target, column, "errors") for target in explainer.targets])
+        errors = errors[np.isfinite(errors)]
+        columns[column] = {
+            "methods": list(methods[0]) if methods else [],
+            "completeness": {
+                "median": float(np.median(errors)) if len(errors) else np.nan,
+                "worst": float(errors.max()) if len(errors) else np.nan,
+                "rows": len(errors),
+                "rows_over_tolerance": int((errors > TOLERANCE).sum()),
+                "tolerance": TOLERANCE,
+            },
+        }
+    steps = [attributed.steps for parts in found.inside.values() for _, attributed in parts]
+    return {
+        "method": "exact" if explainer.is_exact else "sampled",
+        "permutations": None if explainer.is_exact else shapley.PERMUTATIONS,
+        "steps": np.nanmax(np.concatenate(steps)) if steps and np.isfinite(np.concatenate(steps)).any() else None,
+        "looked_into": found.looked_into,
+        "targets": targets,
+        "columns": columns,
+    }
+
+
+def _target_summary(
+    explainer: Explainer, found: _Found, target: str, answer: str | None, units: np.ndarray
+) -> dict[str, Any]:
+    head = explainer.schema.targets[target]
+    values = found.joined(target, "values")
+    weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+    factors, terms = head.units
+    several = (
+        f" of {answer}"
+        if answer
+        else f" ({head.parts[0]})"
+        if head.predicts == "numbers" and len(head.parts) > 1
+        else ""
+    )
+    return {
+        "explains": (head.explains if not answer or head.predicts == "numbers" else "probability") + several,
+        "unit": "as in the table" if head.predicts == "numbers" else "probability",
+        "prior": (head.prior * factors + terms).tolist(),
+        "columns": {
+            column: {
+                "mean": float(values[:, i].mean()),
+                "mean_absolute": float(np.abs(values[:, i]).mean()),
+                "interval": _interval(np.abs(values[:, i]), units),
+                "weight": _mean_weight(weights, i),
+            }
+            for i, column in enumerate(explainer.columns)
+        },
+    }
+
+
+def _mean_weight(weights: np.ndarray | None, column: int) -> float:
+    """Over the rows in which the fusion gave anything."""
+    given = weights[weights.sum(axis=1) > 0] if weights is not None else ()
+    return float(given[:, column].mean()) if len(given) else np.nan
+
+
+def _interval(values: np.ndarray, units: np.ndarray) -> list[float]:
+    """95 % of a bootstrap of the mean, rows of one unit always together."""
+    sums, counts = np.bincount(units, values), np.bincount(units)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return np.percentile(means, (2.5, 97.5)).tolist()
+
+
+def _show(explanation: Explanation, folder: Path) -> None:
+    summary = explanation.summary
+    name = f"{len(summary['rows'])} {summary['split'] or ''} rows".replace("  ", " ")
+    for target, found in summary["targets"].items():
+        lines = [
+            (
+                column,
+                figures["mean"],
+                figures["mean_absolute"],
+                "{:.3f} to {:.3f}".format(*figures["interval"]),
+                "" if np.isnan(figures["weight"]) else f"{figures['weight']:.3f}",
+            )
+            for column, figures in found["columns"].items()
+        ]
+        header = ("column", "mean Shapley", "mean amount", "95 %", "fusion weight")
+        show_table(f"{target}, {name}: what each column adds to the {found['explains']}", header, lines)
+    _show_checks(summary)
+    say(f"explanations of {name} in {folder}")
+
+
+def _show_checks(summary: dict[str, Any]) -> None:
+    lines = []
+    for column, methods in summary["checks"].items():
+        error = summary["columns"][column]["completeness"]["worst"]
+        for method, check in methods.items():
+            deletion, correlation = check["deletion"], check["random_weights"]["rank_correlation"]
+            areas = ["" if deletion is None else deletion[side] for side in ("most_important_first", "random")]
+            complete = "" if np.isnan(error) or method != next(iter(methods)) else f"{error:.3f}"
+            lines.append((column, method, complete, *areas, "" if np.isnan(correlation) else f"{correlation:.3f}"))
+    header = ("column", "method", "worst error", "deleted first", "at random", "like untrained")
+    show_table("Are they to be believed? (areas: the lower of the two should be the first)", header, lines)
+    for column, methods in summary["checks"].items():
+        for method, check in methods.items():
+            for fault in check["faults"]:
+                warn(f"{column}, {method}: {fault}")
+    for column, found in summary["columns"].items():
+        if count := found["completeness"]["rows_over_tolerance"]:
+            of = f"{count} of {found['completeness']['rows']}"
+            warn(f"{column}: after {MOST_STEPS} steps the parts of {of} cells do not add up to within {TOLERANCE:.0%}")
+
+
+def _checks(explainer: Explainer, found: _Found) -> dict[str, Any]:
+    """The figures of each column and method, of the first target."""
+    target = explainer.targets[0]
+    fresh = Explainer(faithfulness.untrained(explainer.schema), explainer.schema, [target])
+    arrays = found.arrays()
+    checks: dict[str, Any] = {}
+    with progress("checking", len(explainer.columns)) as advance:
+        for column in explainer.columns:
+            methods = [method for name, of, method in arrays if (name, of) == (target, column)]
+            if methods:
+                own = {method: arrays[target, column, method] for method in methods}
+                checks[column] = _check(explainer, fresh, column, target, found.kept, own)
+            advance(1)
+    return checks
+
+
+def _check(
+    explainer: Explainer,
+    fresh: Explainer,
+    column: str,
+    target: str,
+    kept: Sequence[tuple[Rows, np.ndarray, dict[str, Explained]]],
+    own: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    deletions: dict[str, list[faithfulness.Deletion]] = {method: [] for method in own}
+    correlations: dict[str, list[float]] = {method: [] for method in own}
+    modality = explainer.schema.columns[column]
+    for rows, places, between in kept:
+        there = np.flatnonzero(rows[column]["present"] > 0)[:CHECKED_ROWS]
+        if not len(there):
+            continue
+        some, asked = of_rows(rows, there), (target, between[target].factors[there])
+        shape = next(iter(own.values())).shape[1:]
+        is_real = faithfulness.there(modality, some[column], shape)
+        others = fresh.attribute(column, some, asked).by_method if shape else {}
+        prepared = explainer.column(column).prepared(some)
+        for method, arrays in own.items():
+            values = arrays[places[there]]
+            if shape:
+                terms = between[target].terms[there]
+                deletions[method].append(faithfulness.delete(prepared, asked, values, is_real, terms))
+            if method in others:
+                correlations[method] += faithfulness.rank_correlations(values, others[method], is_real)
+    scale = float(np.abs(kept[0][2][target].factors).max())
+    return {method: faithfulness.verdict(deletions[method], correlations[method], scale) for method in own}
+
+
+if __name__ == "__main__":
+    run_command(explain)

@@ -1,0 +1,178 @@
+"""Rows of features to explanations: what each column did to each prediction, and what did it inside a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmkeras import shapley
+from mmkeras.attribution import Asked, Attributed, Column, attribute
+from mmkeras.coalitions import Coalitions
+from mmkeras.component import Head, walk
+from mmkeras.config import Config
+from mmkeras.grad_cam import NAME as GRAD_CAM
+from mmkeras.grad_cam import GradCam
+from mmkeras.graph import Graph
+from mmkeras.model import COLUMN_WEIGHTS, with_column_weights
+
+if TYPE_CHECKING:
+    import keras
+
+Rows = Mapping[str, Mapping[str, np.ndarray]]
+"""{column: {feature: (R, …)}}."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the columns did to one target's prediction of some rows.
+
+    Attributes:
+        factors: (R, P) the explained number's factor, 0 for the others; with `terms` it is in its unit.
+        terms: (R,)
+        places: (R,) which of the P numbers is explained.
+        whole: (R,) the explained quantity of the rows as they are.
+        prior: (R,) the same of rows of which nothing is known.
+        values: (R, M) each column's Shapley value, 0 where its cell is missing.
+        without: (R, M) the explained quantity of the rows without a column.
+        weights: (R, M) what the fusion weighs the columns; None where it has no such figure.
+    """
+
+    factors: np.ndarray
+    terms: np.ndarray
+    places: np.ndarray
+    whole: np.ndarray
+    prior: np.ndarray
+    values: np.ndarray
+    without: np.ndarray
+    weights: np.ndarray | None
+
+
+@dataclass
+class Explainer:
+    """A model with its schema, ready to be asked; what it computes is traced once.
+
+    Attributes:
+        model: As `build_model` makes it.
+        schema: Adapted columns and targets, those of the model.
+        targets: Which of them are asked about.
+    """
+
+    model: keras.Model
+    schema: Config
+    targets: Sequence[str]
+    _columns: dict[str, Column] = field(default_factory=dict)
+    _cams: dict[str, GradCam] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.columns = sorted(self.schema.columns)
+        model = with_column_weights(self.model)
+        named = [name for name in model.output if name in {*self.targets, COLUMN_WEIGHTS}]
+        self.graph = Graph(model, named)
+        self.coalitions = Coalitions(self.graph)
+        count = len(self.columns)
+        self.is_exact = count <= shapley.MOST_EXACT
+        self._orders = None if self.is_exact else shapley.sampled_orders(count)
+        self._patterns, self._index = self._asked_patterns()
+
+    def explain(self, rows: Rows, answers: Mapping[str, str | None]) -> dict[str, Explained]:
+        """{target: what the columns did} of rows.
+
+        Args:
+            rows: Their features.
+            answers: {target: the class, label or number to explain; None: what each row's answer is}.
+        """
+        predictions = self.coalitions.predictions(rows, self._patterns)
+        weights = predictions.get(COLUMN_WEIGHTS)
+        present = np.stack([rows[column]["present"] > 0 for column in self.columns], axis=1)
+        return {
+            target: self._explained(
+                self.schema.targets[target], predictions[target], answers.get(target), present,
+                None if weights is None else weights[self._all],
+            )
+            for target in self.targets
+        }  # fmt: skip
+
+    def attribute(self, column: str, rows: Rows, asked: Asked) -> Attributed | None:
+        """What the numbers of a column's cells did, of rows that have the column; None where it has no content."""
+        modality = self.schema.columns[column]
+        if not modality.content:
+            return None
+        if column not in self._columns:
+            self._columns[column] = Column(self.graph, column, modality)
+        found = attribute(self._columns[column].prepared(rows), asked)
+        if modality.has_grad_cam:
+            found.by_method[GRAD_CAM] = self._cam(column)(rows, *asked)
+        return found
+
+    def column(self, name: str) -> Column:
+        """What `attribute` made of a column."""
+        return self._columns[name]
+
+    def _cam(self, column: str) -> GradCam:
+        if column not in self._cams:
+            self._cams[column] = GradCam(self.graph, column, self._columns[column].shape)
+        return self._cams[column]
+
+    def _asked_patterns(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The patterns to predict with: those of the values, then each column left out alone."""
+        count = len(self.columns)
+        self._all = 2**count - 1
+        if self.is_exact:
+            return shapley.all_patterns(count), None
+        patterns, index = shapley.patterns_of(self._orders)
+        self._all = len(patterns) - 1
+        return np.concatenate([patterns, ~np.eye(count, dtype=bool)]), index
+
+    def _explained(
+        self, head: Head, predictions: np.ndarray, answer: str | None, present: np.ndarray, weights: np.ndarray | None
+    ) -> Explained:
+        whole = predictions[self._all]
+        places = head.explained(whole) if answer is None else np.full(len(whole), head.parts.index(answer))
+        unit, term = head.units
+        factors = np.zeros(whole.shape)
+        factors[np.arange(len(whole)), places] = unit[places]
+        results = (predictions * factors).sum(axis=-1) + term[places]
+        values = shapley.exact(results) if self.is_exact else self._sampled(results)
+        patterns = self._patterns.tolist()
+        without = [results[patterns.index(row)] for row in (~np.eye(len(self.columns), dtype=bool)).tolist()]
+        return Explained(
+            factors,
+            term[places],
+            places,
+            results[self._all],
+            results[0],
+            values.T * present,
+            np.stack(without, 1),
+            weights,
+        )
+
+    def _sampled(self, results: np.ndarray) -> np.ndarray:
+        return shapley.sampled(results, self._orders, self._index)
+
+
+def of_rows(rows: Rows, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Some of the rows."""
+    return {column: {name: values[chosen] for name, values in found.items()} for column, found in rows.items()}
+
+
+def answers_of(schema: Config, target: str | None, answer: str | None) -> dict[str, str | None]:
+    """{target: answer to explain, None: each row's own}, as a person asks.
+
+    Raises:
+        ValueError: No such target or answer.
+    """
+    known = sorted(schema.targets)
+    if target is not None and target not in schema.targets:
+        raise ValueError(f'--target: the run has no target "{target}"; expected one of {", ".join(known)}')
+    found = dict.fromkeys([target] if target else known)
+    if answer is None:
+        return found
+    if len(found) > 1:
+        raise ValueError(f"--answer: the run has several targets; name one of them too: --target {known[0]}")
+    [(name, head)] = [(name, head) for name, head in walk(schema.targets) if name in found]
+    if answer not in head.parts:
+        raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(head.parts)}')
+    return {name: answer}
