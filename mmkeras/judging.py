@@ -99,7 +99,7 @@ def judge(
         column: [{"value": value} | each[column, value] for value in values] for column, values in slices.items()
     }
     found["patterns"] = [{"missing": list(missing)} | each["", missing] for missing in patterns]
-    found["per_class"] = _per_class(own, samples["per class"], shown, count)
+    found["per_class"] = _per_class(own, samples["per class"], shown, units)
     return found | {
         "confusion": _confusion(own, shown),
         "curves": _curves(own, shown),
@@ -160,7 +160,7 @@ def cut(cells: pd.Series) -> tuple[pd.Series, str]:
         words = ranges.map(lambda r: f"{r.left:g} to {r.right:g}").astype(object)
         cells = words.where(words.notna(), "no number").reindex(cells.index, fill_value="")
         return cells, f"its {filled.nunique()} numbers are cut into ranges of equally many rows"
-    kept = filled.value_counts().index[: MOST_VALUES - 1]
+    kept = filled.value_counts().index[: MOST_VALUES - 1 - (len(filled) < len(cells))]
     other = f"{filled.nunique() - len(kept)} other values"
     return cells.where(cells.isin(kept) | (cells == ""), other), f"of its {filled.nunique()} values the rarest are one"
 
@@ -274,16 +274,18 @@ def _shown_classes(own: Said) -> np.ndarray:
     return np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
 
 
-def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, units: int) -> list | None:
+def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, units: np.ndarray) -> list | None:
     pair = own.head.indicators(own.truth, own.predictions)
     if pair is None:
         return None
     counts = statistics.class_counts(np.ones((1, len(own.truth))), *(each.tocsc()[:, shown] for each in pair))
     figures = {name: values[0] for name, values in statistics.class_figures(*counts).items()}
+    concerned = (pair[0] + pair[1]).tocsc()  # of a class only the units that hold or are said to hold it
+    several = [len(np.unique(units[concerned[:, [k]].nonzero()[0]])) for k in shown]
     return [
         {"class": own.head.class_names[k], "rows": int(counts[1][0, i])}
         | {name: float(values[i]) for name, values in figures.items()}
-        | {"intervals": {name: statistics.interval_of(values[:, i], units) for name, values in samples.items()}}
+        | {"intervals": {name: statistics.interval_of(values[:, i], several[i]) for name, values in samples.items()}}
         for i, k in enumerate(shown)
     ]
 

@@ -114,20 +114,10 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
 
 
 def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
-    """Reliability, ROC, precision against recall, and accuracy against coverage, as `evaluation.json` holds a target."""
+    """Reliability, ROC, precision and recall, accuracy and coverage, as `evaluation.json` holds a target."""
     figure, axes = _subplots(4, width=4.2, height=4.2)
     _draw_reliability(axes[0], found["calibration"])
-    curves = found["curves"] or []
-    shown = sorted(curves, key=lambda curve: curve["roc"]["area"])[:MOST_CURVES]
-    for curve in shown:
-        roc, both = curve["roc"], curve["precision_recall"]
-        axes[1].plot(
-            roc["false_positive_rate"], roc["true_positive_rate"], label=f"{curve['class']} ({roc['area']:.3f})"
-        )
-        axes[2].plot(both["recall"], both["precision"], label=f"{curve['class']} ({both['average_precision']:.3f})")
-    worst = f", the worst {len(shown)} of {len(curves)}" if len(shown) < len(curves) else ""
-    axes[1].set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC (area){worst}")
-    axes[2].set(xlabel="recall", ylabel="precision", title=f"precision, recall (average){worst}")
+    _draw_curves(axes[1], axes[2], found["curves"] or [])
     _draw_coverage(axes[3], found["coverage"])
     for each in axes:
         each.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -176,6 +166,20 @@ def _draw_reliability(axes: Any, calibration: Mapping[str, Any]) -> None:
         ylabel="share that came true",
         title=f"reliability (off by {calibration['ece']:.3f})",
     )
+
+
+def _draw_curves(roc_axes: Any, precision_axes: Any, curves: Sequence[Mapping[str, Any]]) -> None:
+    """Of the classes that are told apart worst, where there are many."""
+    shown = sorted(curves, key=lambda curve: curve["roc"]["area"])[:MOST_CURVES]
+    for curve in shown:
+        name, roc, both = curve["class"], curve["roc"], curve["precision_recall"]
+        label = f"{name} ({roc['area']:.3f})"
+        roc_axes.plot(roc["false_positive_rate"], roc["true_positive_rate"], label=label)
+        label = f"{name} ({both['average_precision']:.3f})"
+        precision_axes.plot(both["recall"], both["precision"], label=label)
+    worst = f", the worst {len(shown)} of {len(curves)}" if len(shown) < len(curves) else ""
+    roc_axes.set(xlabel="false positive rate", ylabel="true positive rate", title=f"ROC (area){worst}")
+    precision_axes.set(xlabel="recall", ylabel="precision", title=f"precision, recall (average){worst}")
 
 
 def _draw_coverage(axes: Any, coverage: Mapping[str, Any] | None) -> None:

@@ -16,7 +16,13 @@ SHOWN_COLUMNS, SHOWN_CHARACTERS = 3, 28
 
 
 def show_figures(title: str, found: Mapping[str, Any], model: str) -> None:
-    """The figures of one model with their intervals, and those of each class."""
+    """The figures of one model with their intervals, and those of each class.
+
+    Args:
+        title: Whose figures of what rows.
+        found: A target's part of `evaluation.json`.
+        model: The model's name in it.
+    """
     scores, intervals = found["scores"][model], found["intervals"].get(model, {})
     rows = [(words(name), f"{value:.3f}", range_of(intervals.get(name))) for name, value in scores.items()]
     show_table(title, ("figure", "value", "95 % interval"), rows)
@@ -31,7 +37,7 @@ def show_parts(title: str, found: Mapping[str, Any]) -> None:
     """The first figure of each slice, and of each pattern of missing columns where there are several."""
     metric = found["metric"]
     for column, parts in found["slices"].items():
-        rows = [(part["value"] or "(empty)", *_part(part, metric)) for part in parts]
+        rows = [(shortened(part["value"]) or "(empty)", *_part(part, metric)) for part in parts]
         show_table(f"{title}, by {column}", (column, "rows", words(metric)), rows)
     if len(found["patterns"]) > 1:
         rows = [(", ".join(part["missing"]) or "nothing", *_part(part, metric)) for part in found["patterns"]]
@@ -119,8 +125,9 @@ def _show_some(title: str, target: str, extra: str, rows: pd.DataFrame, cells: p
     rows = rows.sort_values("by", kind="stable").head(SHOWN_ROWS)
     names = ["truth", "answer", extra] if extra != "should be" else ["truth", extra, "suspect"]
     shown = rows[[f"{target} {name}" for name in names]].map(shortened)
+    numbers = rows["table_row"].fillna(rows["row"])  # where a person finds it
     lines = [
         (row, *told, *cells.loc[i])
-        for i, row, told in zip(rows.index, rows["row"], shown.itertuples(index=False), strict=True)
+        for i, row, told in zip(rows.index, numbers, shown.itertuples(index=False), strict=True)
     ]
     show_table(title, ("row", *names, *cells.columns), lines)

@@ -16,7 +16,7 @@ import yaml
 from fixtures_tables import command, python
 
 from mmkeras import compare as module
-from mmkeras.compare import Judged, Training, compare, resamples
+from mmkeras.compare import Judged, Training, compare
 from mmkeras.component import find
 from mmkeras.manifest import Manifest
 
@@ -504,18 +504,6 @@ def test_a_classical_model_stands_beside_the_mean_of_all_seeds():
     table = tabulate(2, *networks, *(judged("classical", first(120), fold, weights=None) for fold in (0, 1)))
     assert table.loc["classical", "difference"] == pytest.approx(0)
     assert table.loc["network", ["mean", "runs"]].tolist() == [0.6, 4]
-
-
-def test_resamples_draw_whole_units():
-    units = np.array([7, 7, 3, 3, 3, 9])
-    drawn = list(resamples(units, seed=0))
-    assert len(drawn) == module.RESAMPLES
-    assert {len(set(map(tuple, drawn)))} != {1}
-    for rows in drawn:
-        counts = np.bincount(rows, minlength=6)
-        assert counts[0] == counts[1]
-        assert counts[2] == counts[3] == counts[4]
-        assert counts[0] + counts[2] + counts[5] == 3  # as many units as there are
 
 
 def test_groups_widen_the_interval_and_rows_without_a_group_stand_alone():

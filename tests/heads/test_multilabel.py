@@ -172,11 +172,13 @@ def test_tuning_looks_at_known_rows_only_and_at_each_label_by_itself(head):
     targets = floats([1, 0, 1], [0, 0, 0], [np.nan] * 3)
     predictions = floats([0.4, 0.2, 0.9], [0.2, 0.1, 0.7], [0.3, 0.3, 0.3])
     tuned = head.tune(targets, predictions)
-    assert tuned.thresholds == pytest.approx((0.3, 0.5, 0.8))
+    calibrated = tuned.tempered(predictions, tuned.temperature)
+    middles = (calibrated[0] + calibrated[1]) / 2
+    assert tuned.thresholds == pytest.approx((middles[0], 0.5, middles[2]))
     assert head.thresholds == (0.5, 0.5, 0.5)
-    answers = tuned.answer(tf.constant(predictions))
-    assert answers["labels"].numpy().tolist() == [b"green|round", b"", b"green"]
-    assert tuned.score(targets[:2], predictions[:2])["subset_accuracy"] == 1
+    answers = tuned.answer(tf.constant(calibrated))
+    assert answers["labels"].numpy().tolist()[:2] == [b"green|round", b""]
+    assert tuned.score(targets[:2], calibrated[:2])["subset_accuracy"] == 1
 
 
 # Scores
@@ -301,4 +303,5 @@ def test_a_planted_truth_is_found(settings):
     predictions, targets = model.predict(inputs, verbose=0)[known], targets[known]
     scores, prior = head.score(targets, predictions), head.score(targets, np.tile(head.prior, (247, 1)))
     assert scores["micro_f1"] > 0.9 > prior["micro_f1"]
-    assert head.tune(targets, predictions).score(targets, predictions)["micro_f1"] >= scores["micro_f1"]
+    tuned = head.tune(targets, predictions)
+    assert tuned.score(targets, tuned.tempered(predictions, tuned.temperature))["micro_f1"] >= scores["micro_f1"]
