@@ -31,7 +31,7 @@ Step = Callable[[Any], dict[str, Any]]
 MOST_VECTORS = 5000  # more are slow in a browser
 MOST_CHARACTERS = 100
 JUDGED = ("test", "valid")
-VERDICTS = ("wrong", "right")
+VERDICTS = ("right", "wrong")
 # Ends of lines and of cells, as any reader may take them, and what no reader shows
 UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -107,15 +107,15 @@ def _pictures(
 
 def _answers(target: str, head: Head, cells: pd.Series, predictions: np.ndarray) -> list[tuple[str, Sequence[Any]]]:
     """What is known of each row, what is answered, and whether that is right, where a target is classes."""
-    answer = next(iter(head.answer(predictions).values())).numpy()
-    texts = pd.Series([each.decode() if isinstance(each, bytes) else f"{np.squeeze(each):.4g}" for each in answer])
-    found = [(target, cells), (f"{target} answer", texts)]
-    if head.predicts == "numbers":
-        return found
+    found = [(target, cells), (f"{target} answer", head.answer_texts(predictions))]
     truth = head.encode_target(cells)
-    answered = np.nan_to_num(head.encode_target(texts))  # an empty answer is none, not an unknown one
-    pairs = zip(head.known(truth), truth, answered, strict=True)
-    return [*found, (f"{target} right", [VERDICTS[np.array_equal(a, b)] if known else "" for known, a, b in pairs])]
+    known = head.known(truth)
+    is_right = head.right(truth[known], predictions[known])
+    if is_right is None:
+        return found
+    verdicts = np.full(len(cells), "", object)
+    verdicts[known] = np.where(is_right, *VERDICTS)
+    return [*found, (f"{target} right", verdicts)]
 
 
 def _write_table(path: Path, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_broken import KINDS
+from fixtures_drawn import Page
 from scipy.sparse import csr_matrix, issparse
 
 from mmkeras.component import Survey, find, members
@@ -479,12 +481,79 @@ def test_gradients_reach_every_weight_of_a_fusion_and_a_head(fusion_name, head_n
 
 @every_modality
 def test_a_cell_is_drawn_as_html_that_escapes(modality):
-    attack = '"><script>alert(1)</script>'
+    attack = '"><script>alert(1)</script>\0'
     assert modality.draw(modality.example(1)) != modality.draw(modality.example(2))
     assert re.match(r"<(\w+)", modality.draw(modality.example(1)))
     if modality.cell.dtype == tf.string:
         cell = attack.encode() if modality.from_file else attack
-        assert "<script" not in modality.draw([cell] if modality.cell.shape.rank else cell)
+        drawn = modality.draw([cell] if modality.cell.shape.rank else cell)
+        assert "<script" not in drawn and "\0" not in drawn
+
+
+def with_several_files(name):
+    """A member with its defaults, and one that takes several files, where there is such a setting."""
+    found = find("modality", name)
+    return [found(), *([found(files=3)] if "files" in found.model_fields else [])]
+
+
+def attribution_of(modality, seed):
+    shapes = {feature: (1, *spec.shape) for feature, spec in modality.features.items()}
+    numbers = np.random.default_rng(seed).normal(size=shapes[modality.content])
+    shape = modality.attribute({feature: np.zeros(shapes[feature]) for feature in shapes} | {modality.content: numbers})
+    return np.random.default_rng(seed).normal(size=shape.shape[1:])
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_every_example_is_drawn_with_its_attribution(name, adapted):
+    """All of them are small, whole, say what found them, and tell one attribution from another."""
+    for modality in map(adapted, with_several_files(name)):
+        for seed in (1, 2, 3):
+            cell, attribution = modality.example(seed), attribution_of(modality, seed)
+            drawn = modality.draw(cell, attribution, "a <method>")
+            page = Page(drawn)
+            assert "a <method>" in page.text and "full colour" in page.text
+            assert len(drawn) < 100_000
+            assert not {tag for tag, _ in page.elements} & {"script", "style", "link"}
+            assert drawn != modality.draw(cell) and drawn != modality.draw(cell, -attribution, "a <method>")
+            assert "all attributions are 0" in modality.draw(cell, np.zeros_like(attribution))
+            assert "full colour: 9,000" in modality.draw(cell, attribution, scale=9000.0)
+            Page(modality.draw(cell, np.full_like(attribution, np.nan)))
+
+
+@every_modality
+def test_an_attribution_of_another_shape_is_refused(modality):
+    wrong = np.zeros((2, *attribution_of(modality, 1).shape))
+    with pytest.raises(ValueError, match=r"attribution: got the shape .* expected .* for this column's cells"):
+        modality.draw(modality.example(1), wrong)
+
+
+@every_modality
+def test_cells_that_nobody_can_read_are_drawn(modality):
+    """What is missing, cut, long or of nonsense bytes says so, or shows what is there."""
+    attribution = attribution_of(modality, 1)
+    cells = [None, *cells_and_neighbours(modality)]
+    if is_made_of_bytes(modality):
+        example = modality.example(1)
+        one = example if isinstance(example, bytes) else example[0]
+        damaged = [b"", b"\0", random_bytes(1), one[: len(one) // 2], one[:30], one[:-3] + b"???"]
+        cells = [cell if isinstance(example, bytes) else [cell, cell] for cell in damaged]
+    for cell in cells:
+        cell = cell.decode() if isinstance(cell, bytes) and not modality.from_file else cell
+        cell = cell.numpy() if tf.is_tensor(cell) else cell
+        for drawn in (modality.draw(cell), modality.draw(cell, attribution, "some method")):
+            assert Page(drawn).elements
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_broken_cells_are_drawn_as_far_as_they_are_read(kind, tmp_path, adapted):
+    broken = KINDS[kind]
+    modality = adapted(find("modality", broken.modality)(**dict(broken.settings)))
+    try:
+        cell = modality.read(broken.written(tmp_path))
+    except ValueError:
+        return
+    Page(modality.draw(cell))
+    Page(modality.draw(cell, attribution_of(modality, 1), "some method"))
 
 
 @every_modality

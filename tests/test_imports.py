@@ -31,7 +31,6 @@ LEVELS = [
         "terminal",
         "threads",
         "shapley",
-        "graph",
     },  # "" is the package itself
     {"modalities", "fusions", "heads"},
     {"config", "preprocessing", "cache", "bad_rows", "findings"},
@@ -41,6 +40,7 @@ LEVELS = [
         "records",
         "model",
         "distribution",
+        "graph",
         "plots",
         "run",
         "callbacks",

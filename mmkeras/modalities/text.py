@@ -629,20 +629,38 @@ def _unread(text: str) -> str:
     return f'<span style="opacity:.55" title="not read">{drawing.escaped(text)}</span>'
 
 
-def _paragraph(parts: Sequence[tuple[str, Callable[[str], str]]]) -> str:
-    """Pieces of a text as HTML; what is long is folded, what is very long is left out and counted."""
-    shown, folded, length = [], [], sum(len(text) for text, _ in parts)
+def _cut(text: str, most: int) -> int:
+    """Where a text is cut that has more characters: behind its last blank, if there is one nearby."""
+    if len(text) <= most:
+        return len(text)
+    blank = re.search(r"\s\S{0,30}$", text[:most])
+    return blank.start() + 1 if blank else most
+
+
+def _between(
+    parts: Iterable[tuple[str, Callable[[str], str]]], start: int, end: int
+) -> Iterator[tuple[str, Callable[[str], str]]]:
+    """What stands from `start` to `end` in a text in pieces."""
     position = 0
     for text, as_html in parts:
-        for some, most in ((shown, SHOWN_CHARACTERS), (folded, MOST_CHARACTERS)):
-            if (begin := text[: max(0, most - position)]) and not (some is shown and folded):
-                some.append(as_html(begin))
-                text, position = text[len(begin) :], position + len(begin)
-    if left_out := length - position:
-        folded.append(f"<em>… {left_out:,} more characters are not shown</em>")
-    more = f"<details><summary>… {length - SHOWN_CHARACTERS:,} more characters</summary>{''.join(folded)}</details>"
+        if inside := text[max(0, start - position) : max(0, end - position)]:
+            yield inside, as_html
+        position += len(text)
+
+
+def _paragraph(parts: Sequence[tuple[str, Callable[[str], str]]]) -> str:
+    """Pieces of a text as HTML; what is long is folded, what is very long is left out and counted."""
+    whole = "".join(text for text, _ in parts)
+    cuts = _cut(whole, SHOWN_CHARACTERS), _cut(whole, MOST_CHARACTERS)
+    shown, folded = (
+        "".join(as_html(text) for text, as_html in _between(parts, start, end))
+        for start, end in zip((0, cuts[0]), cuts, strict=True)
+    )
+    left_out = len(whole) - cuts[1]
+    folded += f" <em>… {left_out:,} more characters are not shown</em>" if left_out else ""
+    more = f"<details><summary>… {len(whole) - cuts[0]:,} more characters</summary>{folded}</details>" if folded else ""
     style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6"
-    return f'<div dir="auto" style="{style}">{"".join(shown)}{more if folded else ""}</div>'
+    return f'<div dir="auto" style="{style}">{shown}{more}</div>'
 
 
 # What texts look like

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 import tensorflow as tf
+from fixtures_drawn import Page, contents, heats, pictures
 
 from mmkeras import ops
 from mmkeras.modalities.audio import Audio
@@ -590,11 +591,83 @@ def test_examples_of_several_files():
     assert [len(heard(cell)) for cell in Audio(files=2).example(1)] == [3200, 3200]
 
 
+# Drawing
+
+
 def test_all_clips_are_drawn():
-    cell = Audio(files=3).example(0)
-    drawn = Audio(files=3).draw(cell)
+    clips = Audio(files=3)
+    cell = clips.example(0)
+    drawn = clips.draw([*cell, b""])
     assert drawn.count("<audio ") == len(cell) > 1
-    assert all(Audio().draw(one) in drawn for one in cell)
+    values = np.zeros((3, clips.frames, clips.bands))
+    values[1, 4, 3] = -1
+    heat_maps = heats(clips.draw(cell, values))[::3]
+    assert [heat.min() for heat in heat_maps[:2]] == [0, -1]
+
+
+def played(drawn):
+    """The samples and rate of the only sound in a drawing."""
+    (content,) = contents(drawn, "audio/mpeg") or contents(drawn, "audio/ogg")
+    return soundfile.read(io.BytesIO(content))
+
+
+def test_the_sound_that_is_played_is_what_the_model_hears():
+    drawn = AUDIO.draw(wav(tones(16000, 0.4)[:, 0], 16000))
+    samples, rate_hz = played(drawn)
+    assert rate_hz == 16000 and len(samples) / rate_hz == pytest.approx(0.4, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(samples[1600:4800]))
+    assert np.argmax(spectrum) * 16000 / 3200 == pytest.approx(440, abs=5)
+    assert "the model hears the first" not in drawn
+
+
+def test_a_long_clip_is_played_as_far_as_the_model_hears_it():
+    """60 s at 44.1 kHz in stereo, as a client may send it."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (60 * 44100, 2))
+    stream = io.BytesIO()
+    soundfile.write(stream, noise, 44100, format="WAV", subtype="PCM_16")
+    clip = Audio(seconds=4, sample_rate_hz=22_050)
+    values = np.random.default_rng(1).normal(size=(clip.frames, clip.bands))
+    drawn = clip.draw(stream.getvalue(), values, "integrated gradients")
+    assert len(drawn) < 100_000 and "the model hears the first 4 s" in drawn
+    samples, rate_hz = played(drawn)
+    assert len(samples) / rate_hz == pytest.approx(4, abs=0.15)
+
+
+def test_the_heat_map_lies_at_its_moment_and_band():
+    """0.4 s are 21 steps of 0.02 s; the lowest band is at the bottom."""
+    values = np.zeros((AUDIO.frames, AUDIO.bands))
+    values[15, 2] = -0.75
+    drawn = AUDIO.draw(wav(tones(16000, 0.4)[:, 0], 16000), values, "integrated gradients")
+    moments, heat, bands = heats(drawn)
+    assert (moments.shape, heat.shape, bands.shape) == ((1, 21), (AUDIO.bands, 21), (AUDIO.bands, 1))
+    assert np.unravel_index(np.argmin(heat), heat.shape) == (AUDIO.bands - 1 - 2, 15)
+    assert np.argmin(moments) == 15 and np.argmin(bands) == AUDIO.bands - 1 - 2
+    assert "strongest -0.750 at 0.31 s" in drawn and "full colour: 0.750" in drawn
+    cursor = next(attributes for _, attributes in Page(drawn).elements if attributes.get("class") == "mmkeras-cursor")
+    assert float(cursor["data-seconds"]) == pytest.approx(21 * 0.02)
+    assert "8000 Hz" in drawn and "0.42 s" in drawn
+
+
+def test_a_tone_is_a_bright_line_in_its_band():
+    drawn = AUDIO.draw(wav(tones(16000, 0.4)[:, 0], 16000))
+    grey = np.asarray(pictures(drawn)[0].convert("L"), float)
+    band = np.argmin(np.abs(librosa.mel_frequencies(AUDIO.bands + 2, fmin=0, fmax=8000)[1:-1] - 440))
+    assert abs(np.argmax(grey[:, 10]) - (AUDIO.bands - 1 - band)) <= 1
+
+
+@pytest.mark.parametrize("settings", [{"spectrum": "mfcc"}, {"sample_rate_hz": 1000, "fft_samples": 64, "mel_bins": 8}])
+def test_every_kind_of_spectrum_is_drawn(settings):
+    clip = Audio(seconds=0.5, **settings)
+    drawn = clip.draw(clip.example(1), np.ones((clip.frames, clip.bands)))
+    Page(drawn)
+    assert heats(drawn)[1].min() == 1
+
+
+def test_sounds_that_are_hardly_there_are_drawn():
+    assert "<audio" in AUDIO.draw(wav(np.zeros(1), 16000), np.ones((AUDIO.frames, AUDIO.bands)))
+    assert "<audio" in AUDIO.draw(wav(np.zeros(8000), 16000))
+    assert Page(AUDIO.draw(b"<script>")).text == "a sound that cannot be played: not a WAV file"
+    assert Page(AUDIO.draw(b"")).text == "missing"
 
 
 def test_the_baseline_takes_the_mean_over_files(clips, clip):

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page
 
 from mmkeras.modalities.category import Category
 
@@ -145,8 +146,14 @@ def test_the_baseline_gives_each_value_a_column_and_takes_new_ones():
     assert baseline.transform(["b", "new", ""]).tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
-def test_drawing_escapes():
-    assert Category().draw("1 < 2") == "<p>1 &lt; 2</p>"
+def test_drawing_escapes_and_colours():
+    assert '<bdi dir="auto">1 &lt; 2\ufffd</bdi>' in Category().draw("1 < 2\0")
+    assert Page(Category().draw(" ")).text == "missing"
+    known = Category(categories=("blue", "red"))
+    assert "rgba(0,114,255,0.30)" in known.draw("red", np.array(0.2), "occlusion", scale=0.4)
+    assert Page(known.draw("red", np.array(0.2))).text.startswith("red (+0.200)")
+    assert "training did not know" not in known.draw("red", np.array(0.2))
+    assert "training did not know" in known.draw("green", np.array(0.2))
 
 
 # What a column tells

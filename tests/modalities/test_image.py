@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page, heats, pictures
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -730,6 +731,48 @@ def test_examples_are_lists_of_two_or_more(several):
 def test_all_files_are_drawn(files, several):
     contents = [Path(files[name]).read_bytes() for name in ("red", "blue", "green")]
     assert several.draw(contents).count("<img") == 3
+    values = np.zeros((several.files, several.height_px, several.width_px))
+    values[1, 2, 3], values[2, 0, 0] = -0.5, 1.0
+    found = heats(several.draw([*contents, b""], values, "integrated gradients"))
+    assert [np.abs(heat).max().round(1) for heat in found] == [0, 0.5, 1]  # on one scale
+    assert np.unravel_index(np.argmin(found[1]), found[1].shape) == (2, 3)
+
+
+def bytes_of(image, file_format, **options):
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("aspect", "column"), [("keep", 12), ("stretch", 24)])
+def test_the_heat_map_lies_where_the_model_saw_it(aspect, column):
+    """A picture of 24 x 48 px: kept, it fills columns 12 to 35 of 48; stretched, all of them."""
+    content = bytes_of(Pillow.new("RGB", (24, 48), (200, 30, 30)), "PNG")
+    values = np.zeros((48, 48))
+    values[7, 24] = 0.25
+    values[30, 2] = 1e-6  # beside the picture, where it is kept
+    (heat,) = heats(Image(aspect=aspect).draw(content, values, "Grad-CAM", scale=0.25))
+    assert heat.shape == (48, 24 if aspect == "keep" else 48)
+    assert np.unravel_index(np.argmax(heat), heat.shape) == (7, column)
+
+
+def test_a_photo_of_12_megapixels_is_drawn_small():
+    down, right = np.mgrid[0:3000, 0:4000]
+    noise = np.random.default_rng(0).integers(0, 90, (3000, 4000))
+    pixels = np.stack([down / 20 + noise, right / 30 + noise, noise + 60], axis=-1).astype(np.uint8)
+    content = bytes_of(Pillow.fromarray(pixels), "JPEG", quality=95)
+    values = np.random.default_rng(1).normal(size=(224, 224))
+    drawn = Image(height_px=224, width_px=224).draw(content, values, "integrated gradients")
+    assert len(drawn) < 60_000 and len(Image().draw(content)) < 60_000
+    assert [(tag, attributes.get("width")) for tag, attributes in Page(drawn).elements if tag == "img"] == [
+        ("img", "320"), ("img", None)
+    ]  # fmt: skip
+    assert pictures(drawn)[0].size == (320, 240)
+
+
+def test_a_picture_that_cannot_be_shown_says_so():
+    assert Page(Image().draw(b"<script>")).text == "a picture that cannot be shown"
+    assert Page(Image().draw(b"")).text == Page(Image(files=2).draw([b""])).text == "missing"
 
 
 def test_the_baseline_sees_the_mean_of_the_files(files, several):

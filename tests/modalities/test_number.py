@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page, words
 
 from mmkeras.modalities.number import Number
 
@@ -175,8 +176,15 @@ def test_the_baseline_puts_the_median_where_a_number_is_missing():
     assert columns.tolist() == [[1], [3], [3], [3], [8]]
 
 
-def test_drawing_shows_the_number():
-    assert Number().draw(3.5) == "<p>3.5</p>"
+def test_drawing_shows_the_number_on_its_colour():
+    assert Page(Number().draw(3.5)).text == "3.5"
+    assert Page(Number().draw(-123456789.0)).text == "-123456789"
+    drawn = Number().draw(3.5, np.array(-0.25), "integrated gradients", scale=1.0)
+    assert words(drawn) == {"3.5": "-0.250"}
+    assert "background:rgba(255,120,0,0.15)" in drawn and "full colour: 1.00" in drawn  # a quarter of 0.6
+    assert "background:rgba(0,114,255,0.60)" in Number().draw(3.5, np.array(0.25))  # its own largest
+    assert all(Page(Number().draw(cell)).text == "missing" for cell in (np.nan, None))
+    assert Page(Number().draw(-np.inf)).text == "-inf"
 
 
 # What a column tells

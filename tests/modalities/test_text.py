@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page, words
 
+from mmkeras import drawing
 from mmkeras.config import build
 from mmkeras.modalities.text import PADDING, UNKNOWN, Text, _hub_tokenizer
 
@@ -207,8 +209,89 @@ def test_columns_of_words_are_claimed(values, is_claimed):
         assert reason == "67% of the cells hold several words"
 
 
+# Drawing
+
+
+def one(place, tokens=16, value=1.0):
+    """An attribution of one word piece."""
+    return value * (np.arange(tokens) == place)
+
+
+def colored(drawn):
+    return {word for word, title in words(drawn).items() if title not in ("0", "not read")}
+
+
 def test_drawing_escapes():
-    assert Text().draw("1 < 2 & <b>") == "<p>1 &lt; 2 &amp; &lt;b&gt;</p>"
+    drawn = Text().draw("1 < 2 & <b>\0\x1b")
+    assert "1 &lt; 2 &amp; &lt;b&gt;\ufffd\ufffd" in drawn
+    assert Page(Text().draw(" ")).text == Page(Text().draw(None)).text == "missing"
+
+
+def test_the_word_of_the_piece_is_coloured_as_it_is_written(text):
+    drawn = text.draw("The RED  Café, (2½ ﬁne) straße!", one(1, value=-0.3), "integrated gradients")
+    assert words(drawn)["RED"] == "-0.300" and colored(drawn) == {"RED"}
+    assert "background:rgba(255,120,0,0.60)" in drawn and "full colour: 0.300" in drawn
+    assert Page(drawn).text.startswith("The RED  Café, (2½ ﬁne) straße!")
+
+
+def test_word_pieces_are_added_up_to_words(text):
+    first, both = (np.count_nonzero(text.preprocess(tf.constant(cell))["tokens"]) for cell in ("red", "red redarcared"))
+    assert both - first > 1
+    places = np.arange(16)
+    drawn = text.draw("red RedarcaRed, boat", np.where((places >= first) & (places < both), 0.5, 0.0))
+    assert words(drawn)["RedarcaRed"] == drawing.signed(0.5 * (both - first)) and colored(drawn) == {"RedarcaRed"}
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "word"),
+    [
+        ("红色的汽车", 2, "的"),  # each for itself
+        ("السيارة الحمراء", 1, "الحمراء"),
+        ("👍 🚗", 1, "🚗"),
+        ("… red", 3, "red"),  # three points in NFKC
+        ("re\0d\u00a0car", 0, "re\ufffdd"),  # the tokenizer drops the null byte
+        ("a =\u0338 b", 2, "b"),  # composed to one letter that is no sign: split at blanks alone
+        ('<script src="evil"', 0, "&lt;"),
+    ],
+)
+def test_words_of_any_script_get_their_own_colour(text, written, place, word):
+    drawn = text.draw(written, one(place))
+    assert word in colored(drawn)
+    assert len(colored(drawn)) == 1
+    assert "<script" not in drawn and '<div dir="auto"' in drawn
+
+
+def test_what_is_beyond_the_last_token_is_marked_not_read():
+    short = Text(max_tokens=3, vocabulary_size=500).adapt(ROWS)
+    drawn = short.draw("The red car красная машина", np.array([0.0, 0.0, -2.0]))
+    assert words(drawn) == {"The": "0", "red": "0", "car": "-2.00", " красная машина": "not read"}
+    assert "the model does not read what is pale" in drawn
+    assert "not read" not in short.draw("The red car ", np.zeros(3))
+
+
+def test_long_texts_are_folded_and_very_long_ones_cut(text):
+    for drawn in (text.draw("red car " * 300), text.draw("red car " * 300, one(3))):
+        page = Page(drawn)
+        assert [tag for tag, _ in page.elements].count("details") == 1
+        assert re.sub(r"… [0-9,]+ more characters", "", page.text).startswith("red car " * 300)
+        assert len(page.text.split("…")[0]) <= 500
+    drawn = text.draw("red car " * 100_000, one(3))
+    assert len(drawn) < 50_000 and "more characters are not shown" in drawn
+    assert len(text.draw("x" * 1_000_000, one(0))) < 50_000
+
+
+def test_a_text_of_nothing_that_counts_is_not_coloured(text):
+    drawn = text.draw("red car", np.zeros(16), "occlusion")
+    assert colored(drawn) == set() and "background" not in drawn and "all attributions are 0" in drawn
+
+
+def test_the_scale_may_be_given(text):
+    drawn = text.draw("red car", one(0, value=0.1), scale=0.4)
+    assert "rgba(0,114,255,0.15)" in drawn and "full colour: 0.400" in drawn
+
+
+def test_halves_of_characters_are_drawn(text):
+    assert Page(text.draw("\ud800 red", one(1))).text.startswith("\ufffd red")
 
 
 # Encoders

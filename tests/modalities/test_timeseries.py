@@ -1,5 +1,6 @@
 """Series: every way to write or store one, gaps and ends, and the encoders that must not see padding."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page, heats
 
 from mmkeras.component import find
 from mmkeras.modalities.timeseries import Timeseries
@@ -370,9 +372,45 @@ def test_files_that_hold_a_channel_in_each_row_are_suggested_to_be_turned(tmp_pa
 
 def test_a_drawing_has_a_line_for_each_stretch():
     drawn = Timeseries().draw(SERIES)
-    assert drawn.startswith("<svg") and drawn.count("<polyline") == 3  # one channel has a gap
-    assert 'points="0,6.0 1,4.0 2,38.0"' not in drawn
-    assert 'points="0,45.0 1,43.0 2,77.0"' in drawn  # 7, 8, -9 in the second lane, which goes from 43 to 77
+    tags = [tag for tag, _ in Page(drawn).elements]
+    assert (tags.count("polyline"), tags.count("circle")) == (1, 2)  # one channel has a gap and a point on each side
+    # Steps in the middle of each third of 304 px; 7, 8, -9 in the second lane, which goes from 48 to 84
+    assert 'points="106.7,50.1 208.0,48.0 309.3,84.0"' in drawn
+    assert Page(drawn).text == "11.50.5" + "28-9" + "channelstep 13"
+
+
+def test_the_colours_lie_on_their_steps_and_channels():
+    series = Timeseries(steps=6)  # two for each step
+    values = np.zeros((6, 2))
+    values[4, 1], values[0, 0] = -0.5, 0.25
+    drawn = series.draw(SERIES, values, "integrated gradients")
+    (heat,) = heats(drawn)
+    np.testing.assert_allclose(heat, [[0.5, 0, 0, 0, 0, 0], [0, 0, 0, 0, -1, 0]], atol=0.03)
+    image = next(attributes for tag, attributes in Page(drawn).elements if tag == "image")
+    assert (image["x"], image["width"], image["height"]) == ("56", "304.0", "88")
+    assert "strongest -0.500 at step 3 of channel 2" in drawn and "full colour: 0.500" in drawn
+
+
+def test_what_is_cut_off_has_no_colour():
+    drawn = Timeseries(steps=2, fit="cut").draw(np.ones((8, 1), np.float32), np.ones((2, 1)))
+    image = next(attributes for tag, attributes in Page(drawn).elements if tag == "image")
+    assert float(image["width"]) == 304 / 4 and "the model reads the first 2 steps" in drawn
+    short = Timeseries(steps=9, fit="cut").draw(np.ones((3, 1), np.float32), np.arange(9)[:, None])
+    assert heats(short)[0].shape == (1, 3)  # the rest is padding
+
+
+def test_a_long_series_of_many_channels_is_drawn_small():
+    series = np.random.default_rng(0).normal(size=(50_000, 70)).astype(np.float32)
+    series[:, 33] *= 0
+    series[777, 33] = 5
+    values = np.zeros((128, 70))
+    values[:, 33] = 1.0
+    drawn = Timeseries().draw(series, values)
+    assert len(drawn) < 100_000 and "12 of 70 channels are shown" in drawn
+    assert ">34<" in drawn and "strongest +1.00" in drawn
+    spike = re.search(r'>34</text>.*?points="([^"]*)"', drawn)[1]
+    assert len({point.split(",")[1] for point in spike.split(" ")}) == 2  # it is not thinned away
+    assert Page(Timeseries().draw(np.full((4, 2), NAN))).text == Page(Timeseries().draw(None)).text == "missing"
 
 
 def test_the_baseline_sees_level_spread_and_change_of_each_channel():

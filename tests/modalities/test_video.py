@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_drawn import Page, heats
 from PIL import Image as Pillow
 
 from mmkeras.component import find
@@ -355,7 +357,30 @@ def test_columns_of_clips_are_claimed(values, reason):
 
 def test_a_drawing_is_a_row_of_frames():
     assert VIDEO.draw(GREYS[:3] + [b""]).count("<img") == 3
-    assert VIDEO.draw(GREYS * 3).count("<img") == 8
+    drawn = VIDEO.draw(GREYS * 3)
+    assert drawn.count("<img") == 4 and "the model sees 4 of" in drawn
+    many = Video(frames=30).draw(GREYS * 9)
+    assert many.count("<img") == 12 and "12 of the 30 frames" in many
+    assert Page(VIDEO.draw([])).text == "missing"
+    assert "a picture that cannot be shown" in VIDEO.draw([GREYS[0], b"<script>"])
+
+
+def test_frames_have_their_heat_maps_and_sums():
+    values = np.zeros((4, 16, 24))
+    values[1, 5, 7], values[3, 0, 0], values[3, 0, 1] = 0.5, -0.25, -0.125
+    drawn = VIDEO.draw(GREYS[:4], values, "integrated gradients")
+    found = heats(drawn)
+    assert len(found) == 4 and np.unravel_index(np.argmax(found[1]), found[1].shape) == (5, 7)
+    bars = [attributes["title"] for _, attributes in Page(drawn).elements if "title" in attributes]
+    assert bars == ["0", "+0.500", "0", "-0.375"]
+    assert "width:75%;height:6px;background:rgba(255,120,0,1.00)" in drawn
+
+
+def test_of_many_frames_the_most_important_ones_are_drawn():
+    values = np.zeros((30, 48, 48))
+    values[4, 0, 0] = -1.0  # of 3, 4, 5
+    drawn = Video(frames=30).draw(GREYS * 9, values)
+    assert [text for text in re.findall(r"<span[^>]*>([0-9]+)</span>", drawn)][:2] == ["1", "5"]
 
 
 def test_the_baseline_sees_colours_and_changes():
