@@ -53,6 +53,7 @@ def test_the_fused_vector_is_what_the_answer_is_made_of(run, vectors, table):
     raw = _dense(model, "intent_joint", whole["fused"])
     for column in ("photo", "question", "voice"):
         raw += _dense(model, f"{own_prediction('intent', column)}_raw", whole[column])
+    raw /= head.temperature
     shares = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
     answers = predict(run, table).loc[whole.index]
     assert [head.classes[i] for i in shares.argmax(axis=1)] == answers["label"].tolist()
