@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import typer
 
-from mmkeras.component import walk
 from mmkeras.inference import PRIOR, forward_chunks
 from mmkeras.manifest import read_table, require_columns
 from mmkeras.model import FUSED, present_of, vector_of, with_vectors
@@ -50,7 +49,7 @@ def embed(
     under the column's name (with `_` behind it where the column is called row, status or fused). A column's vector is
     empty (null, None) where its cell is missing or bad, and `fused` is where every cell is.
 
-    In Parquet vectors are lists of a fixed size; pandas reads them as arrays: `np.stack(vectors["fused"])` is (N, D),
+    In Parquet vectors are lists of float32; pandas reads them as arrays: `np.stack(vectors["fused"])` is (N, D),
     `np.stack(vectors["photo"].dropna())` leaves out the rows without a photo. A table that does not fit into memory is
     written part by part; only without `output` are the rows returned.
     """
@@ -66,7 +65,7 @@ def embed(
     )
     if output is None:
         return pd.concat(chunks, ignore_index=True)
-    _write(output, chunks, _widths(model, schema.columns))
+    _write(output, chunks, ["fused", *_names(schema.columns).values()])
     say(f"{len(manifest.rows)} rows in {output}")
     return None
 
@@ -111,20 +110,14 @@ def _numbered(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         start += len(frame)
 
 
-def _widths(model: Any, columns: Mapping[str, Any]) -> dict[str, int]:
-    """{name: D} of all vectors."""
-    names = _names(columns)
-    outputs = {"fused": FUSED} | {names[column]: vector_of(column) for column, _ in walk(columns)}
-    return {name: model.output[output].shape[-1] for name, output in outputs.items()}
-
-
-def _write(output: Path, frames: Iterator[pd.DataFrame], widths: Mapping[str, int]) -> None:
+def _write(output: Path, frames: Iterator[pd.DataFrame], vectors: Collection[str]) -> None:
     """Whoever reads meanwhile, and a command that is stopped, finds the old file or the new one, never half of it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    vectors = {name: pa.list_(pa.float32(), width) for name, width in widths.items()}
-    schema = pa.schema({"row": pa.int64(), "status": pa.string(), **vectors})
+    # Not of a fixed size: pyarrow before 26 cannot read such lists where one is null.
+    lists = dict.fromkeys(vectors, pa.list_(pa.float32()))
+    schema = pa.schema({"row": pa.int64(), "status": pa.string(), **lists})
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(output.name + ".part")
     try:
