@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mmkeras.component import Modality
 from mmkeras.graph import Graph, traced
 from mmkeras.lazy import lazy
-
-if TYPE_CHECKING:
-    import tensorflow as tf_types
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
@@ -38,8 +35,8 @@ LEAST_CHANGE = 0.01  # of the explained quantity: what changes less is measured 
 STEP_NUMBERS = 1_500_000  # of one column's content go through the model at once
 MOST_PARTS = 64  # of a cell, which are deleted one after another
 
-Asked = tuple[str, np.ndarray]
-"""A target, and (R, P) factors of which one in each row is not 0: the explained quantity, in its unit, is their sum."""
+Asked = Mapping[str, np.ndarray]
+"""{target: (R, P) factors of its prediction}, one of all in each row not 0: the explained quantity is their sum."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +82,22 @@ class Column:
         self.shape: tuple[int, ...] = modality.attribute(empty).shape[1:]
         self._traced: dict[Any, Any] = {}
 
-    def prepared(self, features: Mapping[str, Mapping[str, np.ndarray]]) -> Prepared:
-        """Rows with all that does not change while this column's content does."""
-        pieces, bases, fixed = self._function("prepare", self._prepare)(features)
+    def prepared(self, features: Mapping[str, Mapping[str, np.ndarray]], encoded: Sequence[Any] = ()) -> Prepared:
+        """Rows with all that does not change while this column's content does.
+
+        Args:
+            features: Of all columns.
+            encoded: What the graph's encodings are, if it is known.
+        """
+        pieces, bases, fixed = self._function("prepare", self._prepare)(features, list(encoded))
         return Prepared(self, pieces, bases, fixed)
 
     def rows_at_once(self, copies: int) -> int:
         """How many rows may go through the model together, so many times each."""
         return max(1, STEP_NUMBERS // (copies * self.numbers))
 
-    def _prepare(self, features: Any) -> tuple[list[Any], list[Any], list[Any]]:
-        known = self.graph.values(features)
+    def _prepare(self, features: Any, encoded: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        known = self.graph.values(features, encoded)
         given = [features[self.name][source.feature] for source in self.sources]
         pieces = [source.pieces(values) for source, values in zip(self.sources, given, strict=True)]
         bases = [source.base(values) for source, values in zip(self.sources, given, strict=True)]
@@ -107,16 +109,21 @@ class Column:
             self._traced[name] = traced(function)
         return self._traced[name]
 
-    def _explained(self, target: str, pieces: list[Any], fixed: list[Any], factors: Any) -> Any:
+    def _explained(self, pieces: list[Any], fixed: list[Any], asked: Mapping[str, Any]) -> Any:
         """(B,) the explained quantity, without what is added to give it its unit."""
         known = {id(tensor): value for tensor, value in zip(self.fixed, fixed, strict=True)}
         for source, values in zip(self.sources, pieces, strict=True):
             known[id(source.tensor)] = source.joined(values)
-        [prediction] = self.graph.run(known, [self.graph.outputs[target]])
-        return tf.reduce_sum(tf.cast(prediction, tf.float32) * factors, axis=-1)
+        targets = sorted(asked)
+        predictions = self.graph.run(known, [self.graph.outputs[target] for target in targets])
+        chosen = [
+            tf.reduce_sum(tf.cast(prediction, tf.float32) * asked[target], axis=-1)
+            for target, prediction in zip(targets, predictions, strict=True)
+        ]
+        return tf.add_n(chosen)
 
     def _gradients(
-        self, target: str, pieces: list, bases: list, fixed: list, factors: Any, places: Any, weights: Any
+        self, pieces: list, bases: list, fixed: list, asked: Mapping[str, Any], places: Any, weights: Any
     ) -> tuple[list[Any], Any]:
         """The integral of f's slopes over the path, by its pieces, and (S, R) f itself at each place of the path."""
         steps = tf.shape(places)[0]
@@ -124,7 +131,8 @@ class Column:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(along)
             fixed = [_repeated(values, steps) for values in fixed]
-            explained = self._explained(target, along, fixed, _repeated(factors, steps))
+            asked = {target: _repeated(factors, steps) for target, factors in asked.items()}
+            explained = self._explained(along, fixed, asked)
         slopes = tape.gradient(explained, along)
         if all(slope is None for slope in slopes):
             raise NoSlopeError
@@ -135,7 +143,7 @@ class Column:
         return found, tf.reshape(explained, (steps, -1))
 
     def _kept(
-        self, target: str, pieces: list, bases: list, fixed: list, factors: Any, kept: dict[str, Any], steps: Any
+        self, pieces: list, bases: list, fixed: list, asked: Mapping[str, Any], kept: dict[str, Any], steps: Any
     ) -> Any:
         """(S, R) f where of each feature only what is 1 in (S * R, *its shape), or broadcasts to it, is kept."""
         left = []
@@ -144,7 +152,8 @@ class Column:
             base = _repeated(base, steps)
             left.append(base + share * (_repeated(values, steps) - base))
         fixed = [_repeated(values, steps) for values in fixed]
-        explained = self._explained(target, left, fixed, _repeated(factors, steps))
+        asked = {target: _repeated(factors, steps) for target, factors in asked.items()}
+        explained = self._explained(left, fixed, asked)
         return tf.reshape(explained, (steps, -1))
 
 
@@ -161,19 +170,25 @@ class Prepared:
     bases: list[Any]
     fixed: list[Any]
 
-    def integrated(self, asked: Asked, steps: int) -> dict[str, np.ndarray]:
-        """{feature: (R, *its shape)} integrated gradients, by Gauss and Legendre's rule of so many steps."""
-        column, (target, factors) = self.column, asked
-        compute = column._function(("gradients", target), functools.partial(column._gradients, target))
-        total: list[Any] | None = None
-        for places, weights in _path(steps, column.rows_at_once(len(factors))):
-            found, _ = compute(self.pieces, self.bases, self.fixed, _floats(factors), places, weights)
-            total = found if total is None else [sum(pair) for pair in zip(total, found, strict=True)]
+    def integrated(self, asked: Asked, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """{feature: (R, *its shape)} integrated gradients, and f (R,) of the baseline and of the cells as they are.
+
+        By Gauss and Legendre's rule of so many steps.
+        """
+        column = self.column
+        compute = column._function("gradients", column._gradients)
+        totals, explained = [], []
+        for places, weights in _path(steps, column.rows_at_once(len(self.pieces[0]))):
+            slopes, values = compute(self.pieces, self.bases, self.fixed, _floats(asked), places, weights)
+            totals.append(slopes)
+            explained.append(values.numpy())
+        ends = np.concatenate(explained)[:2]
         parts: dict[str, np.ndarray] = {}
-        for source, slopes, values, base in zip(column.sources, total, self.pieces, self.bases, strict=True):
-            found = _over_width((slopes * (values - base)).numpy(), len(column.modality.features[source.feature].shape))
+        for i, (source, values, base) in enumerate(zip(column.sources, self.pieces, self.bases, strict=True)):
+            products = (sum(slopes[i] for slopes in totals) * (values - base)).numpy()
+            found = _over_width(products, len(column.modality.features[source.feature].shape))
             parts[source.feature] = parts.get(source.feature, 0) + found
-        return parts
+        return parts, *ends
 
     def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
         """(S, R) f where only some of the content is kept and the rest is the baseline's.
@@ -183,8 +198,8 @@ class Prepared:
             kept: (S, R, *attribution) 1 where the content is kept, 0 where not.
             all_of_it: Whether the other features go where nothing of the content is kept.
         """
-        column, (target, factors) = self.column, asked
-        compute = column._function(("kept", target), functools.partial(column._kept, target))
+        column = self.column
+        compute = column._function("kept", column._kept)
         found = []
         at_once = column.rows_at_once(kept.shape[1])
         for start in range(0, len(kept), at_once):
@@ -192,12 +207,12 @@ class Prepared:
             steps, part = len(part), part.reshape(-1, *column.shape)
             others = part.reshape(len(part), -1).max(axis=1) if all_of_it else np.ones(len(part), np.float32)
             shares = dict.fromkeys(column.features, others) | {column.modality.content: part}
-            found.append(compute(self.pieces, self.bases, self.fixed, _floats(factors), shares, steps).numpy())
+            found.append(compute(self.pieces, self.bases, self.fixed, _floats(asked), shares, steps).numpy())
         return np.concatenate(found)
 
     def ends(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
         """(R,) f of the baseline, and of the cells as they are."""
-        shape = (2, len(asked[1]), *self.column.shape)
+        shape = (2, len(self.pieces[0]), *self.column.shape)
         kept = np.zeros(shape, np.float32)
         kept[1] = 1
         baseline, whole = self.kept(asked, kept, all_of_it=True)
@@ -240,34 +255,37 @@ def attribute(prepared: Prepared, asked: Asked) -> Attributed:
     So many steps are taken as bring the sum of the attributions, those of features beside the content included,
     within `TOLERANCE` of f(cell) - f(baseline), at most `MOST_STEPS`.
     """
-    column = prepared.column
-    baseline, whole = prepared.ends(asked)
-    if column.is_cut:
+    if prepared.column.is_cut:
         try:
-            return _by_gradients(prepared, asked, baseline, whole)
+            return _by_gradients(prepared, asked)
         except NoSlopeError:
             pass
+    baseline, whole = prepared.ends(asked)
     nothing = np.full(len(whole), np.nan)
     return Attributed({OCCLUSION: _by_occlusion(prepared, asked, whole)}, baseline, whole, nothing, nothing)
 
 
-def _by_gradients(prepared: Prepared, asked: Asked, baseline: np.ndarray, whole: np.ndarray) -> Attributed:
-    column, (target, factors) = prepared.column, asked
-    found = np.zeros((len(whole), *column.shape), np.float32)
-    errors, taken, steps = np.zeros(len(whole)), np.zeros(len(whole)), FIRST_STEPS
-    left = np.arange(len(whole))
-    scale = np.abs(factors).max(axis=1)
-    while len(left):
-        parts = prepared.taken(left).integrated((target, factors[left]), steps)
+def _by_gradients(prepared: Prepared, asked: Asked) -> Attributed:
+    column, count = prepared.column, len(prepared.pieces[0])
+    found = np.zeros((count, *column.shape), np.float32)
+    baseline, whole, errors, taken = np.zeros((4, count))
+    scale = np.max([np.abs(factors).max(axis=1) for factors in asked.values()], axis=0)
+    left, steps = np.arange(count), FIRST_STEPS
+    while len(left) and steps <= MOST_STEPS:
+        some = prepared if len(left) == count else prepared.taken(left)
+        parts, baseline[left], whole[left] = some.integrated(of_rows(asked, left), steps)
         found[left] = column.modality.attribute(parts)
         total = sum(values.reshape(len(left), -1).sum(axis=1, dtype=np.float64) for values in parts.values())
         change = whole[left] - baseline[left]
         errors[left] = np.abs(total - change) / np.maximum(np.abs(change), LEAST_CHANGE * scale[left])
         taken[left] = steps
         left, steps = left[errors[left] > TOLERANCE], 2 * steps
-        if steps > MOST_STEPS:
-            break
     return Attributed({GRADIENTS: found}, baseline, whole, errors, taken)
+
+
+def of_rows(asked: Asked, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What is asked of some of the rows."""
+    return {target: factors[rows] for target, factors in asked.items()}
 
 
 def _by_occlusion(prepared: Prepared, asked: Asked, whole: np.ndarray) -> np.ndarray:
@@ -330,10 +348,10 @@ def _numbers(tensor: Any) -> int:
 
 
 def _path(steps: int, at_once: int) -> list[tuple[Any, Any]]:
-    """Places between baseline and cell and their weights, which add up to 1, some at a time."""
+    """Places between baseline and cell and their weights, which add up to 1, some at a time; first the two ends."""
     places, weights = np.polynomial.legendre.leggauss(steps)
-    places, weights = (places + 1) / 2, weights / 2
-    starts = range(0, steps, at_once)
+    places, weights = np.append([0, 1], (places + 1) / 2), np.append([0, 0], weights / 2)
+    starts = range(0, len(places), at_once)
     return [(_floats(places[i : i + at_once]), _floats(weights[i : i + at_once])) for i in starts]
 
 
@@ -369,5 +387,5 @@ def _over_width(values: np.ndarray, rank: int) -> np.ndarray:
     return values.sum(axis=tuple(range(1 + rank, values.ndim)))
 
 
-def _floats(values: np.ndarray) -> tf_types.Tensor:
-    return tf.constant(values, tf.float32)
+def _floats(values: Any) -> Any:
+    return tf.nest.map_structure(lambda each: tf.constant(each, tf.float32), values)

@@ -95,7 +95,8 @@ def bar(value: Number, most: float) -> Markup:
     width = min(abs(value) / most, 1) * 58
     start = 60 if value >= 0 else 60 - width
     return Markup(
-        '<svg class="bar {}" viewBox="0 0 120 14" preserveAspectRatio="none" aria-hidden="true"><path class="axis" d="M60 0V14"/>'
+        '<svg class="bar {}" viewBox="0 0 120 14" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="axis" d="M60 0V14"/>'
         '<rect x="{:.1f}" y="2" width="{:.1f}" height="10" rx="1.5"/></svg>'
     ).format("for" if value >= 0 else "against", start, width)
 

@@ -27,18 +27,16 @@ class Coalitions:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.columns = sorted(graph.inputs)
-        encodings = graph.encodings()
-        self.tensors = [(column, tensor) for column in self.columns for tensor in encodings[column]]
-        self.numbers = sum(int(np.prod(tensor.shape[1:])) for _, tensor in self.tensors)
-        self._encode = traced(self._encodings)
+        self.numbers = sum(int(np.prod(tensor.shape[1:])) for _, tensor in graph.encodings)
+        self.encode = traced(self._encodings)
         self._join = traced(self._joined)
 
     def predictions(
         self, features: Mapping[str, Mapping[str, np.ndarray]], patterns: np.ndarray
     ) -> dict[str, np.ndarray]:
         """{output: (P, B, …)} of rows' features, only the columns of each pattern (P, M) shown, the others missing."""
-        there = self._encode(features)
-        absent = self._encode({
+        there = self.encode(features)
+        absent = self.encode({
             column: {name: np.zeros_like(values[:1]) for name, values in found.items()}
             for column, found in features.items()
         })  # fmt: skip
@@ -54,11 +52,12 @@ class Coalitions:
         }
 
     def _encodings(self, features: Any) -> list[Any]:
-        return self.graph.run(self.graph.values(features), [tensor for _, tensor in self.tensors])
+        """What the columns are encoded to, as `Graph.encodings` lists it."""
+        return self.graph.run(self.graph.values(features), [tensor for _, tensor in self.graph.encodings])
 
     def _joined(self, there: Sequence[Any], absent: Sequence[Any], patterns: Any) -> dict[str, Any]:
         known = {}
-        for (column, tensor), value, nothing in zip(self.tensors, there, absent, strict=True):
+        for (column, tensor), value, nothing in zip(self.graph.encodings, there, absent, strict=True):
             is_shown = patterns[:, self.columns.index(column)]
             is_shown = tf.reshape(is_shown, (-1, *[1] * len(value.shape)))
             chosen = tf.where(is_shown, value[tf.newaxis], nothing[tf.newaxis])

@@ -194,7 +194,9 @@ def seen(attribution: np.ndarray, size_px: tuple[int, int], aspect: str) -> np.n
     return attribution[top : top + height, left : left + width]
 
 
-def picture(small: Any, alt: str, values: np.ndarray | None = None, scale: float = 0.0, least_px: int = SMALLEST_PX):
+def picture(
+    small: Any, alt: str, values: np.ndarray | None = None, scale: float = 0.0, least_px: int = SMALLEST_PX
+) -> str:
     """A Pillow picture as HTML, in grey below the heat map of (h, w) values where there are some.
 
     Args:
@@ -279,6 +281,6 @@ def _colors(scale: float, is_passed: bool) -> Iterable[str]:
     style = "padding:0 .6em;margin-right:.3em;border-radius:2px"
     swatches = [
         f'<span style="background:{color(sign, 1.0, HEAT_ALPHA)};{style}"></span>{words}'
-        for sign, words in ((1, "for the answer"), (-1, "against it"))
+        for sign, words in ((1, "for the answer (+)"), (-1, "against it (−)"))
     ]
     return [" ".join(swatches), f"full colour: {signed(scale).lstrip('+')}{' or more' * is_passed}"]

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 
 from mmkeras import faithfulness, shapley
-from mmkeras.attribution import MOST_STEPS, STEP_NUMBERS, TOLERANCE, Attributed
+from mmkeras.attribution import MOST_STEPS, STEP_NUMBERS, TOLERANCE, Asked, Attributed
 from mmkeras.component import walk
 from mmkeras.config import Config
 from mmkeras.explainer import Explained, Explainer, Rows, answers_of, of_rows
@@ -42,6 +42,9 @@ def explain(
     answer: Annotated[
         str | None, typer.Option(help="Explain this class, label or number in place of each row's own answer.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Find out whether the explanations are to be believed.")
+    ] = True,
     minutes: Annotated[float, typer.Option(help="After so many no more cells are looked into.")] = 10.0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder. Default: RUN/explanation.", show_default=False)
@@ -68,7 +71,7 @@ def explain(
     require_columns(manifest, list(schema.columns))
     explainer = Explainer(run.model(), schema, list(answers))
     found = _explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
-    checks = _checks(explainer, found)
+    checks = _checks(explainer, found) if check else {}
     summary = _summary(explainer, found, answers, _units(run, manifest, chosen))
     summary = {
         "rows": [int(row) + 1 for row in chosen],
@@ -141,6 +144,10 @@ def _units(run: Run, manifest: Manifest, chosen: np.ndarray) -> np.ndarray:
 # Explaining
 
 
+Kept = tuple[Rows, np.ndarray, dict[str, Explained]]
+"""Some rows' features, their places among the explained rows, and what the columns did to them."""
+
+
 @dataclass
 class _Found:
     """What was found, row after row in a shuffled order."""
@@ -149,7 +156,7 @@ class _Found:
     between: list[dict[str, Explained]] = field(default_factory=list)
     inside: dict[tuple[str, str], list[tuple[np.ndarray, Attributed]]] = field(default_factory=dict)
     present: list[np.ndarray] = field(default_factory=list)
-    kept: list[tuple[Rows, np.ndarray, dict[str, Explained]]] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
     looked_into: int = 0
 
     def joined(self, target: str, name: str) -> np.ndarray:
@@ -235,8 +242,8 @@ def _look_into(
         if not len(there):
             continue
         some = of_rows(rows, there)
-        for target, each in between.items():
-            attributed = explainer.attribute(column, some, (target, each.factors[there]))
+        for target in between:
+            attributed = explainer.attribute(column, some, explainer.asked(target, between, there))
             if attributed is not None:
                 found.inside.setdefault((target, column), []).append((places[there], attributed))
 
@@ -366,6 +373,9 @@ def _show(explanation: Explanation, folder: Path) -> None:
 
 
 def _show_checks(summary: dict[str, Any]) -> None:
+    if not summary["checks"]:
+        say("whether they are to be believed was not checked")
+        return
     lines = []
     for column, methods in summary["checks"].items():
         error = summary["columns"][column]["completeness"]["worst"]
@@ -389,48 +399,57 @@ def _show_checks(summary: dict[str, Any]) -> None:
 def _checks(explainer: Explainer, found: _Found) -> dict[str, Any]:
     """The figures of each column and method, of the first target."""
     target = explainer.targets[0]
-    fresh = Explainer(faithfulness.untrained(explainer.schema), explainer.schema, [target])
-    arrays = found.arrays()
-    checks: dict[str, Any] = {}
-    with progress("checking", len(explainer.columns)) as advance:
-        for column in explainer.columns:
-            methods = [method for name, of, method in arrays if (name, of) == (target, column)]
-            if methods:
-                own = {method: arrays[target, column, method] for method in methods}
-                checks[column] = _check(explainer, fresh, column, target, found.kept, own)
-            advance(1)
+    arrays = {key[1:]: values for key, values in found.arrays().items() if key[0] == target}
+    columns = [column for column in explainer.columns if any(column == of for of, _ in arrays)]
+    samples = {column: list(_samples(explainer, found.kept, column, target)) for column in columns}
+    with progress("checking", 2 * len(columns)) as advance:
+        with explainer.untrained():
+            fresh = {}
+            for column, parts in samples.items():
+                fresh[column] = [explainer.attribute(column, each.rows, each.asked).by_method for each in parts]
+                advance(1)
+        checks: dict[str, Any] = {column: {} for column in columns}
+        for column, method in arrays:
+            others = [each[method] for each in fresh[column] if method in each]
+            checks[column][method] = _check(explainer, column, arrays[column, method], samples[column], others)
+        advance(len(columns))
     return checks
 
 
-def _check(
-    explainer: Explainer,
-    fresh: Explainer,
-    column: str,
-    target: str,
-    kept: Sequence[tuple[Rows, np.ndarray, dict[str, Explained]]],
-    own: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    deletions: dict[str, list[faithfulness.Deletion]] = {method: [] for method in own}
-    correlations: dict[str, list[float]] = {method: [] for method in own}
-    modality = explainer.schema.columns[column]
+@dataclass(frozen=True)
+class _Sample:
+    """Some rows that have a column, and what is asked of them."""
+
+    rows: Rows
+    places: np.ndarray
+    asked: Asked
+    terms: np.ndarray
+
+
+def _samples(explainer: Explainer, kept: Sequence[Kept], column: str, target: str) -> Iterator[_Sample]:
+    left = CHECKED_ROWS
     for rows, places, between in kept:
-        there = np.flatnonzero(rows[column]["present"] > 0)[:CHECKED_ROWS]
-        if not len(there):
-            continue
-        some, asked = of_rows(rows, there), (target, between[target].factors[there])
-        shape = next(iter(own.values())).shape[1:]
-        is_real = faithfulness.there(modality, some[column], shape)
-        others = fresh.attribute(column, some, asked).by_method if shape else {}
-        prepared = explainer.column(column).prepared(some)
-        for method, arrays in own.items():
-            values = arrays[places[there]]
-            if shape:
-                terms = between[target].terms[there]
-                deletions[method].append(faithfulness.delete(prepared, asked, values, is_real, terms))
-            if method in others:
-                correlations[method] += faithfulness.rank_correlations(values, others[method], is_real)
-    scale = float(np.abs(kept[0][2][target].factors).max())
-    return {method: faithfulness.verdict(deletions[method], correlations[method], scale) for method in own}
+        there = np.flatnonzero(rows[column]["present"] > 0)[:left]
+        left -= len(there)
+        if len(there):
+            asked = explainer.asked(target, between, there)
+            yield _Sample(of_rows(rows, there), places[there], asked, between[target].terms[there])
+
+
+def _check(
+    explainer: Explainer, column: str, attributions: np.ndarray, samples: Sequence[_Sample], fresh: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    modality, shape = explainer.schema.columns[column], attributions.shape[1:]
+    deletions, correlations = [], []
+    for i, sample in enumerate(samples if shape else ()):  # a single number has no parts
+        is_real = faithfulness.there(modality, sample.rows[column], shape)
+        own = attributions[sample.places]
+        prepared = explainer.prepared(column, sample.rows)
+        deletions.append(faithfulness.delete(prepared, sample.asked, own, is_real, sample.terms))
+        if fresh:
+            correlations += faithfulness.rank_correlations(own, fresh[i], is_real)
+    scale = max((float(np.abs(factors).max()) for sample in samples for factors in sample.asked.values()), default=1.0)
+    return faithfulness.verdict(deletions, correlations, scale)
 
 
 if __name__ == "__main__":

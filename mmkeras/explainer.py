@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmkeras import shapley
-from mmkeras.attribution import Asked, Attributed, Column, attribute
+from mmkeras.attribution import Asked, Attributed, Column, Prepared, attribute
 from mmkeras.coalitions import Coalitions
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
 from mmkeras.grad_cam import NAME as GRAD_CAM
 from mmkeras.grad_cam import GradCam
 from mmkeras.graph import Graph
-from mmkeras.model import COLUMN_WEIGHTS, with_column_weights
+from mmkeras.model import COLUMN_WEIGHTS, build_model, with_column_weights
 
 if TYPE_CHECKING:
     import keras
@@ -58,11 +60,13 @@ class Explainer:
         model: As `build_model` makes it.
         schema: Adapted columns and targets, those of the model.
         targets: Which of them are asked about.
+        orders_seed: Of the orders in which columns join, where there are too many for all patterns.
     """
 
     model: keras.Model
     schema: Config
     targets: Sequence[str]
+    orders_seed: int = 0
     _columns: dict[str, Column] = field(default_factory=dict)
     _cams: dict[str, GradCam] = field(default_factory=dict)
 
@@ -74,7 +78,7 @@ class Explainer:
         self.coalitions = Coalitions(self.graph)
         count = len(self.columns)
         self.is_exact = count <= shapley.MOST_EXACT
-        self._orders = None if self.is_exact else shapley.sampled_orders(count)
+        self._orders = None if self.is_exact else shapley.sampled_orders(count, seed=self.orders_seed)
         self._patterns, self._index = self._asked_patterns()
 
     def explain(self, rows: Rows, answers: Mapping[str, str | None]) -> dict[str, Explained]:
@@ -95,6 +99,11 @@ class Explainer:
             for target in self.targets
         }  # fmt: skip
 
+    def asked(self, target: str, between: Mapping[str, Explained], rows: np.ndarray) -> Asked:
+        """What `attribute` wants to know of one target of some rows: the others' factors are 0, the graph is one."""
+        factors = {name: np.zeros_like(each.factors[rows]) for name, each in between.items()}
+        return factors | {target: between[target].factors[rows]}
+
     def attribute(self, column: str, rows: Rows, asked: Asked) -> Attributed | None:
         """What the numbers of a column's cells did, of rows that have the column; None where it has no content."""
         modality = self.schema.columns[column]
@@ -102,14 +111,25 @@ class Explainer:
             return None
         if column not in self._columns:
             self._columns[column] = Column(self.graph, column, modality)
-        found = attribute(self._columns[column].prepared(rows), asked)
+        encoded = self.coalitions.encode(rows)
+        found = attribute(self._columns[column].prepared(rows, encoded), asked)
         if modality.has_grad_cam:
-            found.by_method[GRAD_CAM] = self._cam(column)(rows, *asked)
+            found.by_method[GRAD_CAM] = self._cam(column)(rows, encoded, asked)
         return found
 
-    def column(self, name: str) -> Column:
-        """What `attribute` made of a column."""
-        return self._columns[name]
+    @contextlib.contextmanager
+    def untrained(self, seed: int = 0) -> Iterator[None]:
+        """Within it, the model has weights that a training with this seed might start from."""
+        own = self.model.get_weights()
+        self.model.set_weights(_fresh_weights(self.schema, seed))
+        try:
+            yield
+        finally:
+            self.model.set_weights(own)
+
+    def prepared(self, column: str, rows: Rows) -> Prepared:
+        """Rows of a column that `attribute` knows, for other questions about its content."""
+        return self._columns[column].prepared(rows, self.coalitions.encode(rows))
 
     def _cam(self, column: str) -> GradCam:
         if column not in self._cams:
@@ -151,6 +171,17 @@ class Explainer:
 
     def _sampled(self, results: np.ndarray) -> np.ndarray:
         return shapley.sampled(results, self._orders, self._index)
+
+
+def _fresh_weights(schema: Config, seed: int) -> list[np.ndarray]:
+    state = random.getstate()
+    random.seed(seed)  # whence Keras draws the seeds of its initializers
+    try:
+        columns = {column: modality.trained() for column, modality in schema.columns.items()}
+        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        return model.get_weights()
+    finally:
+        random.setstate(state)
 
 
 def of_rows(rows: Rows, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

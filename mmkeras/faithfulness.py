@@ -7,20 +7,14 @@ References:
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mmkeras.attribution import Asked, Prepared, parts_of
 from mmkeras.component import Modality
-from mmkeras.config import Config
-from mmkeras.model import build_model
-
-if TYPE_CHECKING:
-    import keras
 
 POINTS = 9  # of a deletion curve
 RANDOM_ORDERS = 8
@@ -135,17 +129,6 @@ def rank_correlations(first: np.ndarray, second: np.ndarray, is_real: np.ndarray
         if one.size >= FEWEST_PLACES and np.ptp(one) and np.ptp(other):
             found.append(float(spearmanr(one, other).statistic))
     return found
-
-
-def untrained(schema: Config, seed: int = 0) -> keras.Model:
-    """The same model with the weights that a training with this seed might start from."""
-    state = random.getstate()
-    random.seed(seed)  # whence Keras draws the seeds of its initializers
-    try:
-        columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        return build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
-    finally:
-        random.setstate(state)
 
 
 def _curve(prepared: Prepared, asked: Asked, blocks: np.ndarray, real: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ References:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmkeras.attribution import Asked
 from mmkeras.graph import Graph, traced
 from mmkeras.lazy import lazy
 
@@ -38,27 +38,30 @@ class GradCam:
         self.map = _last_map(graph, column)
         self.fixed = graph.beside([self.map])
         self._prepare = traced(self._maps)
-        self._traced: dict[str, Any] = {}
+        self._heat = traced(self._compute)
 
     def __call__(
-        self, features: Mapping[str, Mapping[str, np.ndarray]], target: str, factors: np.ndarray
+        self, features: Mapping[str, Mapping[str, np.ndarray]], encoded: Sequence[Any], asked: Asked
     ) -> np.ndarray:
-        """(R, *shape) of rows' features; `target` and `factors` say what is explained, as in `attribution`."""
-        if target not in self._traced:
-            self._traced[target] = traced(functools.partial(self._compute, target))
-        maps, fixed = self._prepare(features)
-        return self._traced[target](maps, fixed, tf.constant(factors, tf.float32)).numpy()
+        """(R, *shape) of rows' features and what they are encoded to."""
+        maps, fixed = self._prepare(features, list(encoded))
+        asked = {target: factors.astype(np.float32) for target, factors in asked.items()}
+        return self._heat(maps, fixed, asked).numpy()
 
-    def _maps(self, features: Any) -> tuple[Any, list[Any]]:
-        maps, *fixed = self.graph.run(self.graph.values(features), [self.map, *self.fixed])
+    def _maps(self, features: Any, encoded: list[Any]) -> tuple[Any, list[Any]]:
+        maps, *fixed = self.graph.run(self.graph.values(features, encoded), [self.map, *self.fixed])
         return maps, fixed
 
-    def _compute(self, target: str, maps: Any, fixed: list[Any], factors: Any) -> Any:
+    def _compute(self, maps: Any, fixed: list[Any], asked: Mapping[str, Any]) -> Any:
         known = {id(tensor): value for tensor, value in zip(self.fixed, fixed, strict=True)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(maps)
-            [prediction] = self.graph.run(known | {id(self.map): maps}, [self.graph.outputs[target]])
-            explained = tf.reduce_sum(tf.cast(prediction, tf.float32) * factors)
+            targets = sorted(asked)
+            predictions = self.graph.run(known | {id(self.map): maps}, [self.graph.outputs[each] for each in targets])
+            explained = [
+                tf.reduce_sum(tf.cast(prediction, tf.float32) * asked[target])
+                for target, prediction in zip(targets, predictions, strict=True)
+            ]
         slopes = tape.gradient(explained, maps, unconnected_gradients="zero")
         channels = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
         heat = tf.cast(tf.nn.relu(tf.reduce_sum(channels * maps, axis=-1, keepdims=True)), tf.float32)

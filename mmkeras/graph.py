@@ -34,14 +34,16 @@ class Graph:
         # Keras has no public way to walk a model call by call: a layer may be called twice.
         depths = model._nodes_by_depth
         self.nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth] if not node.is_input]
+        self.encodings = self._encodings()
 
-    def values(self, features: Mapping[str, Mapping[str, Any]]) -> Values:
-        """The inputs' values: {column: {feature: (B, …)}} by tensor."""
-        return {
+    def values(self, features: Mapping[str, Mapping[str, Any]], encoded: Sequence[Any] = ()) -> Values:
+        """What is known of the inputs {column: {feature: (B, …)}} and, where they are given, of `encodings`."""
+        known = {
             id(tensor): features[column][feature]
             for column, tensors in self.inputs.items()
             for feature, tensor in tensors.items()
         }
+        return known | {id(tensor): value for (_, tensor), value in zip(self.encodings, encoded, strict=False)}
 
     def run(self, known: Values, wanted: Sequence[Any]) -> list[Any]:
         """The values of the wanted tensors; only what they need and is not known is computed."""
@@ -82,16 +84,15 @@ class Graph:
             found.update({id(tensor): union for tensor in node.outputs})
         return found
 
-    def encodings(self) -> dict[str, list[Any]]:
-        """{column: the tensors that depend on it alone and that what joins the columns takes}."""
+    def _encodings(self) -> list[tuple[str, Any]]:
+        """(column, tensor) of what depends on one column alone and is taken by what joins columns, or told."""
         columns = self.columns_of()
         taken = [
             tensor for node in self.nodes if len(columns[id(node.outputs[0])]) > 1 for tensor in node.input_tensors
         ]
-        single = _distinct([*taken, *self.outputs.values()])
-        return {
-            column: [tensor for tensor in single if columns[id(tensor)] == {column}] for column in sorted(self.inputs)
-        }
+        single = [(columns[id(tensor)], tensor) for tensor in _distinct([*taken, *self.outputs.values()])]
+        found = [(*columns, tensor) for columns, tensor in single if len(columns) == 1]
+        return sorted(found, key=lambda pair: pair[0])
 
     def _needed(self, known: Values, wanted: Sequence[Any]) -> list[Any]:
         needed, found = {id(tensor) for tensor in wanted if id(tensor) not in known}, []

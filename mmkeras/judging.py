@@ -88,7 +88,7 @@ def judge(
     tasks["per class"] = partial(_class_figures, own, shown)
     parts = {(column, value): rows for column, values in slices.items() for value, rows in values.items()}
     parts |= {("", missing): rows for missing, rows in patterns.items()}
-    tasks |= {key: partial(_resampled, own.of(rows), rows=np.flatnonzero(rows)) for key, rows in parts.items()}
+    tasks |= {key: _first_of(own, rows) for key, rows in parts.items()}
     samples = bootstrapped(tasks, units)
     count = len(np.unique(units))
     found["intervals"] = {
@@ -234,13 +234,13 @@ def _empty(own: Said) -> dict[str, Any]:
 # Intervals
 
 
-def _resampled(own: Said, weights: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    return own.head.resampled(own.truth, own.predictions, weights if rows is None else weights[:, rows])
+def _resampled(own: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return own.head.resampled(own.truth, own.predictions, weights)
 
 
-def _first_of(said: Said) -> Figures:
-    """The first figure of another model, on the rows whose target it knows too."""
-    rows = np.flatnonzero(said.known)
+def _first_of(said: Said, chosen: np.ndarray | None = None) -> Figures:
+    """The first figure of another model or of some rows, as far as their target is known."""
+    rows = np.flatnonzero(said.known if chosen is None else chosen)
     known = said.of(rows)
     return lambda weights: known.head.resampled(known.truth, known.predictions, weights[:, rows], first_only=True)
 

@@ -396,9 +396,12 @@ def tempered(prediction, temperature: float, link: Link):
         without = ops.maximum(1.0 - prediction, 6e-8)
         return ops.sigmoid((_logarithm(prediction) - ops.log(without)) / temperature)
     upwards, downwards = ops.cumsum(prediction, axis=-1), ops.flip(ops.cumsum(ops.flip(prediction, -1), axis=-1), -1)
-    logits = _logarithm(upwards[:, :-1]) - _logarithm(downwards[:, 1:])
-    below, first = ops.sigmoid(logits / temperature), ops.zeros_like(prediction[:, :1])
-    return ops.concatenate([below, first + 1.0], -1) - ops.concatenate([first, below], -1)
+    logits = (_logarithm(upwards[:, :-1]) - _logarithm(downwards[:, 1:])) / temperature
+    none = ops.zeros_like(prediction[:, :1])
+    below = ops.concatenate([none, ops.sigmoid(logits), none + 1.0], -1)
+    above = ops.concatenate([none + 1.0, ops.sigmoid(-logits), none], -1)
+    # The difference of two small numbers, not of two that are nearly 1
+    return ops.where(below[:, :-1] < 0.5, below[:, 1:] - below[:, :-1], above[:, :-1] - above[:, 1:])
 
 
 def _logarithm(probabilities):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import combinations
 from typing import Any
@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from mmkeras import charts
 from mmkeras.charts import Axes, Line
-from mmkeras.component import Component, own_prediction
+from mmkeras.component import Component, own_prediction, walk
+from mmkeras.config import Config
 from mmkeras.gallery import lists, target_rows
 from mmkeras.results import CHECKED, OWN, Results
 from mmkeras.summary import METRICS, ONLY, WITHOUT, cautions, form_of, metric_words, prior_name, sentence, tiles
@@ -27,7 +28,8 @@ PATTERNS_SHOWN = 12
 CELLS_SHOWN = 20
 PAIRS_SHOWN = 10
 CURVES_SHOWN = charts.COLORS
-OTHERS = "all others"
+OTHERS, NOT_THERE = "all others", "not there"
+COMPONENTS = ("columns", "fusion", "targets")
 UNIT = (0.0, 1.0)
 
 
@@ -374,7 +376,7 @@ def _ranking(curves: Sequence[Mapping[str, Any]] | None) -> list[Markup]:
     ]
     roc_axes = Axes("false positive rate", "true positive rate", UNIT, UNIT, diagonal=True)
     recall_axes = Axes("recall", "precision", UNIT, UNIT)
-    drawn = ("ROC curves (area)", roc, roc_axes), ("Precision-recall curves (average precision)", recall, recall_axes)
+    drawn = ("ROC curves (area)", roc, roc_axes), ("Precision and recall (average precision)", recall, recall_axes)
     return [charts.chart(title, lines, axes) for title, lines, axes in drawn if lines]
 
 
@@ -452,7 +454,7 @@ def _compared_target(target: str, every: Sequence[Results]) -> dict[str, Any]:
     metrics = list(dict.fromkeys(name for each in there for name in each.targets[target]["scores"][OWN]))
     first = every[0].targets[target]["metric"]
     values = [results.evaluation.at("targets", target, "scores", OWN, first) for results in every]
-    columns = sorted({column for results in every for column in results.columns})
+    columns = sorted({column for results in there for column in results.columns})
     return {
         "name": target,
         "metrics": [(name, metric_words(name), form_of(name)) for name in metrics],
@@ -470,14 +472,35 @@ def _joint_range(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _different_settings(every: Sequence[Results]) -> list[tuple[str, list[str]]]:
-    """(dotted name, its value in each run) of the settings in which the runs' configs differ."""
-    flat = [dict(_flattened(results.run.config.model_dump(mode="json"))) for results in every]
-    names = list(dict.fromkeys(name for each in flat for name in each))
-    rows = [(name, [each.get(name, "not there") for each in flat]) for name in names]
-    return [(name, values) for name, values in rows if len(set(values)) > 1]
+    """(dotted name, its value in each run) of the settings in which the runs' configs differ.
+
+    Of a column, target or fusion that not all runs have of one type, the type alone.
+    """
+    configs = [results.run.config for results in every]
+    parts = [_components(config) for config in configs]
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for each in parts for name in each):
+        there = [each.get(name) for each in parts]
+        types = [part.type_name() if part else NOT_THERE for part in there]
+        found[name] = types
+        if len(set(types)) == 1:
+            settings = [dict(_flattened(part.settings(), f"{name}.")) for part in there]
+            found |= {key: [each[key] for each in settings] for key in settings[0]}
+    rest = [dict(_flattened(config.model_dump(mode="json", exclude=set(COMPONENTS)))) for config in configs]
+    found |= {
+        key: [each.get(key, NOT_THERE) for each in rest] for key in dict.fromkeys(key for each in rest for key in each)
+    }
+    return [(name, values) for name, values in found.items() if len(set(values)) > 1]
 
 
-def _flattened(settings: Mapping[str, Any], prefix: str = ""):
+def _components(config: Config) -> dict[str, Component]:
+    """Columns, fusion and targets by their dotted names."""
+    columns = {f"columns.{column}": modality for column, modality in walk(config.columns)}
+    return columns | {"fusion": config.fusion} | {f"targets.{target}": head for target, head in walk(config.targets)}
+
+
+def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, value as YAML has it) of nested settings."""
     for name, value in settings.items():
         if isinstance(value, dict) and value:
             yield from _flattened(value, f"{prefix}{name}.")
@@ -493,7 +516,7 @@ def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
         lines = [
             Line(name, list(range(1, len(numbers) + 1)), _finite(numbers))
             for name, results, pairs in zip(names, every, curves, strict=True)
-            if title in pairs and (numbers := results.history[pairs[title][1]])
+            if pairs.get(title) == curves[0][title] and (numbers := results.history[pairs[title][1]])
         ]
         if len(lines) > 1:
             epochs = max(2, *(len(line.x) for line in lines))

@@ -246,7 +246,8 @@ def _about_explanation(results: Results) -> Iterator[str]:
         return
     for column, methods in (results.explanation.at("checks") or {}).items():
         for method, checks in (methods or {}).items():
-            yield from (f"{method} of {column}: {fault}." for fault in (checks or {}).get("faults") or [])
+            faults = (checks or {}).get("faults") or []
+            yield from (f"How {column} is explained by {method}: {fault}." for fault in faults)
     for column, found in (results.explanation.at("columns") or {}).items():
         error = ((found or {}).get("completeness") or {}).get("median")
         if error is not None and error > INCOMPLETE:

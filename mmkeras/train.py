@@ -564,6 +564,7 @@ def _show_results(run: Run) -> None:
     show_table(title, ("target", "metric", *(f"{split} rows" for split in splits)), rows)
     commands = {
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
+        f"mmkeras report {run.folder}": "one page to look at: results, explanations, rows",
         f"mmkeras predict {run.folder} TABLE -o answers.csv": "answers for the rows of a table",
         f"mmkeras export {run.folder} my_model": "a SavedModel that takes raw rows",
     }

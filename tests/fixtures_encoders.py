@@ -33,7 +33,7 @@ VARIANTS = {
     "text transformer": TEXT | {"encoder": "transformer", "depth": 2},
     "text pretrained": TEXT | {"encoder": "pretrained"},
     "image cnn": IMAGE,
-    "image resnet": IMAGE | {"encoder": "resnet", "layer_normalization": True, "filters": [5, 6], "aspect": "keep"},
+    "image resnet": IMAGE | {"encoder": "resnet", "layer_normalization": True, "aspect": "keep"},
     "image flat": IMAGE | {"flatten": True, "batch_normalization": False, "thumbnail_px": 0, "size_bins": 0},
     "image files": IMAGE | {"files": 3},
     "image files, weighed": IMAGE | {"files": 3, "file_pooling": "attentive", "encoder": "resnet"},

@@ -260,8 +260,9 @@ def _confidence(rng) -> dict:
     edges = np.linspace(0, 1, 6)
     bins = [
         {
-            "from": float(low), "to": float(high), "rows": int(rng.integers(1, 9)), "confidence": float((low + high) / 2),
-            "accuracy": float(low), "low": float(max(0, low - 0.1)), "high": float(min(1, low + 0.1)),
+            "from": float(low), "to": float(high), "rows": int(rng.integers(1, 9)),
+            "confidence": float((low + high) / 2), "accuracy": float(low),
+            "low": float(max(0, low - 0.1)), "high": float(min(1, low + 0.1)),
         }
         for low, high in zip(edges, edges[1:], strict=False)
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from mmkeras.config import build
 from mmkeras.features import missing_cell
 from mmkeras.model import build_model
 from mmkeras.preprocessing import Preprocessor
+from mmkeras.statistics import resample_weights
 
 MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
 EVERY = [(kind, name) for kind in ("modality", "fusion", "head") for name in members(kind)]
@@ -704,3 +705,99 @@ def test_a_target_that_never_changes_is_refused(head):
 def test_no_field_is_both_fitted_and_tunable(kind, name):
     found = find(kind, name)
     assert not found.fitted_fields() & found.tunable_fields()
+
+
+# What heads are judged by
+
+
+@pytest.fixture
+def judged(head):
+    """(encoded targets, predictions that lean to them) of 40 rows."""
+    rng = np.random.default_rng(1)
+    targets = head.encode_target(pd.Series(rng.choice(["1", "2", "3"], 40), dtype=object))
+    noise = rng.normal(size=(40, len(head.prior)))
+    if head.predicts == "numbers":
+        return targets, (targets + 0.5 * noise).astype(np.float32)
+    truth = np.eye(3)[targets] if head.predicts == "distribution" else targets
+    odds = np.exp(noise + 2 * truth)
+    shares = odds / odds.sum(axis=1, keepdims=True) if head.predicts == "distribution" else odds / (2 + odds)
+    return targets, shares.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_figures_of_resamples_are_the_scores_of_their_rows(head, judged):
+    targets, predictions = judged
+    (weights,) = resample_weights(np.arange(40) // 2, seed=0, resamples=30)
+    found = head.resampled(targets, predictions, weights)
+    assert list(found) == list(head.score(targets, predictions))
+    first = head.resampled(targets, predictions, weights, first_only=True)
+    assert list(first) == list(found)[:1]
+    np.testing.assert_array_equal(*(next(iter(each.values())) for each in (first, found)))
+    for i, row in enumerate(weights):
+        rows = np.repeat(np.arange(40), row.astype(int))
+        scores = head.score(targets[rows], predictions[rows])
+        got = {metric: values[i] for metric, values in found.items() if np.isfinite(values[i])}
+        assert got == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_each_row_has_an_answer_and_a_loss(head, judged):
+    targets, predictions = judged
+    losses = head.losses(targets, predictions)
+    assert losses.shape == (40,) and (losses >= 0).all()
+    named = next(iter(head.answer(tf.constant(predictions)).values())).numpy()
+    texts = head.answer_texts(predictions)
+    if head.class_names is None:
+        assert [float(text) for text in texts] == pytest.approx(named.tolist(), rel=1e-5)
+        assert head.right(targets, predictions) is head.confidences(predictions) is None
+        np.testing.assert_allclose(losses, np.abs(head.numbers(targets) - head.numbers(predictions))[:, 0])
+        return
+    assert texts == [text.decode() for text in named]
+    right, confidences = head.right(targets, predictions), head.confidences(predictions)
+    truth, chosen = (each.toarray() for each in head.indicators(targets, predictions))
+    assert right.tolist() == (truth == chosen).all(axis=1).tolist()
+    assert truth.shape == (40, len(head.class_names)) and head.numbers(targets) is None
+    assert ((confidences > 0) & (confidences <= 1)).all()
+    assert confidences[right].mean() > confidences[~right].mean()
+    assert losses[right].mean() < losses[~right].mean()
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("temperature", [0.3, 3.0])
+def test_a_temperature_changes_no_answer_and_not_the_prior(head, judged, temperature):
+    _, predictions = judged
+    predictions[0] = head.prior
+    found = head.tempered(predictions, temperature)
+    assert head.answer_texts(found) == head.answer_texts(predictions)
+    assert found[0].tolist() == predictions[0].tolist()
+    assert (head.link == "identity") == (found == predictions).all()
+    np.testing.assert_allclose(head.tempered(found, 1 / temperature), predictions, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_tuning_finds_by_what_logits_were_multiplied(head):
+    if head.link == "identity":
+        return
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(3), 3000) if head.predicts == "distribution" else rng.random((3000, 3))
+    draws = rng.random((3000, 1 if head.predicts == "distribution" else 3))
+    if head.predicts == "distribution":
+        targets = (draws > np.cumsum(shares, axis=1)).sum(axis=1).clip(0, 2).astype(np.int32)
+    else:
+        targets = (draws < shares).astype(np.float32)
+    overconfident = head.tempered(shares.astype(np.float32), 1 / 3)
+    tuned = head.tune(targets, overconfident)
+    assert tuned.temperature == pytest.approx(3, rel=0.1)
+    np.testing.assert_allclose(tuned.tempered(overconfident, tuned.temperature), shares, atol=0.05)
+    before, after = (head.losses(targets, each).mean() for each in (overconfident, shares.astype(np.float32)))
+    assert after < before
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_few_rows_that_are_all_right_do_not_ask_for_certainty(head, judged):
+    targets = judged[0][:12]
+    sure = np.eye(3)[targets] if head.predicts == "distribution" else targets
+    tuned = head.tune(targets, (0.1 + 0.7 * sure).astype(np.float32))
+    assert 0.3 < tuned.temperature <= 1
+    nothing = head.tune(targets, np.tile(head.prior, (12, 1)))
+    assert nothing.temperature == 1

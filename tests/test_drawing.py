@@ -1,6 +1,7 @@
 """Colours, captions and heat maps that all drawings share."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,18 @@ from fixtures_drawn import Page, heats, pictures
 from PIL import Image as Pillow
 
 from mmkeras import drawing, ops
+from mmkeras.component import find, members
+
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'\">"
+)
+PLAYED = """new Promise((done, failed) => {
+    const audio = document.querySelector("audio");
+    audio.ontimeupdate = () => audio.currentTime > 0 && done("played");
+    audio.play().catch(failed);
+})"""
+AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
 
 
 def encoded(picture, file_format="PNG", **options):
@@ -61,7 +74,7 @@ def test_words_are_legible_on_their_colour_in_light_and_dark(rgb, background):
 
 def test_the_caption_says_how_much_the_full_colour_is():
     caption = Page(drawing.legend(np.array([-0.5, 0.2]), 0.5, "a < b", "remark & co")).text
-    assert caption == "a < b · for the answer against it · full colour: 0.500 · remark & co"
+    assert caption == "a < b · for the answer (+) against it (−) · full colour: 0.500 · remark & co"
     assert "0.250 or more" in drawing.legend(np.array([-0.5, 0.2]), 0.25, "")
     assert "all attributions are 0" in drawing.legend(np.zeros(3), 0.0, "")
     assert drawing.remarks("", "only this") == drawing.remarks("only this") != drawing.remarks("") == ""
@@ -140,3 +153,29 @@ def test_a_small_picture_is_shown_enlarged_and_a_heat_map_over_all_of_it():
     assert "position:relative" in holder["style"] and "left:0;top:0;width:100%;height:100%" in overlay["style"]
     assert pictures(drawn)[0].size == (20, 40)
     np.testing.assert_allclose(heats(drawn)[0], [[0, 0], [0, -0.25], [0, 0]], atol=0.03)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_every_picture_and_plays_every_sound(adapted):
+    """Chromium, on a page as wide as a phone that may load nothing from elsewhere and run no script."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: nothing is rendered")
+    chromium = shutil.which("chromium") or pytest.skip("no chromium: nothing is rendered")
+    columns = [adapted(find("modality", name)()) for name in members("modality")]
+    drawn = [modality.draw(modality.example(1), np.ones(attribution_shape(modality)), "method") for modality in columns]
+    page_text = f"<!doctype html><meta charset=utf-8>{POLICY}<body style='margin:8px'>{''.join(drawn)}"
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", AUTOPLAY])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.set_content(page_text)
+        page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.evaluate(PLAYED) == "played"
+        browser.close()
+    assert said == []
+
+
+def attribution_shape(modality):
+    shapes = {feature: np.zeros((1, *spec.shape)) for feature, spec in modality.features.items()}
+    return modality.attribute(shapes).shape[1:]

@@ -2,11 +2,13 @@
 
 import fcntl
 import json
+import platform
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+import mmkeras
 from mmkeras.config import read_config
 from mmkeras.manifest import read_table
 from mmkeras.run import Run, default_folder, resumable, run_name, table_hash, write_atomically
@@ -43,6 +45,17 @@ def test_run_of_a_run_is_the_same(asked, tmp_path):
     run = Run.create(tmp_path / "run", *asked)
     assert Run(run).folder == Run(str(run.folder)).folder == run.folder
     assert run.name == "run"
+
+
+def test_date_command_and_versions_are_written_down(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/mmkeras", "train", "a table.csv"])
+    run = Run.create(tmp_path / "run", *asked)
+    origin = json.loads((run.folder / "origin.json").read_text())
+    assert origin["command"] == "mmkeras train 'a table.csv'"
+    assert pd.Timestamp(origin["date"])
+    assert origin["versions"]["python"] == platform.python_version()
+    assert origin["versions"]["mmkeras"] == mmkeras.__version__
+    assert origin["versions"]["tensorflow"] and origin["versions"]["keras"]
 
 
 def test_empty_folder_may_be_there_already(asked, tmp_path):

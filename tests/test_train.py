@@ -28,7 +28,7 @@ TURNING = ["train.epochs=14", "train.patience=3", "train.plateau_patience=1", "t
 WRITTEN_FILES = {
     "config.yaml", "schema.json", "table.json", "splits.csv", "bad_rows.csv", "model.weights.h5", "history.json",
     "metrics.json", "run.log", "model.png", "history.png", "answers_intent_test.png", "answers_intent_valid.png",
-    "predictions.npz",
+    "predictions.npz", "origin.json",
 }  # fmt: skip
 KILLED = """
 import os, signal, sys
@@ -97,8 +97,8 @@ def test_run_folder_holds_what_its_description_says(run):
     assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
     assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
     described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_module.__doc__, re.MULTILINE)
-    assert len(described) == 12
-    assert {name.rstrip("/") for name in described} - {"checkpoints"} <= found
+    assert len(described) == 14
+    assert {name.rstrip("/") for name in described} - {"checkpoints", "evaluation.json"} <= found
 
 
 def test_metrics_have_the_documented_shape(run):

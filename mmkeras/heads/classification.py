@@ -158,13 +158,10 @@ class Classification(ClassHead):
         )
 
     def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        from sklearn.metrics import roc_auc_score
-
-        if len(self.classes) == 2:
-            return roc_auc_score(targets, predictions[:, 1])
-        return roc_auc_score(
-            targets, _distribution(predictions), multi_class="ovr", labels=np.arange(len(self.classes))
-        )
+        """The mean over the classes of each one against the rest; scikit-learn takes minutes for a thousand classes."""
+        weights = np.ones((1, len(targets)))
+        areas = [statistics.roc_area(targets == k, predictions[:, k], weights) for k in range(len(self.classes))]
+        return float(np.mean(areas))
 
 
 def _distribution(predictions: np.ndarray) -> np.ndarray:

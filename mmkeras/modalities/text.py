@@ -287,11 +287,11 @@ class Text(Modality):
         values = drawing.checked(attribution, (self.max_tokens,))
         words = self._words_read(cell)
         sums = np.array([values[places].sum() for _, places in words])
-        scale = drawing.full_scale(sums, scale)
+        scale = drawing.full_scale(sums if words else values, scale)
         colored = _colored(cell, [span for span, _ in words], sums, scale)
         remark = "the model does not read what is pale" if colored[-1][0].strip() else ""
         remark = remark if words else "which words they belong to cannot be told"
-        return drawing.figure(_paragraph(colored), drawing.legend(sums, scale, method, remark))
+        return drawing.figure(_paragraph(colored), drawing.legend(sums if words else values, scale, method, remark))
 
     def baseline(self) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer

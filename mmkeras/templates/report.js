@@ -82,6 +82,7 @@
 
   function filter(changes) {
     form.reset();
+    holder.classList.remove("no-heat");
     if (changes.target) fields.target.value = changes.target;
     offer();
     for (const name of ["truth", "answer"]) {
@@ -98,9 +99,12 @@
   }
 
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", () => { limit = PAGE; apply(); });
+  form.addEventListener("input", (event) => {
+    if (event.target !== fields.sort) limit = PAGE;
+    if (event.target !== fields.marks) apply();
+  });
   fields.target.addEventListener("change", () => { fields.truth.value = fields.answer.value = ""; offer(); apply(); });
-  form.addEventListener("reset", () => setTimeout(() => { limit = PAGE; holder.classList.remove("no-heat"); offer(); apply(); }));
+  fields.all.addEventListener("click", () => filter({ target: target() }));
   fields.marks.addEventListener("change", () => holder.classList.toggle("no-heat", !fields.marks.checked));
   more.addEventListener("click", () => {
     const first = [...holder.children].find((card) => card.hidden);
@@ -118,8 +122,7 @@
     const row = rows.cards.find((each) => location.hash === "#row-" + each.row);
     if (!row) return;
     if (row.element.hidden) {
-      form.reset();
-      offer();
+      filter({});
       limit = rows.cards.length;
       apply();
     }

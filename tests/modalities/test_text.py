@@ -235,11 +235,11 @@ def test_the_word_of_the_piece_is_coloured_as_it_is_written(text):
 
 
 def test_word_pieces_are_added_up_to_words(text):
-    first, both = (np.count_nonzero(text.preprocess(tf.constant(cell))["tokens"]) for cell in ("red", "red redarcared"))
+    first, both = (np.count_nonzero(text.preprocess(tf.constant(cell))["tokens"]) for cell in ("red", "red careder"))
     assert both - first > 1
     places = np.arange(16)
-    drawn = text.draw("red RedarcaRed, boat", np.where((places >= first) & (places < both), 0.5, 0.0))
-    assert words(drawn)["RedarcaRed"] == drawing.signed(0.5 * (both - first)) and colored(drawn) == {"RedarcaRed"}
+    drawn = text.draw("red CarEder, boat", np.where((places >= first) & (places < both), 0.5, 0.0))
+    assert words(drawn)["CarEder"] == drawing.signed(0.5 * (both - first)) and colored(drawn) == {"CarEder"}
 
 
 @pytest.mark.parametrize(
@@ -525,6 +525,13 @@ def test_a_backbones_tokens_are_those_of_its_own_preprocessor(bert, preset):
 def test_a_backbones_tokenizer_takes_any_bytes(bert, cell):
     features = bert.preprocess(tf.constant(cell))
     assert features["present"] == 1 and features["tokens"][0] == 3
+
+
+def test_words_of_a_backbones_tokens_get_their_own_colour(bert):
+    """7 tokens: [CLS] the car ##s [UNK] red [SEP]; the last sign is cut off."""
+    drawn = bert.draw("The CARS, red!", one(3, tokens=7, value=-0.5), "integrated gradients")
+    assert words(drawn) == {"The": "0", "CARS": "-0.500", ",": "0", "red": "0", "!": "not read"}
+    assert colored(bert.draw("red", one(0, tokens=7))) == colored(bert.draw("red", one(2, tokens=7))) == set()
 
 
 def test_a_backbone_gives_what_keras_hub_gives(bert, preset):
