@@ -156,9 +156,11 @@ def cut(cells: pd.Series) -> tuple[pd.Series, str]:
         return cells, ""
     numbers = pd.to_numeric(filled, errors="coerce")
     if np.isfinite(numbers).mean() >= NUMBERS:
-        ranges = pd.qcut(numbers.where(np.isfinite(numbers)), RANGES, duplicates="drop", precision=3)
-        words = ranges.map(lambda r: f"{r.left:g} to {r.right:g}").astype(object)
-        cells = words.where(words.notna(), "no number").reindex(cells.index, fill_value="")
+        finite = numbers[np.isfinite(numbers)]
+        ranges = pd.qcut(finite, RANGES, duplicates="drop").cat
+        names = [f"{max(each.left, finite.min()):g} to {each.right:g}" for each in ranges.categories]
+        cells = cells.where(cells == "", "no number")
+        cells[finite.index] = np.array(names, object)[ranges.codes]
         return cells, f"its {filled.nunique()} numbers are cut into ranges of equally many rows"
     kept = filled.value_counts().index[: MOST_VALUES - 1 - (len(filled) < len(cells))]
     other = f"{filled.nunique() - len(kept)} other values"
