@@ -19,8 +19,8 @@ COMMANDS = {
     "report": "write one page about a run: how good, where it fails, what decided",
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
-    "embed": "turn the rows of a table into vectors",
     "export": "write a SavedModel that takes raw rows",
+    "embed": "turn the rows of a table into vectors",
     "prepare": "write a table's features once, in shards that training reads from anywhere",
 }
 
