@@ -53,7 +53,7 @@ def embed(
     `np.stack(vectors["photo"].dropna())` leaves out the rows without a photo. A table that does not fit into memory is
     written part by part; only without `output` are the rows returned.
     """
-    _check_ending(output)
+    _check_output(output)
     run = Run(run)
     schema = run.schema
     access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
@@ -64,15 +64,24 @@ def embed(
         _frame(*chunk, schema.columns) for chunk in forward_chunks(model, schema, manifest, doing="embedding")
     )
     if output is None:
-        return pd.concat(chunks, ignore_index=True)
+        found = pd.concat(chunks, ignore_index=True)
+        say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
+        return found
     _write(output, chunks, ["fused", *_names(schema.columns).values()])
     say(f"{len(manifest.rows)} rows in {output}")
     return None
 
 
-def _check_ending(output: Path | None) -> None:
-    if output is not None and output.suffix != ENDING:
+def _check_output(output: Path | None) -> None:
+    """Before the work, which may take long."""
+    if output is None:
+        return
+    if output.suffix != ENDING:
         raise ValueError(f"-o {output}: vectors are written as Parquet; expected a name that ends in {ENDING}")
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = output if output.is_dir() else output.parent
+        is_what = "is a folder" if output.is_dir() else "is no folder"
+        raise ValueError(f"-o {output}: {wrong} {is_what}; name a file in a folder that is there")
 
 
 def _frame(found: list[dict[str, np.ndarray]], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
@@ -118,10 +127,9 @@ def _write(output: Path, frames: Iterator[pd.DataFrame], vectors: Collection[str
     # Not of a fixed size: pyarrow before 26 cannot read such lists where one is null.
     lists = dict.fromkeys(vectors, pa.list_(pa.float32()))
     schema = pa.schema({"row": pa.int64(), "status": pa.string(), **lists})
-    output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(output.name + ".part")
     try:
-        with pq.ParquetWriter(part, schema) as writer:
+        with open(part, "wb") as file, pq.ParquetWriter(file, schema) as writer:
             for frame in frames:
                 writer.write_table(_arrow(frame, schema))
         os.replace(part, output)

@@ -66,13 +66,13 @@ def _dense(model, name, vectors):
 
 
 def test_parquet_holds_lists_of_numbers(run, table, vectors, tmp_path, capsys):
-    assert embed(run, table, output=tmp_path / "new" / "vectors.parquet") is None
+    assert embed(run, table, output=tmp_path / "vectors.parquet") is None
     assert "60 rows in" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["vectors.parquet"]
-    held = pq.read_table(tmp_path / "new" / "vectors.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["vectors.parquet"]
+    held = pq.read_table(tmp_path / "vectors.parquet")
     assert held.schema.field("fused").type == pa.list_(pa.float32())
     assert held["photo"].null_count == 5
-    assert_same(pd.read_parquet(tmp_path / "new" / "vectors.parquet"), vectors)
+    assert_same(pd.read_parquet(tmp_path / "vectors.parquet"), vectors)
     flat = held["fused"].combine_chunks().flatten().to_numpy().reshape(-1, 11)
     np.testing.assert_allclose(flat, np.stack(vectors["fused"]), atol=1e-6)
 
@@ -162,6 +162,14 @@ def test_columns_called_as_ours_get_another_name():
 def test_other_formats_are_refused_before_any_work(run, table, tmp_path, name):
     with pytest.raises(ValueError, match=r"vectors are written as Parquet; expected a name that ends in \.parquet"):
         embed(run, table, output=tmp_path / name)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(run, table, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere is no folder; name a file in a folder that is there"):
+        embed(run, table, output=tmp_path / "nowhere" / "vectors.parquet")
+    (tmp_path / "taken.parquet").mkdir()
+    with pytest.raises(ValueError, match=r"taken\.parquet is a folder; name a file"):
+        embed(run, table, output=tmp_path / "taken.parquet")
 
 
 def test_half_a_file_is_never_left(run, table, tmp_path, monkeypatch):
