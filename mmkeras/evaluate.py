@@ -30,6 +30,7 @@ from mmkeras.train import said_of
 
 # What models are called in tables and in evaluation.json, beside the baselines
 OWN, WITHOUT, ONLY = "mmkeras", "the same without", "the same with nothing but"
+STATUS = "statuses of rows"  # beside predictions; no target can be called so
 __all__ = ["CLASSICAL", "NETWORK", "ONLY", "OWN", "PRIOR_MODEL", "WITHOUT", "evaluate"]
 
 
@@ -65,45 +66,38 @@ def evaluate(
     Writes `evaluation.json`, `evaluation_rows.parquet`, `evaluation_TARGET.txt` and two pictures a target into the run
     folder, and returns what `evaluation.json` holds. `--against` writes `against_NAME.json` and `.csv`.
     """
-    run = Run(run)
+    run, by = Run(run), list(by or [])
     schema = run.schema
     with kept_warnings() as warnings:
         rows = rows_to_judge(run, table)
-        require_columns(rows.manifest, [*schema.columns, *schema.targets, *(by or [])])
+        require_columns(rows.manifest, [*schema.columns, *schema.targets, *by])
         other = None if against is None else check_pair(run, Run(against), rows)
-        said, models, predictions = _asked(run, schema, rows)
+        models, predictions = _asked(run, schema, rows)
         if baselines:
             for target, model, found in simpler_models(run, schema, rows.manifest):
                 models[target][model] = found
-        slices = {column: _slices(rows, column) for column in by or []}
-        patterns = by_pattern(predictions[PRESENT], sorted(schema.columns))
-        valid = validation(run)
-        targets = {
-            target: judge(models[target], rows.units, valid.get(target), slices, patterns) for target in sorted(models)
-        }
-        frame = _frame(rows, said, predictions["status"])
+        said = {target: each[OWN] for target, each in models.items()}
+        judged = plain({"rows": _about(rows, by), "targets": _judged(run, rows, models, predictions[PRESENT], by)})
+        frame = _frame(rows, said, predictions[STATUS])
         frame.to_parquet(run.folder / "evaluation_rows.parquet", index=False)
         if COLUMN_WEIGHTS in predictions:
             _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], rows.name)
-        found = plain({"rows": _about(rows, by or []), "targets": targets})
-        for target, head_said in said.items():
-            if found["targets"][target]["scores"][OWN]:
-                _report(run, rows, target, head_said, found["targets"][target], frame, sorted(schema.columns))
-        found["warnings"] = warnings
-    run.write_json("evaluation.json", found)
+        for target, each in said.items():
+            if judged["targets"][target]["scores"][OWN]:
+                _report(run, rows, target, each, judged["targets"][target], frame)
+    judged["warnings"] = warnings
+    run.write_json("evaluation.json", judged)
     say(f"all of it: {run.folder / 'evaluation.json'}; row by row: {run.folder / 'evaluation_rows.parquet'}")
     if other is not None:
-        show_against(Side(run, said), other, rows, predictions["status"])
-    return found
+        show_against(Side(run, said), other, rows, predictions[STATUS])
+    return judged
 
 
 # Asking the model
 
 
-def _asked(
-    run: Run, schema: Config, rows: JudgedRows
-) -> tuple[dict[str, Said], dict[str, dict[str, Said]], dict[str, Any]]:
-    """{target: what the model says}, {target: {model: what it says with columns hidden}}, and what else came out."""
+def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[str, Said]], dict[str, Any]]:
+    """{target: {model: what it says}}, the run's own and it with columns hidden; and what else came out of the own."""
     hidden = _hidden(sorted(schema.columns))
     every, statuses = predict_without(run.model(), schema, rows.manifest, list(hidden.values()))
     models: dict[str, dict[str, Said]] = {}
@@ -114,7 +108,18 @@ def _asked(
         models[target] = {
             name: Said(head, truth, each[target]) for name, each in zip(hidden, every, strict=True) if name in shown
         }
-    return {target: each[OWN] for target, each in models.items()}, models, every[0] | {"status": statuses}
+    return models, every[0] | {STATUS: statuses}
+
+
+def _judged(
+    run: Run, rows: JudgedRows, models: Mapping[str, Mapping[str, Said]], present: np.ndarray, by: Sequence[str]
+) -> dict[str, Any]:
+    slices = {column: _slices(rows, column) for column in by}
+    patterns = by_pattern(present, sorted(run.config.columns))
+    valid = validation(run)
+    return {
+        target: judge(each, rows.units, valid.get(target), slices, patterns) for target, each in sorted(models.items())
+    }
 
 
 def _hidden(columns: list[str]) -> dict[str, list[str]]:
@@ -167,10 +172,9 @@ def _frame(rows: JudgedRows, said: Mapping[str, Said], statuses: pd.Series) -> p
     return pd.DataFrame(columns)
 
 
-def _report(
-    run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[str, Any], frame: pd.DataFrame, columns: list
-) -> None:
+def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[str, Any], frame: pd.DataFrame) -> None:
     """The text, the pictures and the terminal's part of one target."""
+    columns = sorted(run.config.columns)
     known = said.of(said.known)
     text = known.head.report(known.truth, known.predictions)
     (run.folder / f"evaluation_{target}.txt").write_text(text, encoding="utf-8")

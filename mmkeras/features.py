@@ -303,7 +303,7 @@ def _traced(modality: Modality) -> Examine:
 
 
 def _one_by_one(modality: Modality) -> Examine:
-    examine = tf.function(modality.examine, input_signature=[modality.cell])
+    examine = tf.function(modality.examine, input_signature=[modality.cell], autograph=False)
 
     def one_by_one(cells: list[np.ndarray | bytes]) -> Examined:
         found = [examine(tf.constant(cell, modality.cell.dtype)) for cell in cells]

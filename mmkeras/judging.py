@@ -25,6 +25,9 @@ MOST_VALUES = 20  # of a column that rows are judged by
 RANGES = 5
 NUMBERS = 0.9  # of a column's cells are numbers where it is cut into ranges
 
+PER_CLASS = ("classes",)  # a task beside those of models, called by strings, and parts, called by pairs
+Part = tuple[str, str | tuple[str, ...]]
+"""A column and its value; or "" and the columns that are missing."""
 Figures = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """(R, N) weights of rows to {figure: (R,) or (R, K)}."""
 
@@ -83,24 +86,21 @@ def judge(
     if not len(own.truth):
         return found
     shown = _shown_classes(own)
-    tasks: dict[Hashable, Figures] = {name: partial(_resampled, own)}
-    tasks |= {model: _first_of(said.of(known)) for model, said in models.items() if model != name}
-    tasks["per class"] = partial(_class_figures, own, shown)
-    parts = {(column, value): rows for column, values in slices.items() for value, rows in values.items()}
+    parts: dict[Part, np.ndarray] = {(column, v): rows for column, each in slices.items() for v, rows in each.items()}
     parts |= {("", missing): rows for missing, rows in patterns.items()}
-    tasks |= {key: _first_of(own, rows) for key, rows in parts.items()}
-    samples = bootstrapped(tasks, units)
+    others = {model: said.of(known) for model, said in models.items() if model != name}
+    tasks: dict[Hashable, Figures] = {name: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
+    tasks |= {model: _first_of(said, said.known) for model, said in others.items()}
+    samples = bootstrapped(tasks | {part: _first_of(own, rows) for part, rows in parts.items()}, units)
+    judged_parts = {part: _part(own.of(rows), samples[part], units[rows]) for part, rows in parts.items()}
     count = len(np.unique(units))
-    found["intervals"] = {
-        model: _intervals(samples[model], scores, count) for model, scores in found["scores"].items() if scores
-    }
-    each = {key: _part(own.of(rows), samples[key], units[rows]) for key, rows in parts.items()}
-    found["slices"] = {
-        column: [{"value": value} | each[column, value] for value in values] for column, values in slices.items()
-    }
-    found["patterns"] = [{"missing": list(missing)} | each["", missing] for missing in patterns]
-    found["per_class"] = _per_class(own, samples["per class"], shown, units)
     return found | {
+        "intervals": {
+            model: _intervals(samples[model], each, count) for model, each in found["scores"].items() if each
+        },
+        "slices": {c: [{"value": value} | judged_parts[c, value] for value in values] for c, values in slices.items()},
+        "patterns": [{"missing": list(missing)} | judged_parts["", missing] for missing in patterns],
+        "per_class": _per_class(own, samples[PER_CLASS], shown, units),
         "confusion": _confusion(own, shown),
         "curves": _curves(own, shown),
         "calibration": _calibration(own),
@@ -240,11 +240,11 @@ def _resampled(own: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
     return own.head.resampled(own.truth, own.predictions, weights)
 
 
-def _first_of(said: Said, chosen: np.ndarray | None = None) -> Figures:
-    """The first figure of another model or of some rows, as far as their target is known."""
-    rows = np.flatnonzero(said.known if chosen is None else chosen)
-    known = said.of(rows)
-    return lambda weights: known.head.resampled(known.truth, known.predictions, weights[:, rows], first_only=True)
+def _first_of(said: Said, chosen: np.ndarray) -> Figures:
+    """The first figure of another model, or of some rows."""
+    rows = np.flatnonzero(chosen)
+    part = said.of(rows)
+    return lambda weights: part.head.resampled(part.truth, part.predictions, weights[:, rows], first_only=True)
 
 
 def _class_figures(own: Said, shown: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from mmkeras import baselines, terminal
 from mmkeras import evaluate as module
 from mmkeras.evaluate import evaluate
 from mmkeras.export import export
-from mmkeras.manifest import Manifest
+from mmkeras.inference import predict_rows
+from mmkeras.manifest import Manifest, read_table
+from mmkeras.model import calibrate
 from mmkeras.predict import predict
 from mmkeras.run import Run
 from mmkeras.train import train, tuned
@@ -294,6 +297,271 @@ def test_a_table_of_the_users_with_unknown_classes_and_without_some_targets(plan
 def test_a_faulty_target_of_the_users_is_named(planted):
     with pytest.raises(ValueError, match='DataFrame column "price": "cheap" \\(row 3\\) is no finite number'):
         evaluate(planted, planted_rows(12).assign(price=["1", "2", "cheap", *["4"] * 9]))
+
+
+# What is written
+
+
+@pytest.fixture(scope="module")
+def copied(planted, tmp_path_factory):
+    """A function: a copy of the planted run that a test may change."""
+
+    def copied(name="copy"):
+        folder = tmp_path_factory.mktemp("copies") / name
+        shutil.copytree(planted.folder, folder)
+        return Run(folder)
+
+    return copied
+
+
+@pytest.fixture(scope="module")
+def written(copied):
+    """(the run, what evaluate returns, its table of rows) by the columns colour and size."""
+    run = copied("written")
+    found = evaluate(run, by=["colour", "size"])
+    return run, found, pd.read_parquet(run.folder / "evaluation_rows.parquet")
+
+
+def test_every_target_has_the_same_parts(written):
+    run, found, _ = written
+    assert json.loads((run.folder / "evaluation.json").read_text()) == found
+    assert found["rows"] | {"name": ""} == {
+        "name": "", "split": "test", "table": None, "count": 16, "groups": None, "resamples": 1000,
+        "by": ["colour", "size"],
+    }  # fmt: skip
+    for target, each in found["targets"].items():
+        scores = each["scores"]["mmkeras"]
+        assert scores == pytest.approx(run.metrics["test"][target], abs=1e-5)
+        assert each["intervals"]["mmkeras"].keys() == scores.keys()
+        assert each["intervals"].keys() == each["scores"].keys()
+        assert [part["value"] for part in each["slices"]["colour"]] != []
+        assert {tuple(part["missing"]) for part in each["patterns"]} <= {(), ("size",)}
+        if each["calibration"]:
+            assert each["calibration"]["temperature"] == run.schema.targets[target].temperature
+    assert [name for name, each in found["targets"].items() if each["calibration"]] == ["grade", "level", "tags"]
+
+
+def test_slices_cut_numbers_and_say_so(written):
+    _, found, _ = written
+    values = [part["value"] for part in found["targets"]["grade"]["slices"]["size"]]
+    assert sum(part["rows"] for part in found["targets"]["grade"]["slices"]["size"]) == 16
+    assert len(values) <= 20 and found["warnings"] == [warning for warning in found["warnings"] if warning]
+    assert any("price" in warning and "training knew" in warning for warning in found["warnings"])
+
+
+def test_a_column_to_slice_by_has_to_be_there(planted):
+    with pytest.raises(ValueError, match=r'no column "color"; did you mean "colour"\?'):
+        evaluate(planted, by=["color"])
+
+
+def test_a_row_of_the_table_for_each_judged_row(written):
+    run, found, rows = written
+    own = run.table().rows[(run.splits == "test").to_numpy()]
+    assert rows["row"].tolist() == list(range(1, 17))
+    assert rows["table_row"].tolist() == (own.index + 1).tolist()
+    assert set(rows["split"]) == {"test"}
+    assert rows["status"].str.startswith("missing: size").tolist() == (own["size"] == "").tolist()
+    for target in ("grade", "level", "tags", "price"):
+        assert rows[f"{target} truth"].tolist() == own[target].tolist()
+    grade = found["targets"]["grade"]["scores"]["mmkeras"]
+    assert (rows["grade answer"] == rows["grade truth"]).mean() == grade["accuracy"] == rows["grade right"].mean()
+    assert rows["grade loss"].mean() == pytest.approx(grade["log_loss"], rel=1e-4)
+    assert rows["level right"].isna().tolist() == (own["level"] == "").tolist()
+    assert rows["tags right"].mean() == found["targets"]["tags"]["scores"]["mmkeras"]["subset_accuracy"]
+    assert rows["price right"].isna().all() and rows["price confidence"].isna().all()
+    assert rows["price loss"].mean() == pytest.approx(found["targets"]["price"]["scores"]["mmkeras"]["mae"], rel=1e-4)
+    assert rows["grade confidence"].between(0, 1).all()
+
+
+def test_pictures_of_confidence_are_drawn_where_there_is_any(written):
+    run, _, _ = written
+    assert (run.folder / "evaluation_grade_confidence.png").read_bytes().startswith(b"\x89PNG")
+    assert not (run.folder / "evaluation_price_confidence.png").exists()
+
+
+def test_the_terminal_shows_intervals_and_rows(judged_planted):
+    _, printed = judged_planted
+    assert re.search(r"accuracy +│ 1\.000 +│ \[0\.806, 1\.000\]", printed)  # 16 of 16
+    assert "probabilities are off by" in printed
+    assert "price, 16 test rows: furthest off" in printed
+    assert "class by class" in printed
+
+
+# Which rows
+
+
+def test_the_runs_own_table_says_which_rows_trained_the_model(copied, capsys):
+    run = copied()
+    evaluate(run, run.config.manifest)
+    rows = pd.read_parquet(run.folder / "evaluation_rows.parquet")
+    assert rows["table_row"].tolist() == rows["row"].tolist() == list(range(1, 81))
+    assert rows["split"].tolist() == run.splits.tolist()
+    assert rows["grade suspect"][rows["split"] == "train"].isna().all()
+    assert "table.csv: 48 of 80 rows trained the model; figures of them flatter it" in capsys.readouterr().out
+
+
+def test_a_foreign_tables_rows_have_no_place_in_the_runs_and_known_ones_are_found(copied, capsys):
+    run = copied()
+    own = run.table().rows
+    evaluate(run, pd.concat([own.iloc[:2], planted_rows(6, seed=9)], ignore_index=True))
+    rows = pd.read_parquet(run.folder / "evaluation_rows.parquet")
+    assert rows["table_row"].isna().all() and rows["split"].isna().all()
+    assert "DataFrame: 2 of 8 rows are in train; figures of them flatter it" in capsys.readouterr().out
+
+
+def test_without_test_rows_the_validation_rows_judge(copied):
+    run = copied()
+    splits = (run.folder / "splits.csv").read_text().replace("test", "unused")
+    (run.folder / "splits.csv").write_text(splits)
+    found = evaluate(run)
+    assert found["rows"]["split"] == "valid" and found["rows"]["count"] == 16
+    assert "there are no test rows; the validation rows chose the best epoch" in found["warnings"][0]
+
+
+def test_a_run_without_its_predictions_asks_the_model_again(copied, written):
+    run = copied()
+    (run.folder / "predictions.npz").unlink()
+    for target, each in evaluate(run)["targets"].items():
+        assert each["coverage"] == written[1]["targets"][target]["coverage"]
+
+
+def test_a_run_whose_table_is_gone_judges_another(copied, capsys):
+    run = copied()
+    (run.folder / "table.json").write_text(json.dumps({"path": "/nowhere/table.csv", "sha256": "0"}))
+    found = evaluate(run, planted_rows(12, seed=5))
+    assert found["targets"]["grade"]["coverage"]["chosen_on"] is None
+    assert "the validation rows cannot choose a confidence to answer from" in " ".join(capsys.readouterr().out.split())
+
+
+def test_groups_give_intervals_and_one_alone_gives_none(run, table):
+    rows = pd.read_csv(table, keep_default_na=False)
+    test = rows[rows["split"] == "test"].reset_index(drop=True)
+    folder_rows = test.assign(photo="", voice="")
+    found = evaluate(run, folder_rows.assign(customer="one"))
+    assert found["rows"]["groups"] == "customer"
+    assert set(found["targets"]["intent"]["intervals"]["mmkeras"].values()) == {None}
+    assert 'all rows have the same "customer": no interval can be given' in found["warnings"]
+    found = evaluate(run, folder_rows.drop(columns="customer"))
+    assert found["rows"]["groups"] is None
+    assert 'DataFrame: no column "customer"; intervals take each row for itself' in found["warnings"]
+    assert found["targets"]["intent"]["intervals"]["mmkeras"]["accuracy"] is not None
+
+
+# Temperatures
+
+
+def test_calibrated_probabilities_are_the_same_everywhere(planted, tmp_path):
+    """In predictions.npz, metrics.json, the model that a run rebuilds and the exported one."""
+    import tensorflow as tf
+
+    rows = planted.table().rows[(planted.splits == "test").to_numpy()].reset_index(drop=True)
+    predictions, _ = predict_rows(planted.model(), planted.schema, read_table(rows))
+    plain = planted.model()
+    calibrate(plain, dict.fromkeys(planted.schema.targets, 1.0))
+    uncalibrated, _ = predict_rows(plain, planted.schema, read_table(rows))
+    serve = tf.saved_model.load(str(export(planted, tmp_path / "model"))).signatures["serving_default"]
+    cells = {"colour": tf.constant(rows["colour"].tolist())}
+    for column in ("junk", "size"):
+        cells[column] = tf.constant(pd.to_numeric(rows[column]).to_numpy(np.float32))
+    served = serve(**cells)
+    for target in ("grade", "level", "tags"):
+        head = planted.schema.targets[target]
+        assert abs(head.temperature - 1) > 0.01
+        np.testing.assert_allclose(predictions[target], planted.predictions[f"test {target}"], atol=1e-6)
+        np.testing.assert_allclose(served[f"{target}_probabilities"], predictions[target], atol=1e-6)
+        tempered = head.tempered(uncalibrated[target], head.temperature)
+        np.testing.assert_allclose(tempered, predictions[target], atol=1e-6)
+        assert np.abs(uncalibrated[target] - predictions[target]).max() > 1e-3
+        assert head.answer_texts(uncalibrated[target]) == head.answer_texts(predictions[target]) or target == "tags"
+
+
+def test_the_temperature_is_the_one_that_validation_rows_ask_for(planted):
+    table, splits = planted.table(), planted.splits
+    rows = table.rows[(splits == "valid").to_numpy()].reset_index(drop=True)
+    plain = planted.model()
+    calibrate(plain, dict.fromkeys(planted.schema.targets, 1.0))
+    uncalibrated, _ = predict_rows(plain, planted.schema, read_table(rows))
+    for target in ("grade", "level", "tags"):
+        head = planted.schema.targets[target]
+        wanted = tuned(head, head.encode_target(rows[target]), uncalibrated[target])
+        assert head.temperature == pytest.approx(wanted.temperature, rel=1e-3)
+
+
+# Another run on the same rows
+
+
+@pytest.fixture(scope="module")
+def worse(copied):
+    """The planted run with noise in its weights."""
+    run = copied("worse")
+    model, rng = run.model(), np.random.default_rng(0)
+    model.set_weights([values + rng.normal(0, 0.6, values.shape) for values in model.get_weights()])
+    model.save_weights(run.folder / "model.weights.h5")
+    return run
+
+
+def test_two_runs_are_compared_on_the_same_rows(copied, worse, capsys):
+    run = copied()
+    found = evaluate(run, against=worse)
+    against = json.loads((run.folder / "against_worse.json").read_text())
+    theirs = evaluate(worse)
+    for target, each in against["targets"].items():
+        first, second = found["targets"][target]["scores"]["mmkeras"], theirs["targets"][target]["scores"]["mmkeras"]
+        assert each["scores"] == {"first": pytest.approx(first), "second": pytest.approx(second)}
+        for name, difference in each["differences"].items():
+            assert difference["difference"] == pytest.approx(first[name] - second[name])
+            low, high = difference["interval"]
+            assert low <= difference["difference"] <= high
+    grade = against["targets"]["grade"]
+    low, high = grade["differences"]["accuracy"]["interval"]
+    assert high > low > 0
+    mine, other = (
+        pd.read_parquet(each.folder / "evaluation_rows.parquet")["grade right"].astype(bool) for each in (run, worse)
+    )
+    assert grade["mcnemar"]["only_first_right"] == (mine & ~other).sum()
+    assert grade["mcnemar"]["only_second_right"] == (other & ~mine).sum()
+    assert against["targets"]["price"]["mcnemar"] is None
+    rows = pd.read_csv(run.folder / "against_worse.csv", keep_default_na=False)
+    differing = rows[rows["target"] == "grade"]
+    assert len(differing) == grade["rows_that_differ"] > 0
+    assert (differing["first answer"] != differing["second answer"]).all()
+    assert (differing["cell grade"] == differing["truth"]).all()
+    assert "grade, 16 test rows: copy against worse" in capsys.readouterr().out
+
+
+def test_a_run_does_not_differ_from_its_copy(copied, capsys):
+    twin = copied("twin")
+    evaluate(twin, planted_rows(30, seed=3), against=copied("other"))
+    for each in json.loads((twin.folder / "against_other.json").read_text())["targets"].values():
+        assert each["rows_that_differ"] == 0
+        assert {difference["difference"] for difference in each["differences"].values()} == {0}
+    assert "0 rows are right with twin only, 0 with other only" in " ".join(capsys.readouterr().out.split())
+
+
+def edit(file, *changes):
+    text = file.read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+UNFIT = {
+    "training is not finished": lambda folder: (folder / "metrics.json").unlink(),
+    "was trained on another table than .*; name a table of rows that trained neither": lambda folder: edit(
+        folder / "table.json", ('"sha256": "', '"sha256": "0')
+    ),
+    "16 of the 16 test rows of .* trained it, so they cannot judge it; name a table of rows that": lambda folder: edit(
+        folder / "splits.csv", ("test", "train")
+    ),
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_runs_that_cannot_be_compared_are_refused(planted, copied, message):
+    other = copied("other")
+    UNFIT[message](other.folder)
+    with pytest.raises(ValueError, match=message):
+        evaluate(planted, against=other.folder)
 
 
 # Thresholds of labels

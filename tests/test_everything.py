@@ -9,7 +9,8 @@ import pytest
 from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS, stacked
 from fixtures_tables import python
 
-from mmkeras.evaluate import ONLY, OWN, WITHOUT, evaluate, rows_of
+from mmkeras.baselines import rows_of
+from mmkeras.evaluate import ONLY, OWN, WITHOUT, evaluate
 from mmkeras.export import export
 from mmkeras.features import missing_cell, read_cells, table_cells
 from mmkeras.inference import predict_rows, predict_without

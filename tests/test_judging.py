@@ -87,6 +87,8 @@ def test_rows_whose_target_is_not_known_are_left_out_of_everything(kind):
     nothing = judged(Said(own.head, truth, own.predictions).of(unknown))
     assert nothing["scores"] == {"mmkeras": {}} and nothing["intervals"] == {} and nothing["metric"] is None
     assert nothing.keys() == found.keys()
+    rows = row_columns(Said(own.head, truth, own.predictions).of(unknown), column(*[""] * 5), np.ones(5, bool))
+    assert rows["right"].isna().all() and np.isnan(rows["loss"]).all() and np.isnan(rows["suspect"]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ from PIL import Image
 from mmkeras import plots
 from mmkeras.fusions.concat import Concat
 from mmkeras.heads.classification import Classification
+from mmkeras.judging import Said, judge
 from mmkeras.modalities.number import Number
 from mmkeras.model import build_model
 
@@ -73,3 +74,18 @@ def test_answers_name_every_class(classes, tmp_path, texts):
     plots.draw_answers(head, targets, np.eye(classes), "the title", tmp_path / "answers.png")
     assert {"the title", "class 0", f"class {classes - 1}"} <= set(texts)
     size_px(tmp_path / "answers.png")
+
+
+def test_confidence_is_drawn_with_the_worst_curves(tmp_path, texts):
+    rng = np.random.default_rng(0)
+    head = Classification().adapt(pd.Series([f"class {i}" for i in range(12)] * 2, dtype=object))
+    truth = rng.integers(0, 12, 200).astype(np.int32)
+    said = Said(head, truth, (0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)).astype(np.float32))
+    found = judge({"mmkeras": said}, np.arange(200), valid=said)
+    plots.draw_confidence(found, "fruit, 200 rows", tmp_path / "confidence.png")
+    width, height = size_px(tmp_path / "confidence.png")
+    assert width > 3 * height
+    assert "fruit, 200 rows" in texts
+    assert any("the worst 8 of 12" in text for text in texts)
+    assert sum(text.startswith("class ") for text in texts) == 16  # in two legends
+    assert any(text.startswith("confidence 0.") for text in texts)

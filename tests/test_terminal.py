@@ -113,3 +113,14 @@ def test_what_native_code_writes_is_hidden_and_what_python_writes_is_not():
         "print('after', file=sys.stderr, end='')"
     )
     assert python(code).stderr == "python after"
+
+
+def test_warnings_are_kept_in_order_without_silenced_ones():
+    with terminal.kept_warnings() as found:
+        terminal.warn("first")
+        terminal.say("no warning")
+        with terminal.silence():
+            terminal.warn("of another training")
+        terminal.warn("second")
+    terminal.warn("too late")
+    assert found == ["first", "second"]

@@ -318,7 +318,7 @@ class Audio(Modality):
     def _spectra(self) -> Callable[[bytes | list[bytes]], list[np.ndarray]]:
         """A function: a cell -> (t, F) of each of its clips, not yet z-scored; [] where one of them is bad."""
 
-        @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
         def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             samples, fault = self._decode(content)
             return self._measure(samples), fault

@@ -350,7 +350,7 @@ class Image(Modality):
     def _measures(self) -> Callable[[bytes | list[bytes]], list[tuple[np.ndarray, np.ndarray]]]:
         """A function: a cell -> what `_measure` says of each of its pictures; [] where one of them is bad."""
 
-        @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
         def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             picture, fault = self._decode(content)
             nothing = tf.zeros((0, 0, 3)), tf.zeros(2)

@@ -131,7 +131,7 @@ class Video(Modality):
         from sklearn.preprocessing import StandardScaler
 
         colors = StandardScaler()
-        measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)])
+        measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
         found = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
         for frames in at_least_one(frames for frames in found if frames and all(map(len, frames))):
             for pixels in frames:
