@@ -53,6 +53,7 @@ class Axes:
         y_range: The same.
         diagonal: Draw where y is x.
         marks: (x, what is there): vertical lines.
+        is_whole: x counts something: no half epochs.
     """
 
     x: str
@@ -61,6 +62,7 @@ class Axes:
     y_range: tuple[float, float] | None = None
     diagonal: bool = False
     marks: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    is_whole: bool = False
 
 
 def chart(title: str, lines: Sequence[Line], axes: Axes) -> Markup:
@@ -119,7 +121,7 @@ class _Frame:
 
     def __init__(self, lines: Sequence[Line], axes: Axes):
         self.axes = axes
-        self.x_ticks, self.x = _range([line.x for line in lines], axes.x_range)
+        self.x_ticks, self.x = _range([line.x for line in lines], axes.x_range, axes.is_whole)
         self.y_ticks, self.y = _range([side for line in lines for side in (line.y, line.low, line.high)], axes.y_range)
         self._left = _scale(*self.x, LEFT, WIDTH - RIGHT)
         self._top = _scale(*self.y, HEIGHT - BOTTOM, TOP)
@@ -172,7 +174,9 @@ class _Frame:
         return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(color, self._left(x), self._top(y))
 
 
-def _range(numbers: Sequence[Sequence[Number]], wanted: tuple[float, float] | None) -> tuple[list[float], tuple]:
+def _range(
+    numbers: Sequence[Sequence[Number]], wanted: tuple[float, float] | None, is_whole: bool = False
+) -> tuple[list[float], tuple]:
     """Round numbers to show, and from where to where the axis goes."""
     from matplotlib.ticker import MaxNLocator
 
@@ -180,7 +184,9 @@ def _range(numbers: Sequence[Sequence[Number]], wanted: tuple[float, float] | No
     low, high = wanted or (min(known, default=0.0), max(known, default=1.0))
     if not high > low:
         low, high = low - 0.5, high + 0.5
-    ticks = [float(tick) for tick in MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    ticks = [
+        float(tick) for tick in MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10], integer=is_whole).tick_values(low, high)
+    ]
     if wanted is None:
         return ticks, (ticks[0], ticks[-1])
     return [tick for tick in ticks if low - 1e-9 <= tick <= high + 1e-9], (low, high)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from mmkeras.inference import PRIOR, forward_chunks
+from mmkeras.inference import PRIOR, forward_chunks, warn_of_outside
 from mmkeras.manifest import read_table, require_columns
 from mmkeras.model import FUSED, present_of, vector_of, with_vectors
 from mmkeras.run import Run
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ENDING = ".parquet"
 OWN_NAMES = ("row", "status", "fused")
+Chunks = Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]
 
 
 def embed(
@@ -60,16 +61,17 @@ def embed(
     manifest = read_table(table, access=access)
     require_columns(manifest, schema.columns)
     model = with_vectors(run.model(), schema.columns)
-    chunks = _numbered(
-        _frame(*chunk, schema.columns) for chunk in forward_chunks(model, schema, manifest, doing="embedding")
-    )
+    statuses: list[pd.Series] = []
+    frames = _frames(forward_chunks(model, schema, manifest, doing="embedding"), schema.columns, statuses)
+    found = None
     if output is None:
-        found = pd.concat(chunks, ignore_index=True)
+        found = pd.concat(frames, ignore_index=True)
         say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
-        return found
-    _write(output, chunks, ["fused", *_names(schema.columns).values()])
-    say(f"{len(manifest.rows)} rows in {output}")
-    return None
+    else:
+        _write(output, frames, ["fused", *_names(schema.columns).values()])
+        say(f"{len(manifest.rows)} rows in {output}")
+    warn_of_outside(pd.concat(statuses))
+    return found
 
 
 def _check_output(output: Path | None) -> None:
@@ -84,9 +86,18 @@ def _check_output(output: Path | None) -> None:
         raise ValueError(f"-o {output}: {wrong} {is_what}; name a file in a folder that is there")
 
 
-def _frame(found: list[dict[str, np.ndarray]], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
-    """One part of the rows."""
-    (outputs,) = found
+def _frames(chunks: Chunks, columns: Collection[str], statuses: list[pd.Series]) -> Iterator[pd.DataFrame]:
+    """The rows part by part, numbered from 1; adds their statuses to the list."""
+    start = 1
+    for (outputs,), told in chunks:
+        frame = _frame(outputs, told, columns)
+        frame.insert(0, "row", range(start, start + len(frame)))
+        start += len(frame)
+        statuses.append(told)
+        yield frame
+
+
+def _frame(outputs: dict[str, np.ndarray], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
     is_empty = statuses.str.startswith(PRIOR).to_numpy()
     vectors = {"fused": _vectors(outputs[FUSED], ~is_empty)}
     for column, name in _names(columns).items():
@@ -109,14 +120,6 @@ def _vectors(values: np.ndarray, is_there: np.ndarray) -> pd.Series:
     """(N, D), (N,) -> N arrays of float32, None where nothing is there."""
     values = values.astype(np.float32)
     return pd.Series([values[i] if is_there[i] else None for i in range(len(values))], dtype=object)
-
-
-def _numbered(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    start = 1
-    for frame in frames:
-        frame.insert(0, "row", range(start, start + len(frame)))
-        yield frame
-        start += len(frame)
 
 
 def _write(output: Path, frames: Iterator[pd.DataFrame], vectors: Collection[str]) -> None:

@@ -75,32 +75,21 @@ def verdict(deletions: Sequence[Deletion], correlations: Sequence[float], scale:
         scale: How much of the explained quantity's unit is 1: a probability's whole, a number's deviation.
     """
     correlation = float(np.mean(correlations)) if correlations else np.nan
-    found: dict[str, Any] = {"deletion": None, "random_weights": {"rank_correlation": correlation}, "faults": []}
+    faults = []
     if correlation > MOST_LIKE_UNTRAINED:
-        found["faults"].append(
+        faults.append(
             f"a model that was never trained is explained much alike (rank correlation {correlation:.2f}); it shows "
             "the cell more than what was learned of it"
         )
-    if deletions:
-        deletion = joined(deletions)
+    deletion = joined(deletions) if deletions else None
+    if deletion and deletion.areas[0] >= deletion.areas[1] and deletion.change > IDLE * scale:
         first, chance = deletion.areas
-        found["deletion"] = {
-            "most_important_first": first,
-            "random": chance,
-            "curve": {
-                "share": np.linspace(0, 1, POINTS).tolist(),
-                "attribution": deletion.attribution.mean(axis=1).tolist(),
-                "random": deletion.random.mean(axis=1).tolist(),
-            },
-            "rows": deletion.attribution.shape[1],
-            "change": deletion.change,
-        }
-        if first >= chance and deletion.change > IDLE * scale:
-            found["faults"].append(
-                f"deleting what it points at (area {first:.3f}) lowers the answer no faster than deleting at random "
-                f"({chance:.3f}); do not rely on it"
-            )
-    return found
+        faults.append(
+            f"deleting what it points at (area {first:.3f}) lowers the answer no faster than deleting at random "
+            f"({chance:.3f}); do not rely on it"
+        )
+    told = _told(deletion) if deletion else None
+    return {"deletion": told, "random_weights": {"rank_correlation": correlation}, "faults": faults}
 
 
 def joined(found: Sequence[Deletion]) -> Deletion:
@@ -119,16 +108,35 @@ def there(modality: Modality, features: dict[str, np.ndarray], shape: tuple[int,
 def rank_correlations(first: np.ndarray, second: np.ndarray, is_real: np.ndarray) -> list[float]:
     """Of rows, Spearman's correlation of two attributions' amounts, (R, …) each; a row without any is left out.
 
-    Only places count of which something is there: padding is 0 in both.
+    They are compared part by part, as they are deleted: single pixels follow the picture whatever the model has
+    learned, since each one's attribution is a product with the pixel. Only parts of which something is there count.
     """
     from scipy.stats import spearmanr
 
+    blocks = parts_of(is_real.shape[1:])
+    amounts = [np.abs(_by_block(values, blocks)) for values in (first, second)]
     found = []
-    for one, other, real in zip(np.abs(first), np.abs(second), is_real, strict=True):
+    for one, other, real in zip(*amounts, _by_block(is_real, blocks) > 0, strict=True):
         one, other = one[real], other[real]
         if one.size >= FEWEST_PLACES and np.ptp(one) and np.ptp(other):
             found.append(float(spearmanr(one, other).statistic))
     return found
+
+
+def _told(deletion: Deletion) -> dict[str, Any]:
+    """As `explanation.json` has it."""
+    first, chance = deletion.areas
+    return {
+        "most_important_first": first,
+        "random": chance,
+        "curve": {
+            "share": np.linspace(0, 1, POINTS).tolist(),
+            "attribution": deletion.attribution.mean(axis=1).tolist(),
+            "random": deletion.random.mean(axis=1).tolist(),
+        },
+        "rows": deletion.attribution.shape[1],
+        "change": deletion.change,
+    }
 
 
 def _curve(prepared: Prepared, asked: Asked, blocks: np.ndarray, real: np.ndarray, order: np.ndarray) -> np.ndarray:

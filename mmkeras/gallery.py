@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from mmkeras.component import Modality, walk
-from mmkeras.features import table_cells
+from mmkeras.features import is_missing, table_cells
 from mmkeras.paths import read_cell, refusal
 from mmkeras.results import Results
 
@@ -164,6 +164,8 @@ class _Drawer:
         except (ValueError, OSError) as error:
             found = refusal(value)
             return [Drawing(Markup(""), f"{found[0]}: {found[1]}" if found else f"cannot be read: {error}")]
+        if _is_nothing(cell):
+            return [Drawing(Markup(""), MISSING)]
         wanted = self._attributions(column, self._places[i]) or [("", None)]
         return [_draw(modality, cell, attribution, method) for method, attribution in wanted]
 
@@ -185,6 +187,13 @@ class _Drawer:
         """What is left of the answer when the method's most important parts go first: the less, the better it is."""
         area = self._results.explanation.at("checks", column, method, "deletion", "most_important_first")
         return np.inf if area is None else area
+
+
+def _is_nothing(cell: Any) -> bool:
+    """Whether a cell that has text says that there is nothing: nan, n/a."""
+    if isinstance(cell, str):
+        return not cell
+    return is_missing(np.asarray(cell, object) if isinstance(cell, list) else cell)
 
 
 def _draw(modality: Modality, cell: Any, attribution: np.ndarray | None, method: str) -> Drawing:

@@ -15,7 +15,8 @@ from mmkeras.features import Features, prepare, table_cells
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
 from mmkeras.model import with_column_weights
-from mmkeras.terminal import progress
+from mmkeras.paths import ALLOW
+from mmkeras.terminal import progress, warn
 
 if TYPE_CHECKING:
     import keras
@@ -100,6 +101,16 @@ def forward(
     """{output: (R, …)} of (R,) row numbers; of these outputs only, if given, so that no others are held."""
     parts = (step(batch) for batch in batches(features, rows, BATCH_ROWS))
     return concatenated([{name: part[name] for name in outputs or part} for part in parts])
+
+
+def warn_of_outside(statuses: pd.Series) -> None:
+    """Tells of files that were not read because they lie elsewhere, and how they are."""
+    if count := int(statuses.str.contains(ALLOW, regex=False).sum()):
+        name = "row names" if count == 1 else "rows name"
+        warn(
+            f"{count} {name} files outside the table's folder, which are not read; "
+            "--allow-outside (from Python, allow_outside=True) reads them"
+        )
 
 
 def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def report(
     `python -m mmkeras.report runs/first --compare runs/second runs/third -o comparison.html`
 
     The page is one file: it needs no network and sends nothing. `evaluate` and `explain` are run first where the run
-    folder has nothing of theirs, or something older than the model.
+    folder has nothing of theirs, or something older than the model. What `check -o RUN/check.csv` found is shown too.
 
     Raises:
         FileNotFoundError: No such run.

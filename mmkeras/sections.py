@@ -19,7 +19,18 @@ from mmkeras.component import Component, own_prediction, walk
 from mmkeras.config import Config
 from mmkeras.gallery import lists, target_rows
 from mmkeras.results import CHECKED, OWN, Results
-from mmkeras.summary import METRICS, ONLY, WITHOUT, cautions, form_of, metric_words, prior_name, sentence, tiles
+from mmkeras.summary import (
+    METRICS,
+    ONLY,
+    WITHOUT,
+    best_other,
+    cautions,
+    form_of,
+    metric_words,
+    prior_name,
+    sentence,
+    tiles,
+)
 
 SPLITS = ("train", "valid", "test", "unused")
 CLASSES_SHOWN = 30  # of the table of counts
@@ -133,7 +144,8 @@ def reproduce_part(results: Results, others: Sequence[Results], explains: bool) 
     folder = results.run.folder
     by = [part for column in results.evaluation.at("rows", "by") or [] for part in ("--by", _quoted(column))]
     table = results.evaluation.at("rows", "table")
-    evaluated = [*([_quoted(table)] if table else []), *by]
+    is_beside = any(best_other(results, target) for target in results.targets)
+    evaluated = [*([_quoted(table)] if table else []), *(["--baselines"] if is_beside else []), *by]
     compared = [part for other in others for part in ("--compare", _quoted(other.run.folder))]
     has_table = results.identity.get("path") is not None
     override = [] if has_table else [f"manifest={_quoted(folder / 'table.parquet')}"]
@@ -274,7 +286,13 @@ def _curve(title: str, names: tuple[str, str], results: Results) -> Markup:
         Line("training rows (augmented)", epochs, trained, style="dashed"),
         Line("validation rows", epochs, judged),
     ]
-    axes = Axes("epoch", "", x_range=(1, max(len(epochs), 2)), marks=[(best, f"best: epoch {best}")] if best else [])
+    axes = Axes(
+        "epoch",
+        "",
+        x_range=(1, max(len(epochs), 2)),
+        marks=[(best, f"best: epoch {best}")] if best else [],
+        is_whole=True,
+    )
     return charts.chart(metric_words(title), lines, axes)
 
 
@@ -520,7 +538,7 @@ def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
         ]
         if len(lines) > 1:
             epochs = max(2, *(len(line.x) for line in lines))
-            axes = Axes("epoch", "", x_range=(1, epochs))
+            axes = Axes("epoch", "", x_range=(1, epochs), is_whole=True)
             found.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
     return found
 

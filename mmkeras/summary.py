@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mmkeras.results import OWN, Results, shown
 
 WITHOUT, ONLY, PRIOR = "the same without", "the same with nothing but", "prior"
+NAMED_CHARACTERS = 100  # of classes that the first sentence names
 FEW_ROWS = 200  # one row more or less is half a percent
 POOR_RECALL, POOR_ROWS = 0.5, 3
 POOR_ECE = 0.1
@@ -68,8 +69,12 @@ def form_of(metric: str) -> str:
 
 def sentence(results: Results) -> str:
     """What the model does."""
-    reads, says = _joined(results.columns), _joined(list(results.heads))
-    return f"The model reads {reads} of a row and answers {says}."
+    says = []
+    for target in results.heads:
+        classes = results.evaluation.at("targets", target, "classes") or []
+        is_short = 0 < sum(map(len, classes)) <= NAMED_CHARACTERS
+        says.append(f"{target} ({', '.join(classes)})" if is_short else target)
+    return f"The model reads {_joined(results.columns)} of a row and answers {_joined(says)}."
 
 
 def tiles(results: Results, target: str) -> list[Tile]:
@@ -105,6 +110,18 @@ def prior_figure(results: Results, target: str, metric: str, form: str) -> Marku
     return None if value is None else Markup('<data value="{}">{}</data>').format(repr(value), shown(value, form))
 
 
+def best_other(results: Results, target: str) -> str | None:
+    """The best of the classical models and single-column networks, where evaluate trained them."""
+    metric, scores = results.targets[target]["metric"], results.targets[target]["scores"]
+    prior = prior_name(results, target)
+    known = {
+        name: figures[metric]
+        for name, figures in scores.items()
+        if name not in (OWN, prior) and not name.startswith((WITHOUT, ONLY)) and figures.get(metric) is not None
+    }
+    return max(known, key=known.__getitem__) if known else None
+
+
 # The tiles
 
 
@@ -118,7 +135,7 @@ def _quality(results: Results, target: str) -> Tile:
     ends = source.range(*place, "intervals", OWN, metric, form=form)
     detail = Markup("With other rows of the same kind: {} (95 % interval)").format(ends) if ends else Markup("")
     if metric not in SHARES and metric in METRICS:
-        detail = Markup("{}. {}").format(METRICS[metric].capitalize(), detail)
+        detail = Markup("{}. {}").format(METRICS[metric][0].upper() + METRICS[metric][1:], detail)
     return Tile(figure, what, detail)
 
 
@@ -129,22 +146,10 @@ def _baseline(results: Results, target: str) -> Tile | None:
     if figure is None:
         return None
     detail = Markup("Always the answer that fits the training rows best")
-    if best := _best_other(results, target):
+    if best := best_other(results, target):
         score = results.evaluation.figure("targets", target, "scores", best, metric, form=form)
         detail += Markup(". Best simpler model, {}: {}").format(best, score)
     return Tile(figure, "without looking at a row at all", detail)
-
-
-def _best_other(results: Results, target: str) -> str | None:
-    """The best of the classical models and single-column networks, where evaluate trained them."""
-    metric, scores = results.targets[target]["metric"], results.targets[target]["scores"]
-    prior = prior_name(results, target)
-    known = {
-        name: figures[metric]
-        for name, figures in scores.items()
-        if name not in (OWN, prior) and not name.startswith((WITHOUT, ONLY)) and figures.get(metric) is not None
-    }
-    return max(known, key=known.__getitem__) if known else None
 
 
 def _automatic(results: Results, target: str) -> Tile | None:
@@ -154,7 +159,7 @@ def _automatic(results: Results, target: str) -> Tile | None:
     source, place = results.evaluation, ("targets", target, "coverage")
     wanted = source.figure(*place, "wanted", form="percent")
     if coverage.get("coverage") is None:
-        detail = Markup("No confidence is high enough for {} accuracy").format(wanted)
+        detail = Markup("No confidence was high enough for {} accuracy on the validation rows").format(wanted)
         return Tile(Markup("None"), "can be answered automatically", detail)
     reached, limit = (
         source.figure(*place, "accuracy", form="percent"),

@@ -32,6 +32,12 @@ def test_a_missing_number_breaks_the_line():
     assert re.sub(r"[\d. ]+", "", paths(drawn, "s0")[0]) == "MML"
 
 
+def test_there_are_no_half_epochs():
+    drawn = chart("t", [Line("", [1, 2], [0, 1])], Axes("epoch", "", (1, 2), UNIT, is_whole=True))
+    ticks = [each.text for each in parsed(drawn).iter("text") if each.get("text-anchor") == "middle"]
+    assert ticks[:2] == ["1", "2"] and ticks[2] == "epoch"
+
+
 def test_numbers_beyond_the_axes_stay_at_their_ends():
     inside = chart("t", [Line("", [0, 1], [1, 1])], Axes("x", "y", UNIT, UNIT))
     beyond = chart("t", [Line("", [0, 1], [1, 7])], Axes("x", "y", UNIT, UNIT))

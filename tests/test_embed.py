@@ -101,7 +101,7 @@ def test_a_row_does_not_depend_on_the_others(run, table, vectors):
     assert_same(found.iloc[::-1].assign(row=range(1, 61)), vectors)
 
 
-def test_hostile_and_empty_rows_keep_their_place(run, own_table):
+def test_hostile_and_empty_rows_keep_their_place(run, own_table, capsys):
     rows = pd.read_csv(own_table, dtype=str, keep_default_na=False).head(4)
     rows.loc[0, "question"] = "<script>\t\u202e" + "喂🎉" * 3000
     rows.loc[1, ["question", "photo", "voice"]] = ""
@@ -112,6 +112,7 @@ def test_hostile_and_empty_rows_keep_their_place(run, own_table):
     assert found.loc[1, ["fused", "photo", "question", "voice"]].isna().all()
     assert found["photo"].isna().tolist() == [False, True, True, True]
     assert np.isfinite(np.stack(found["fused"].dropna())).all()
+    assert "1 row names files outside the table's folder" in capsys.readouterr().out
 
 
 def rows_in(table, rows):

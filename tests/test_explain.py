@@ -13,7 +13,6 @@ from mmkeras.component import walk
 from mmkeras.explain import explain
 from mmkeras.explanation import Explanation
 from mmkeras.inference import predict_without
-from mmkeras.manifest import read_table
 from mmkeras.run import Run
 from mmkeras.train import train
 
@@ -202,7 +201,7 @@ def test_a_table_without_a_column(own):
 
 
 def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("mmkeras.explain.MOST_AT_ONCE", 4)
+    monkeypatch.setattr("mmkeras.explaining.MOST_AT_ONCE", 4)
     found = explain(own, minutes=0, check=False, output=tmp_path)
     assert "the time was over after the cells of 4 of" in " ".join(capfd.readouterr().out.split())
     done = [row for row in found.rows if found.attribution(row, "question") is not None]
@@ -213,6 +212,7 @@ def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own, tmp_path, ca
 # Every modality, several targets, every kind of target
 
 
+@pytest.mark.slow
 def test_everything_at_once(everything_run, tmp_path):
     found = explain(everything_run, rows="13-24", check=False, output=tmp_path)
     assert found.targets == ["mood", "price"] and len(found.columns) == 7
@@ -273,6 +273,7 @@ def adds_up(found, tolerance=1e-5):
     return sums
 
 
+@pytest.mark.slow
 def test_multilabel_ordinal_and_several_numbers(numbers):
     targets = {"marks": {"type": "multilabel"}, "grade": {"type": "ordinal"}, "both": {"type": "regression"}}
     run = numbers(targets)
@@ -292,11 +293,31 @@ def test_multilabel_ordinal_and_several_numbers(numbers):
         explain(run, answer="value_2")
 
 
+# In a notebook
+
+
+def test_rows_are_drawn_in_a_notebook_with_what_decided_and_nothing_unescaped(own, tmp_path):
+    frame = pd.DataFrame({"question": ["<script>bad</script> refund", "never"], "photo": ["0.png", ""], "voice": ""})
+    table = tmp_path / "own.csv"
+    shutil.copy(own.table().folder / "0.png", tmp_path / "0.png")
+    frame.to_csv(table, index=False)
+    explain(own, str(table), check=False, output=tmp_path / "out")
+    found = Explanation.read(tmp_path / "out")
+    found.run = own  # the folder lies elsewhere
+    shown = found._repr_html_()
+    assert "<script>" not in shown and "refund" in shown
+    assert "data:image/" in shown and shown.count("row 1: intent") == 1 and "row 2: intent" in shown
+    assert shown.count("<tr>") == 6
+
+
+def test_without_the_run_or_its_files_the_values_are_shown(own, explained, tmp_path):
+    shutil.copytree(own.folder / "explanation", tmp_path / "alone")
+    found = Explanation.read(tmp_path / "alone")
+    assert found.run is None
+    shown = found._repr_html_()
+    assert f"row {found.rows[0]}: intent" in shown and "more rows" in shown and "<img" not in shown
+
+
 def test_reading_what_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no explanation.json"):
         Explanation.read(tmp_path)
-
-
-def test_a_foreign_table_is_read_again_to_be_drawn(own, tmp_path):
-    frame = read_table(own.table().folder / "table.csv").rows.head(2)
-    assert explain(own, frame, check=False, output=tmp_path).manifest is not None

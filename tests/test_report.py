@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 from mmkeras import gallery
 from mmkeras import report as report_module
+from mmkeras.manifest import read_table
 from mmkeras.report import report
 from mmkeras.results import Results, Source, shown
+from mmkeras.run import table_hash
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -159,7 +161,7 @@ def test_what_a_person_reads_first(run, page):
     said = json.loads((run / "evaluation.json").read_text())["targets"]["intent"]
     accuracy, coverage = said["scores"]["mmkeras"]["accuracy"], said["coverage"]["coverage"]
     assert f"{100 * accuracy:.1f}\xa0% of 40 test rows answered right" in page.text
-    assert "The model reads note and weight of a row and answers intent." in page.text
+    assert "The model reads note and weight of a row and answers intent (class 0, class 1, class 2)." in page.text
     assert f"{100 * coverage:.1f}\xa0%" in page.text and "can be answered automatically" in page.text
     without = {column: said["scores"][f"the same without {column}"]["accuracy"] for column in PLAIN}
     assert f"{min(without, key=without.get)} is the column that counts most" in page.text
@@ -349,6 +351,14 @@ def test_files_that_are_gone(tmp_path):
     assert "cannot be read: " in page.text and len(page.cards) == 4
 
 
+def test_a_cell_that_says_that_there_is_nothing_is_missing(tmp_path):
+    run = write_run(tmp_path, rows=8, explained=0)
+    table = pd.read_parquet(tmp_path / "table.parquet").assign(weight="n/a")
+    table.to_parquet(tmp_path / "table.parquet")
+    edit(run, "table.json", lambda found: found.update(sha256=table_hash(read_table(tmp_path / "table.parquet"))))
+    assert page_of(run, explain=False).text.count("weight missing") == 8
+
+
 def test_a_table_that_is_gone(tmp_path):
     run = write_run(tmp_path)
     (tmp_path / "table.parquet").unlink()
@@ -372,7 +382,7 @@ def test_rows_of_another_table_are_taken_from_there(tmp_path):
     rows.to_parquet(run / "evaluation_rows.parquet")
     page = page_of(run, explain=False)
     assert page.text.count("from elsewhere") == 6
-    assert f"mmkeras.evaluate {run} {tmp_path / 'other.csv'} --by language" in page.text
+    assert f"mmkeras.evaluate {run} {tmp_path / 'other.csv'} --baselines --by language" in page.text
 
 
 def test_an_explanation_of_other_rows_is_not_shown_in_the_gallery(tmp_path):
