@@ -61,7 +61,7 @@ class Source:
 
 
 class Column:
-    """One column of a model, as its attributions need it; traces what it computes once for each target.
+    """One column of a model, as its attributions need it; what it computes is traced once.
 
     Args:
         graph: The model's.
@@ -92,9 +92,9 @@ class Column:
         pieces, bases, fixed = self._function("prepare", self._prepare)(features, list(encoded))
         return Prepared(self, pieces, bases, fixed)
 
-    def rows_at_once(self, copies: int) -> int:
-        """How many rows may go through the model together, so many times each."""
-        return max(1, STEP_NUMBERS // (copies * self.numbers))
+    def copies_at_once(self, rows: int) -> int:
+        """How many copies of so many rows may go through the model together."""
+        return max(1, STEP_NUMBERS // (rows * self.numbers))
 
     def _prepare(self, features: Any, encoded: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         known = self.graph.values(features, encoded)
@@ -178,7 +178,7 @@ class Prepared:
         column = self.column
         compute = column._function("gradients", column._gradients)
         totals, explained = [], []
-        for places, weights in _path(steps, column.rows_at_once(len(self.pieces[0]))):
+        for places, weights in _path(steps, column.copies_at_once(len(self.pieces[0]))):
             slopes, values = compute(self.pieces, self.bases, self.fixed, _floats(asked), places, weights)
             totals.append(slopes)
             explained.append(values.numpy())
@@ -201,7 +201,7 @@ class Prepared:
         column = self.column
         compute = column._function("kept", column._kept)
         found = []
-        at_once = column.rows_at_once(kept.shape[1])
+        at_once = column.copies_at_once(kept.shape[1])
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once].astype(np.float32)
             steps, part = len(part), part.reshape(-1, *column.shape)
