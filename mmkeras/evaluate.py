@@ -80,6 +80,7 @@ def evaluate(
         judged = plain({"rows": _about(rows, by), "targets": _judged(run, rows, models, predictions[PRESENT], by)})
         frame = _frame(rows, said, predictions[STATUS])
         frame.to_parquet(run.folder / "evaluation_rows.parquet", index=False)
+        _say_how(judged["rows"])
         if COLUMN_WEIGHTS in predictions:
             _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], rows.name)
         for target, each in said.items():
@@ -154,6 +155,7 @@ def _about(rows: JudgedRows, by: Sequence[str]) -> dict[str, Any]:
         "table": rows.table,
         "count": len(rows),
         "groups": rows.group,
+        "units": len(np.unique(rows.units)),
         "resamples": resamples_of(len(rows)),
         "by": list(by),
     }
@@ -198,6 +200,15 @@ def _named(files: Sequence[Path]) -> str:
 
 
 # What a person sees
+
+
+def _say_how(about: Mapping[str, Any]) -> None:
+    """What the intervals are of."""
+    if about["units"] > 1:
+        drawn = (
+            f"{about['units']} rows" if about["groups"] is None else f"the {about['units']} groups by {about['groups']}"
+        )
+        say(f"{about['name']}; 95 % intervals of {about['resamples']} resamples of {drawn}")
 
 
 def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:

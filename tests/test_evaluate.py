@@ -326,7 +326,7 @@ def test_every_target_has_the_same_parts(written):
     run, found, _ = written
     assert json.loads((run.folder / "evaluation.json").read_text()) == found
     assert found["rows"] | {"name": ""} == {
-        "name": "", "split": "test", "table": None, "count": 16, "groups": None, "resamples": 1000,
+        "name": "", "split": "test", "table": None, "count": 16, "groups": None, "units": 16, "resamples": 1000,
         "by": ["colour", "size"],
     }  # fmt: skip
     for target, each in found["targets"].items():
@@ -382,6 +382,7 @@ def test_pictures_of_confidence_are_drawn_where_there_is_any(written):
 def test_the_terminal_shows_intervals_and_rows(judged_planted):
     _, printed = judged_planted
     assert re.search(r"accuracy +│ 1\.000 +│ \[0\.806, 1\.000\]", printed)  # 16 of 16
+    assert "16 test rows; 95 % intervals of 1000 resamples of 16 rows" in printed
     assert "probabilities are off by" in printed
     assert "price, 16 test rows: furthest off" in printed
     assert "class by class" in printed
@@ -438,7 +439,7 @@ def test_groups_give_intervals_and_one_alone_gives_none(run, table):
     test = rows[rows["split"] == "test"].reset_index(drop=True)
     folder_rows = test.assign(photo="", voice="")
     found = evaluate(run, folder_rows.assign(customer="one"))
-    assert found["rows"]["groups"] == "customer"
+    assert (found["rows"]["groups"], found["rows"]["units"]) == ("customer", 1)
     assert set(found["targets"]["intent"]["intervals"]["mmkeras"].values()) == {None}
     assert 'all rows have the same "customer": no interval can be given' in found["warnings"]
     found = evaluate(run, folder_rows.drop(columns="customer"))
