@@ -47,7 +47,7 @@ class Card:
         status: What `predict` would say: ok, missing: photo …
         targets: {target: {truth, answer, confidence, right, loss, suspect, should_be}}.
         cells: {column: its drawings, the first to be shown at once}.
-        worth: {target: {explained, prior, columns: {column: {value, weight}}}} of the Shapley values.
+        worth: {target: {answer, explained, prior, columns: {column: {value, weight}}}} of the Shapley values.
     """
 
     place: int
@@ -218,4 +218,9 @@ def _worth(results: Results, target: str, place: int) -> dict[str, Any]:
         for each in mine.itertuples()
     }
     first = mine.iloc[0]
-    return {"explained": float(first["explained"]), "prior": float(first["prior"]), "columns": dict(walk(columns))}
+    return {
+        "answer": str(first["answer"]),
+        "explained": float(first["explained"]),
+        "prior": float(first["prior"]),
+        "columns": dict(walk(columns)),
+    }

@@ -27,8 +27,10 @@ FILE, WEIGHTS = "report.html", "model.weights.h5"
 MAX_MB = 15.0
 ROWS = 200
 RESERVE_BYTES = 20_000  # for what is counted only when the page is whole
-# Characters without a shape, which HTML forbids; Unicode has pictures of the first of them
+# Characters without a shape, which HTML forbids, and halves of characters, which no file can hold; Unicode has pictures
+# of the former
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {127: 0x2421}
+CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
 
 def report(

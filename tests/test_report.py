@@ -238,6 +238,10 @@ def test_nothing_of_a_users_becomes_markup(tmp_path, explains):
     assert "49" not in re.findall(r"<bdi>(\w+)</bdi>", page.html)
 
 
+def test_what_no_page_may_hold_is_replaced():
+    assert "a\0\x1b\t\n\x7f\udce9".translate(report_module.CONTROLS) == "a␀␛\t\n␡\ufffd"
+
+
 def test_a_column_may_be_called_as_it_likes(tmp_path):
     run = write_run(tmp_path, explained=0)
     table = pd.read_parquet(tmp_path / "table.parquet").rename(columns={"weight": "</script><i>/~"})
@@ -502,7 +506,7 @@ def test_a_card_tells_what_moved_the_answer(page, run):
     values = pd.read_parquet(run / "explanation/shapley.parquet")
     first = values[values["row"] == 41].set_index("column")["value"]
     card = re.search(r'<article class="card" id="row-1".*?</article>', page.html, re.S)[0]
-    assert "What moved the answer: from 0.3 to 0.9" in card
+    assert "What moved “<bdi>?</bdi>”: from 0.3 to 0.9" in card  # asked of another class than the answer
     for column in PLAIN:
         assert f"{first[column]:+.2f}" in card
 

@@ -243,12 +243,13 @@ def test_names_and_texts_of_any_length_fit_a_phone(visit, tmp_path):
 
 
 def test_on_paper(visit, file):
-    page = visit(file)
+    page = visit(file, {"width": 718, "height": 1000})  # A4 without its margins, in CSS pixels
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("#filter").is_visible() and not page.locator("nav").is_visible()
     assert page.locator("#reproduce details pre").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
     assert len(page.pdf()) > 10_000
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not page.locator("#reproduce details pre").is_visible()
