@@ -210,17 +210,14 @@ class Prepared:
             found.append(compute(self.pieces, self.bases, self.fixed, _floats(asked), shares, steps).numpy())
         return np.concatenate(found)
 
-    def ends(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
-        """(R,) f of the baseline, and of the cells as they are."""
-        shape = (2, len(self.pieces[0]), *self.column.shape)
-        kept = np.zeros(shape, np.float32)
-        kept[1] = 1
-        baseline, whole = self.kept(asked, kept, all_of_it=True)
-        return baseline, whole
+    @property
+    def count(self) -> int:
+        """Of the rows."""
+        return len(self.pieces[0])
 
     def taken(self, rows: np.ndarray) -> Prepared:
         """Some of the rows."""
-        count = len(self.pieces[0])
+        count = self.count
 
         def take(values: Any) -> Any:
             by_row = tf.reshape(values, (count, -1, *values.shape[1:]))  # a cell's files may lie one after another
@@ -228,6 +225,54 @@ class Prepared:
 
         parts = ([take(values) for values in part] for part in (self.pieces, self.bases, self.fixed))
         return Prepared(self.column, *parts)
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The same rows beside several sets of other columns; f is the mean of what it is beside each.
+
+    Where the others decide alone already, nothing that a column holds changes a prediction: only beside fewer of them
+    is it seen what it tells.
+
+    Attributes:
+        each: The rows beside each set.
+        weights: What the sets count; they add up to 1.
+    """
+
+    each: Sequence[Prepared]
+    weights: Sequence[float]
+
+    @property
+    def column(self) -> Column:
+        return self.each[0].column
+
+    @property
+    def count(self) -> int:
+        return self.each[0].count
+
+    def integrated(self, asked: Asked, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """As `Prepared.integrated`."""
+        found = [prepared.integrated(asked, steps) for prepared in self.each]
+        parts = {name: self._mean([parts[name] for parts, _, _ in found]) for name in found[0][0]}
+        return parts, self._mean([baseline for _, baseline, _ in found]), self._mean([whole for *_, whole in found])
+
+    def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
+        """As `Prepared.kept`."""
+        return self._mean([prepared.kept(asked, kept, all_of_it) for prepared in self.each])
+
+    def ends(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
+        """(R,) f of the baseline, and of the cells as they are."""
+        kept = np.zeros((2, self.count, *self.column.shape), np.float32)
+        kept[1] = 1
+        baseline, whole = self.kept(asked, kept, all_of_it=True)
+        return baseline, whole
+
+    def taken(self, rows: np.ndarray) -> Averaged:
+        """Some of the rows."""
+        return Averaged([prepared.taken(rows) for prepared in self.each], self.weights)
+
+    def _mean(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        return sum(weight * value for weight, value in zip(self.weights, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -249,7 +294,7 @@ class Attributed:
     steps: np.ndarray
 
 
-def attribute(prepared: Prepared, asked: Asked) -> Attributed:
+def attribute(prepared: Averaged, asked: Asked) -> Attributed:
     """The column's attributions of some rows that have the column, by integrated gradients where it has slopes.
 
     So many steps are taken as bring the sum of the attributions, those of features beside the content included,
@@ -265,8 +310,8 @@ def attribute(prepared: Prepared, asked: Asked) -> Attributed:
     return Attributed({OCCLUSION: _by_occlusion(prepared, asked, whole)}, baseline, whole, nothing, nothing)
 
 
-def _by_gradients(prepared: Prepared, asked: Asked) -> Attributed:
-    column, count = prepared.column, len(prepared.pieces[0])
+def _by_gradients(prepared: Averaged, asked: Asked) -> Attributed:
+    column, count = prepared.column, prepared.count
     found = np.zeros((count, *column.shape), np.float32)
     baseline, whole, errors, taken = np.zeros((4, count))
     scale = np.max([np.abs(factors).max(axis=1) for factors in asked.values()], axis=0)
@@ -288,7 +333,7 @@ def of_rows(asked: Asked, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {target: factors[rows] for target, factors in asked.items()}
 
 
-def _by_occlusion(prepared: Prepared, asked: Asked, whole: np.ndarray) -> np.ndarray:
+def _by_occlusion(prepared: Averaged, asked: Asked, whole: np.ndarray) -> np.ndarray:
     """(R, *attribution): what f loses with each block of the cell, evenly over the block."""
     shape = prepared.column.shape
     blocks = parts_of(shape)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmkeras import shapley
-from mmkeras.attribution import Asked, Attributed, Column, Prepared, attribute
+from mmkeras.attribution import Asked, Attributed, Averaged, Column, attribute
 from mmkeras.coalitions import Coalitions
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
@@ -38,7 +38,6 @@ class Explained:
         whole: (R,) the explained quantity of the rows as they are.
         prior: (R,) the same of rows of which nothing is known.
         values: (R, M) each column's Shapley value, 0 where its cell is missing.
-        without: (R, M) the explained quantity of the rows without a column.
         weights: (R, M) what the fusion weighs the columns; None where it has no such figure.
     """
 
@@ -48,7 +47,6 @@ class Explained:
     whole: np.ndarray
     prior: np.ndarray
     values: np.ndarray
-    without: np.ndarray
     weights: np.ndarray | None
 
 
@@ -94,7 +92,7 @@ class Explainer:
         return {
             target: self._explained(
                 self.schema.targets[target], predictions[target], answers.get(target), present,
-                None if weights is None else weights[self._all],
+                None if weights is None else weights[-1],
             )
             for target in self.targets
         }  # fmt: skip
@@ -105,16 +103,37 @@ class Explainer:
         return factors | {target: between[target].factors[rows]}
 
     def attribute(self, column: str, rows: Rows, asked: Asked) -> Attributed | None:
-        """What the numbers of a column's cells did, of rows that have the column; None where it has no content."""
+        """What the numbers of a column's cells did, of rows that have the column; None where it has no content.
+
+        With what the cells' presence does they add up to the column's Shapley value: exactly where there are four
+        columns or fewer, and all sets of the others are looked at.
+        """
         modality = self.schema.columns[column]
         if not modality.content:
             return None
-        if column not in self._columns:
-            self._columns[column] = Column(self.graph, column, modality)
-        encoded = self.coalitions.encode(rows)
-        found = attribute(self._columns[column].prepared(rows, encoded), asked)
+        found = attribute(self.prepared(column, rows), asked)
         if modality.has_grad_cam:
-            found.by_method[GRAD_CAM] = self._cam(column)(rows, encoded, asked)
+            beside = self._beside(column, rows)
+            heat = [weight * self._cam(column)(some, self.coalitions.encode(some), asked) for weight, some in beside]
+            found.by_method[GRAD_CAM] = sum(heat)
+        return found
+
+    def prepared(self, column: str, rows: Rows) -> Averaged:
+        """Rows of a column, beside the sets of other columns whose mean its Shapley value is."""
+        if column not in self._columns:
+            self._columns[column] = Column(self.graph, column, self.schema.columns[column])
+        beside = self._beside(column, rows)
+        each = [self._columns[column].prepared(some, self.coalitions.encode(some)) for _, some in beside]
+        return Averaged(each, [weight for weight, _ in beside])
+
+    def _beside(self, column: str, rows: Rows) -> list[tuple[float, Rows]]:
+        """(weight, the rows with only some of the other columns' cells)."""
+        place = self.columns.index(column)
+        patterns, weights = shapley.contexts(len(self.columns), place)
+        found = []
+        for pattern, weight in zip(patterns, weights, strict=True):
+            shown = dict(zip(self.columns, pattern, strict=True)) | {column: True}
+            found.append((weight, {name: each if shown[name] else _hidden(each) for name, each in rows.items()}))
         return found
 
     @contextlib.contextmanager
@@ -127,45 +146,35 @@ class Explainer:
         finally:
             self.model.set_weights(own)
 
-    def prepared(self, column: str, rows: Rows) -> Prepared:
-        """Rows of a column that `attribute` knows, for other questions about its content."""
-        return self._columns[column].prepared(rows, self.coalitions.encode(rows))
-
     def _cam(self, column: str) -> GradCam:
         if column not in self._cams:
             self._cams[column] = GradCam(self.graph, column, self._columns[column].shape)
         return self._cams[column]
 
     def _asked_patterns(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """The patterns to predict with: those of the values, then each column left out alone."""
+        """The patterns to predict with, and of sampled ones which arises when."""
         count = len(self.columns)
-        self._all = 2**count - 1
         if self.is_exact:
             return shapley.all_patterns(count), None
-        patterns, index = shapley.patterns_of(self._orders)
-        self._all = len(patterns) - 1
-        return np.concatenate([patterns, ~np.eye(count, dtype=bool)]), index
+        return shapley.patterns_of(self._orders)
 
     def _explained(
         self, head: Head, predictions: np.ndarray, answer: str | None, present: np.ndarray, weights: np.ndarray | None
     ) -> Explained:
-        whole = predictions[self._all]
+        whole = predictions[-1]
         places = head.explained(whole) if answer is None else np.full(len(whole), head.parts.index(answer))
         unit, term = head.units
         factors = np.zeros(whole.shape)
         factors[np.arange(len(whole)), places] = unit[places]
         results = (predictions * factors).sum(axis=-1) + term[places]
         values = shapley.exact(results) if self.is_exact else self._sampled(results)
-        patterns = self._patterns.tolist()
-        without = [results[patterns.index(row)] for row in (~np.eye(len(self.columns), dtype=bool)).tolist()]
         return Explained(
             factors,
             term[places],
             places,
-            results[self._all],
+            results[-1],
             results[0],
             values.T * present,
-            np.stack(without, 1),
             weights,
         )
 
@@ -182,6 +191,10 @@ def _fresh_weights(schema: Config, seed: int) -> list[np.ndarray]:
         return model.get_weights()
     finally:
         random.setstate(state)
+
+
+def _hidden(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.zeros_like(values) for name, values in features.items()}
 
 
 def of_rows(rows: Rows, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

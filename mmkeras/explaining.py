@@ -135,11 +135,10 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
     parts = []
     for target in explainer.targets:
         head = explainer.schema.targets[target]
-        values, without, whole = (found.joined(target, name) for name in ("values", "without", "whole"))
+        values, whole = (found.joined(target, name) for name in ("values", "whole"))
         weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
-        terms = found.joined(target, "terms")
         for i, column in enumerate(explainer.columns):
-            baseline = found.figures(target, column, "baseline") + terms
+            inside = found.figures(target, column, "whole") - found.figures(target, column, "baseline")
             part = {
                 "row": chosen + 1,
                 "target": target,
@@ -150,8 +149,8 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
                 "value": values[:, i],
                 "weight": np.nan if weights is None else weights[:, i],
                 "present": present[:, i],
-                "inside": whole - baseline,
-                "being_there": baseline - without[:, i],
+                "inside": inside,
+                "being_there": values[:, i] - inside,
             }
             parts.append(pd.DataFrame(part))
     return pd.concat(parts, ignore_index=True).sort_values(["row", "target", "column"], ignore_index=True)

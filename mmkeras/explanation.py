@@ -35,8 +35,8 @@ class Explanation:
         summary: What `explanation.json` holds.
         values: A row for each explained row, target and column: `value` is its Shapley value, `explained` the quantity
             of the whole row, `prior` of a row without any cell, `answer` what is explained, `weight` the fusion's;
-            `inside` is what the cell's content does to it beside its mere presence, `being_there` what its presence
-            does; the two add up to what taking the column away would change.
+            `inside` is what the cell's content does, `being_there` what its mere presence does; the two add up to
+            `value`, and the attributions of all features of the cell to `inside`.
         attributions: {(target, column, method): (N, *attribution)} in the order of `rows`; NaN where a row was left
             out, 0 where its cell is missing.
         run: Whence the rows can be drawn; None: from nowhere.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkeras.attribution import Asked, Prepared, parts_of
+from mmkeras.attribution import Asked, Averaged, parts_of
 from mmkeras.component import Modality
 
 POINTS = 9  # of a deletion curve
@@ -47,7 +47,7 @@ class Deletion:
 
 
 def delete(
-    prepared: Prepared, asked: Asked, attributions: np.ndarray, is_real: np.ndarray, terms: Any = 0.0, seed: int = 0
+    prepared: Averaged, asked: Asked, attributions: np.ndarray, is_real: np.ndarray, terms: Any = 0.0, seed: int = 0
 ) -> Deletion:
     """Deletes a column's parts, most important first and in random orders.
 
@@ -139,7 +139,7 @@ def _told(deletion: Deletion) -> dict[str, Any]:
     }
 
 
-def _curve(prepared: Prepared, asked: Asked, blocks: np.ndarray, real: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _curve(prepared: Averaged, asked: Asked, blocks: np.ndarray, real: np.ndarray, order: np.ndarray) -> np.ndarray:
     """(9, R) f as the blocks with the lowest numbers of `order` (R, blocks) go first; only real blocks count."""
     ranks = np.where(real, order, np.inf).argsort(axis=1).argsort(axis=1)
     counts = real.sum(axis=1)

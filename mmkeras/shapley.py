@@ -47,6 +47,20 @@ def exact(results: np.ndarray) -> np.ndarray:
     return found
 
 
+def contexts(players: int, player: int, most: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The others that one player may find when it joins (S, M), and how often it finds them (S,), which adds up to 1.
+
+    All of them where they are not more than `most`, else those of so many sampled orders.
+    """
+    if 2 ** (players - 1) <= most:
+        patterns = all_patterns(players)
+        patterns = patterns[~patterns[:, player]]
+        return patterns, np.array([1 / (players * math.comb(players - 1, int(found.sum()))) for found in patterns])
+    orders = sampled_orders(players, most, seed)
+    place = np.argsort(orders, axis=1)
+    return place < place[:, [player]], np.full(most, 1 / most)
+
+
 def sampled_orders(players: int, permutations: int = PERMUTATIONS, seed: int = 0) -> np.ndarray:
     """(R, M) orders in which players join, each followed by its reverse, which evens out much of the chance."""
     rng = np.random.default_rng(seed)

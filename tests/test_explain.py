@@ -68,16 +68,13 @@ def test_values_are_those_of_the_models_own_answers(own, explained):
     assert answers.tolist() == [own.schema.targets["intent"].classes[i] for i in place]
 
 
-def test_inside_and_being_there_are_what_the_column_takes_along(own, explained):
-    values = explained.values
-    chosen = values[values["column"] == "photo"]
-    manifest = own.table()
-    rows = replace(manifest, rows=manifest.rows.iloc[chosen["row"] - 1].reset_index(drop=True))
-    (whole, without), _ = predict_without(own.model(), own.schema, rows, [[], ["photo"]])
-    place = whole["intent"].argmax(axis=1)
-    change = (whole["intent"] - without["intent"])[np.arange(len(place)), place]
-    there = chosen["present"].to_numpy()
-    np.testing.assert_allclose((chosen["inside"] + chosen["being_there"])[there], change[there], atol=1e-5)
+def test_a_columns_value_is_its_contents_and_its_presence(explained):
+    found = explained.values[explained.values["present"]].set_index(["row", "column"])
+    np.testing.assert_allclose(found["inside"] + found["being_there"], found["value"], atol=1e-6)
+    for row, column in found.index:
+        if column != "photo":  # whose size has a part of its own
+            inside = found.loc[(row, column), "inside"]
+            assert explained.attribution(row, column).sum() == pytest.approx(inside, abs=0.021 * abs(inside) + 3e-4)
 
 
 def test_a_missing_cell_has_no_part(explained):

@@ -95,6 +95,25 @@ def test_more_than_eight_columns_are_sampled(made):
     assert 0 < off.max() < 0.25 * np.abs(between.values).max() and PERMUTATIONS == 100
 
 
+def test_a_columns_content_and_presence_are_its_shapley_value(made):
+    """By hand: f of the sensor with and without its numbers, and without the sensor, beside each set of the others."""
+    explainer, rows = made(COLUMNS, {"type": "gated", **SMALL_FUSIONS["gated"]})
+    between = explainer.explain(rows, {"grade": "high"})["grade"]
+    empty = {**rows, "sensor": rows["sensor"] | {"values": np.zeros_like(rows["sensor"]["values"])}}
+    inside, presence = 0.0, 0.0
+    for note, weight, share in ((0, 0, 1 / 3), (0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 3)):
+        asked = hidden(rows, (note, 1, weight)), hidden(empty, (note, 1, weight)), hidden(rows, (note, 0, weight))
+        whole, baseline, absent = (explainer.model(each, training=False)["grade"].numpy()[:, 2] for each in asked)
+        inside, presence = inside + share * (whole - baseline), presence + share * (baseline - absent)
+    there = np.array([0, 1, 3, 4])
+    np.testing.assert_allclose((inside + presence)[there], between.values[there, 1], atol=1e-5)
+    some = {column: {name: values[there] for name, values in found.items()} for column, found in rows.items()}
+    found = explainer.attribute("sensor", some, {"grade": between.factors[there]})
+    np.testing.assert_allclose(found.whole - found.baseline, inside[there], atol=1e-5)
+    total = found.by_method["integrated gradients"].sum(axis=(1, 2))
+    np.testing.assert_allclose(total, inside[there], atol=0.021 * np.abs(inside).max() + 2e-4)
+
+
 def test_untrained_weights_are_there_for_a_while_only(made):
     explainer, rows = made({"sensor": SERIES}, {"type": "concat", "units": [4]})
     before = explainer.model.get_weights()

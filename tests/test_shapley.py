@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmkeras.shapley import all_patterns, exact, patterns_of, sampled, sampled_orders
+from mmkeras.shapley import all_patterns, contexts, exact, patterns_of, sampled, sampled_orders
 
 
 def results(patterns, game):
@@ -70,3 +70,19 @@ def test_sampled_values_add_up_and_come_near(permutations):
     np.testing.assert_allclose(found[1:9], weights[1:9])
     if permutations > 1:  # an order and its reverse share out what two do together
         np.testing.assert_allclose(found[[0, 9]], weights[[0, 9]] + 1.5)
+
+
+def test_the_others_that_a_player_finds():
+    """Gloves again: what the third player adds, as a mean over whom it finds."""
+    others, weights = contexts(3, 2)
+    assert others.tolist() == [[False] * 3, [False, True, False], [True, False, False], [True, True, False]]
+    np.testing.assert_allclose(weights, [1 / 3, 1 / 6, 1 / 6, 1 / 3])
+    gains = [gloves({*np.flatnonzero(found), 2}) - gloves(set(np.flatnonzero(found))) for found in others]
+    assert weights @ gains == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize(("players", "player"), [(1, 0), (4, 3), (5, 2), (20, 7)])
+def test_few_others_are_enough(players, player):
+    others, weights = contexts(players, player)
+    assert len(others) == min(8, 2 ** (players - 1)) and others.shape[1] == players
+    assert not others[:, player].any() and weights.sum() == pytest.approx(1)
