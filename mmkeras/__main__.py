@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "find out which fusion suits a table",
     "predict": "answer the rows of a table",
     "export": "write a SavedModel that takes raw rows",
+    "embed": "turn the rows of a table into vectors",
     "prepare": "write a table's features once, in shards that training reads from anywhere",
 }
 

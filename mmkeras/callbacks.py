@@ -6,13 +6,17 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from mmkeras.lazy import lazy
 from mmkeras.terminal import progress, say
+
+tf = lazy("tensorflow")
 
 FOLLOWED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
@@ -120,6 +124,84 @@ class Progress(keras.callbacks.Callback):
         figures = "  ".join(trained + judged)
         seconds = time.perf_counter() - self.started
         say(f"epoch {epoch + 1:3d}/{self.epochs}  {figures}  {seconds:.1f} s{'  best' if is_best else ''}")
+
+
+class Board(keras.callbacks.Callback):
+    """Writes what TensorBoard shows beside the scalars: the model's graph, and pictures after the epochs.
+
+    A picture takes a tenth of a second, or a whole one of many classes. Every epoch has its pictures where that is
+    little beside an epoch; of quick epochs as many have some as fit into `SHARE` of the time, and the last one has.
+
+    Args:
+        folder: Of the event files; not where Keras' own callback writes: TensorBoard may read one file of a folder.
+        graph: What to show as the model.
+        draw: () -> {name: (H, W, C) uint8 picture} of the epoch that has just ended.
+    """
+
+    SHARE = 0.05
+
+    def __init__(self, folder: Path, graph: Any, draw: Callable[[], Mapping[str, np.ndarray]]):
+        super().__init__()
+        self.folder, self.graph, self.draw = folder, graph, draw
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+        self.started, self.drawing_seconds, self.last_seconds = time.perf_counter(), 0.0, 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:  # a training that goes on has its graph already
+            with self.writer.as_default():
+                tf.summary.graph(self.graph)
+            self.writer.flush()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        started = time.perf_counter()
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not is_last and self.drawing_seconds + self.last_seconds > self.SHARE * (started - self.started):
+            return
+        with self.writer.as_default(epoch):
+            for name, picture in self.draw().items():
+                tf.summary.image(name, picture[None])
+        self.writer.flush()
+        self.last_seconds = time.perf_counter() - started
+        self.drawing_seconds += self.last_seconds
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.writer.close()
+
+
+class Seen(keras.metrics.Metric):
+    """Keeps what a model said of rows while Keras judged them, evenly spaced if they are many; it gives no figure.
+
+    So the predictions of each epoch's validation rows are there without a second pass. On one device only: of several
+    each sees other rows.
+
+    Args:
+        rows: How many are judged, in one order.
+        width: P of a prediction (B, P).
+        most: How many are kept at most.
+    """
+
+    def __init__(self, rows: int, width: int, most: int = 1000):
+        super().__init__(name="seen", dtype="float32")
+        self.step = -(-rows // most)
+        self.kept = self.add_variable((-(-rows // self.step), width), initializer="zeros", name="kept")
+        self.count = self.add_variable((), initializer="zeros", dtype="int32", name="count")
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(R, P) of every `step`-th row."""
+        return keras.ops.convert_to_numpy(self.kept)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        rows = self.count + keras.ops.arange(keras.ops.shape(y_pred)[0], dtype="int32")
+        places = keras.ops.where(rows % self.step == 0, rows // self.step, -1)  # -1, and beyond the end: nowhere
+        kept = keras.ops.one_hot(places, self.kept.shape[0], dtype="float32")
+        self.kept.assign_add(keras.ops.matmul(keras.ops.transpose(kept), keras.ops.cast(y_pred, "float32")))
+        self.count.assign_add(keras.ops.shape(y_pred)[0])
+
+    def result(self) -> dict[str, Any]:
+        return {}
 
 
 class StopAtNaN(keras.callbacks.Callback):

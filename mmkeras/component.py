@@ -370,7 +370,7 @@ class Fusion(Component):
 
     def predict(
         self, encodings: dict[str, Encoding], heads: dict[str, Head]
-    ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor | None]:
+    ) -> tuple[dict[str, keras.KerasTensor], Fused]:
         """Every head on the fused vector; a fusion that joins decisions overrides this.
 
         With `column_loss` each column predicts alone too, as `own_prediction(target, column)`. What it says before the
@@ -378,8 +378,7 @@ class Fusion(Component):
         another one knows, and a loss for each column keeps the strongest from silencing the others.
 
         Returns:
-            {target: prediction, own_prediction(target, column): prediction}, and the (B, M) weights of the columns in
-            sorted order, None where the fusion has no such figure.
+            {target: prediction, own_prediction(target, column): prediction}, and what `fuse` gives.
 
         References:
             Wang et al., What Makes Training Multi-Modal Classification Networks Hard?, 2020, arXiv:1905.12681.
@@ -395,7 +394,7 @@ class Fusion(Component):
                     outputs[name] = head.output(own, name)
                     joint = joint + own
             outputs[target] = head.output(joint, f"{target}_prediction")
-        return outputs, fused.weights
+        return outputs, fused
 
 
 class Head(Component):

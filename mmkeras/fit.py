@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from mmkeras.terminal import say
 if TYPE_CHECKING:
     import keras as keras_types
 
-    from mmkeras.callbacks import Checkpoints
+    from mmkeras.callbacks import Checkpoints, Seen
 
 keras = lazy("keras")
 callbacks = lazy("mmkeras.callbacks")
@@ -29,18 +29,25 @@ callbacks = lazy("mmkeras.callbacks")
 UNDECAYED = ["bias", "beta", "gamma", "absent", "scores", "token", "vector", "log_variance", "steps"]
 
 
-def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> None:
-    """Gives a model its optimizer, and each output the loss of its head."""
+def compile_model(model: keras_types.Model, schema: Config, split: pd.Series) -> dict[str, Seen]:
+    """Gives a model its optimizer, and each output the loss of its head.
+
+    Returns:
+        What will hold each epoch's predictions of the validation rows, by target; {} on several devices.
+    """
     optimizer = _optimizer(schema.train, _steps_per_epoch(model, schema.train, split))
-    outputs = _outputs(model, schema)
+    outputs, seen = _outputs(model, schema), _seen(model, schema, split)
     model.compile(
         optimizer,
         loss={output: _loss(model, schema, output, target) for output, target in outputs.items()},
         loss_weights={output: _loss_weight(schema, output, target) for output, target in outputs.items()},
         # weighted, so that rows whose target is not known do not count
-        weighted_metrics={target: head.metrics() for target, head in walk(schema.targets)},
+        weighted_metrics={
+            target: [*head.metrics(), *([seen[target]] if seen else [])] for target, head in walk(schema.targets)
+        },
     )
     optimizer.build(model.trainable_variables)
+    return seen
 
 
 def fit_model(
@@ -50,6 +57,7 @@ def fit_model(
     features: Source,
     targets: Mapping[str, tuple[np.ndarray, np.ndarray]],
     split: pd.Series,
+    watchers: Sequence[keras_types.callbacks.Callback] = (),
 ) -> Checkpoints:
     """Trains from the run's last checkpoint on.
 
@@ -60,6 +68,7 @@ def fit_model(
         features: Of the whole table.
         targets: {target: (encoded (N, …), how much each row counts (N,))} of the whole table.
         split: Of each row.
+        watchers: More that looks at the training without changing it.
 
     Returns:
         What knows the history and the best weights.
@@ -100,6 +109,7 @@ def fit_model(
         callbacks=[
             *followed,
             *_watchers(run.folder / "tensorboard", settings.epochs, shown_figures(model, schema), followed[0]),
+            *watchers,
             checkpoints,
         ],
     )
@@ -130,6 +140,13 @@ def _outputs(model: keras_types.Model, schema: Config) -> dict[str, str]:
     """{output: target} of all that the model predicts: the targets, and what columns alone say of them."""
     owns = {own_prediction(target, column): target for target in schema.targets for column in schema.columns}
     return {output: owns.get(output, output) for output in model.output_names}
+
+
+def _seen(model: keras_types.Model, schema: Config, split: pd.Series) -> dict[str, Seen]:
+    judged = int((split == "valid").sum())
+    if not judged or model.distribute_strategy.num_replicas_in_sync > 1:
+        return {}
+    return {target: callbacks.Seen(judged, model.output[target].shape[-1]) for target in schema.targets}
 
 
 def _finite(target: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from mmkeras.features import Features, prepare, table_cells
 from mmkeras.lazy import lazy
 from mmkeras.manifest import Manifest
 from mmkeras.model import with_column_weights
-from mmkeras.terminal import progress
+from mmkeras.paths import ALLOW
+from mmkeras.terminal import progress, warn
 
 if TYPE_CHECKING:
     import keras
@@ -46,23 +47,39 @@ def predict_without(
     Beside the targets stand `PRESENT` (N, M) bool, which of the columns in sorted order have a good cell, and, where
     the fusion weighs the columns, `column_weights` (N, M).
     """
+    found, statuses = zip(*forward_chunks(with_column_weights(model), schema, manifest, hidden), strict=True)
+    return [concatenated(parts) for parts in zip(*found, strict=True)], pd.concat(statuses, ignore_index=True)
+
+
+def forward_chunks(
+    model: keras.Model,
+    schema: Config,
+    manifest: Manifest,
+    hidden: Sequence[Collection[str]] = ((),),
+    doing: str = "predicting",
+) -> Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]:
+    """Chunk by chunk of a table's rows, in order: what a model says without each set of columns, and statuses.
+
+    Args:
+        model: Of the schema's columns, with any outputs.
+        schema: Fitted.
+        manifest: The table.
+        hidden: Sets of columns to hide, as if their cells were missing.
+        doing: What the progress bar says.
+    """
     cells = table_cells(manifest, schema.columns)
-    step = forward_step(with_column_weights(model))
-    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in hidden]
-    statuses: list[pd.Series] = []
-    with progress("predicting", len(manifest.rows)) as advance:
+    step = forward_step(model)
+    with progress(doing, len(manifest.rows)) as advance:
         for start in range(0, len(manifest.rows), CHUNK_ROWS):
             chunk = {column: values.iloc[start : start + CHUNK_ROWS] for column, values in cells.items()}
             count = len(next(iter(chunk.values())))
             features = Features({
                 column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
             })  # fmt: skip
-            for found, columns in zip(parts, hidden, strict=True):
-                part = features.without(columns)
-                found.append(forward(step, part, np.arange(count)) | {PRESENT: _present(part)})
-            statuses.append(_statuses(features))
+            parts = [features.without(columns) for columns in hidden]
+            found = [forward(step, part, np.arange(count)) | {PRESENT: _present(part)} for part in parts]
+            yield found, _statuses(features)
             advance(count)
-    return [concatenated(found) for found in parts], pd.concat(statuses, ignore_index=True)
 
 
 def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -78,9 +95,22 @@ def forward_step(model: keras.Model) -> Callable[[Any], dict[str, Any]]:
     return step.get_concrete_function()
 
 
-def forward(step: Callable[[Any], dict[str, Any]], features: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """{target: (R, …)} of (R,) row numbers."""
-    return concatenated([step(batch) for batch in batches(features, rows, BATCH_ROWS)])
+def forward(
+    step: Callable[[Any], dict[str, Any]], features: Source, rows: np.ndarray, outputs: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """{output: (R, …)} of (R,) row numbers; of these outputs only, if given, so that no others are held."""
+    parts = (step(batch) for batch in batches(features, rows, BATCH_ROWS))
+    return concatenated([{name: part[name] for name in outputs or part} for part in parts])
+
+
+def warn_of_outside(statuses: pd.Series) -> None:
+    """Tells of files that were not read because they lie elsewhere, and how they are."""
+    if count := int(statuses.str.contains(ALLOW, regex=False).sum()):
+        name = "row names" if count == 1 else "rows name"
+        warn(
+            f"{count} {name} files outside the table's folder, which are not read; "
+            "--allow-outside (from Python, allow_outside=True) reads them"
+        )
 
 
 def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:

@@ -445,13 +445,13 @@ class OrderedClasses(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mmkeras")
-class BesideWeights(keras.layers.Layer):
-    """A prediction as it is, tied to the weights that its columns had, so that a model's graph holds them."""
+class Beside(keras.layers.Layer):
+    """A prediction as it is, tied to another tensor (its columns' weights, say), so that a model's graph holds that."""
 
-    def call(self, prediction, weights):
+    def call(self, prediction, other):
         return prediction
 
-    def compute_output_shape(self, prediction_shape, weights_shape=None):
+    def compute_output_shape(self, prediction_shape, other_shape=None):
         return prediction_shape
 
 

@@ -18,6 +18,7 @@ layers = lazy("mmkeras.layers")
 
 
 COLUMN_WEIGHTS = "column_weights"
+FUSED = "columns.fused"  # the point keeps a target from being called so
 
 
 def build_model(
@@ -47,13 +48,14 @@ def build_model(
     encodings = {column: _replace_absent(modality.encode(inputs[column]), column) for column, modality in walk(columns)}
 
     # Fuse
-    predictions, weights = fusion.predict(encodings, dict(walk(heads)))
+    predictions, fused = fusion.predict(encodings, dict(walk(heads)))
 
     # Predict
     given = functools.reduce(keras.ops.maximum, [encoding.present for encoding in encodings.values()])
-    if weights is not None:
-        first = min(heads)
-        predictions[first] = layers.BesideWeights(name=COLUMN_WEIGHTS)(predictions[first], weights)
+    first = min(heads)
+    predictions[first] = layers.Beside(name=FUSED)(predictions[first], fused.vector)
+    if fused.weights is not None:
+        predictions[first] = layers.Beside(name=COLUMN_WEIGHTS)(predictions[first], fused.weights)
     for target, head in walk(heads):
         answer = layers.Answer(head.prior.tolist(), learned_loss_weights, head.temperature, head.link, name=target)
         predictions[target] = answer(predictions[target], given)
@@ -66,6 +68,29 @@ def with_column_weights(model: keras_types.Model) -> keras_types.Model:
         return model
     _, weights = model.get_layer(COLUMN_WEIGHTS).input
     return keras.Model(model.input, {**model.output, COLUMN_WEIGHTS: weights})
+
+
+def with_vectors(model: keras_types.Model, columns: Iterable[str]) -> keras_types.Model:
+    """The same model with outputs more: `FUSED` (B, D), and of each column `vector_of` (B, D), `present_of` (B,)."""
+    vectors = {FUSED: model.get_layer(FUSED).input[1]}
+    for column in columns:
+        vector, present = model.get_layer(_absent_layer(column)).input
+        vectors |= {vector_of(column): vector, present_of(column): present}
+    return keras.Model(model.input, {**model.output, **vectors}, name=model.name)
+
+
+def vector_of(column: str) -> str:
+    """The output that holds what a column's cells are encoded as; where a cell is missing, what its zeros gave."""
+    return f"{layer_name(column)}.vector"
+
+
+def present_of(column: str) -> str:
+    """The output that says where a column's cells are there, 1, or missing, 0."""
+    return f"{layer_name(column)}.present"
+
+
+def _absent_layer(column: str) -> str:
+    return f"{layer_name(column)}_or_absent"
 
 
 def calibrate(model: keras_types.Model, temperatures: Mapping[str, float]) -> None:
@@ -88,5 +113,5 @@ def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_ty
 
 def _replace_absent(encoding: Encoding, column: str) -> Encoding:
     """A missing cell contributes a vector that the model learned, never what its zeros happen to give."""
-    vector = layers.ReplaceAbsent(name=f"{layer_name(column)}_or_absent")(encoding.vector, encoding.present)
+    vector = layers.ReplaceAbsent(name=_absent_layer(column))(encoding.vector, encoding.present)
     return dataclasses.replace(encoding, vector=vector)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmkeras.component import Head, layer_name
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
@@ -21,7 +23,7 @@ COLUMNS_IN_A_ROW = 5
 MOST_CURVES = 8
 PLUMBING = (
     "Add",
-    "BesideWeights",
+    "Beside",
     "Cast",
     "ExpandDims",
     "Maximum",
@@ -95,6 +97,20 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
     head.draw(targets, predictions, axes)
     axes.set_title(title)
     _save(figure, path)
+
+
+def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
+    """The same as (H, W, 4) uint8, small, for a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure, (axes,) = _subplots(1, width=8.0, height=7.0)
+    figure.set_dpi(65)
+    head.draw(targets, predictions, axes)
+    axes.set_title(title)
+    canvas = FigureCanvasAgg(figure)
+    with _missing_glyphs_unsaid():
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
@@ -236,7 +252,13 @@ def _box(axes: Any, x: float, top: float, lines: list[str]) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with warnings.catch_warnings():
-        # A line for each letter that the font lacks, of a column's Chinese name, say; a box stands in the picture.
-        warnings.filterwarnings("ignore", "Glyph")
+    with _missing_glyphs_unsaid():
         figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+@contextlib.contextmanager
+def _missing_glyphs_unsaid() -> Iterator[None]:
+    """Without a line for each letter that the font lacks, of a column's Chinese name, say; a box stands for it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        yield

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import typer
 
-from mmkeras.inference import named_answers, predict_rows
+from mmkeras.inference import named_answers, predict_rows, warn_of_outside
 from mmkeras.manifest import read_table, require_columns
-from mmkeras.paths import ALLOW
 from mmkeras.run import Run
-from mmkeras.terminal import run_command, say, warn
+from mmkeras.terminal import run_command, say
 
 
 def predict(
@@ -43,7 +42,7 @@ def predict(
     manifest = read_table(table, access=access)
     require_columns(manifest, schema.columns)
     predictions, statuses = predict_rows(run.model(), schema, manifest)
-    _warn_of_outside(statuses)
+    warn_of_outside(statuses)
     answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}
     columns = {name: _as_text(values) for name, values in answers.items() if values.ndim == 1}
     found = pd.DataFrame({"row": range(1, len(statuses) + 1), **columns, "status": statuses})
@@ -53,15 +52,6 @@ def predict(
         found.to_csv(output, index=False)
         say(f"{len(found)} answers in {output}: {_counts(statuses)}")
     return found
-
-
-def _warn_of_outside(statuses: pd.Series) -> None:
-    if count := int(statuses.str.contains(ALLOW, regex=False).sum()):
-        name = "row names" if count == 1 else "rows name"
-        warn(
-            f"{count} {name} files outside the table's folder, which are not read; "
-            "--allow-outside (from Python, allow_outside=True) reads them"
-        )
 
 
 def _counts(statuses: pd.Series) -> str:

@@ -13,7 +13,7 @@ metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cell
 predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
 evaluation.json      what `evaluate` found, and evaluation_rows.parquet: what became of each judged row
 run.log              what was printed, with times
-tensorboard/         event files
+tensorboard/         event files; below, in answers/, vectors.tsv with metadata.tsv for the projector
 *.png                pictures of the model, the curves, right and wrong answers
 """
 
@@ -119,6 +119,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Where the last finished epoch lies until training is done."""
         return self.folder / "checkpoints"
+
+    @property
+    def board(self) -> Path:
+        """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
+        return self.folder / "tensorboard" / "answers"
 
     @property
     def is_done(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import typer
 
 import mmkeras
 from mmkeras import bad_rows, plots, remote
+from mmkeras.board import Step, board, write_vectors
 from mmkeras.component import Head, Modality, walk
 from mmkeras.config import Config, read_config
 from mmkeras.distribution import choose_strategy
@@ -36,14 +37,11 @@ from mmkeras.manifest import (
     read_table,
     require_columns,
 )
-from mmkeras.model import build_model, calibrate
+from mmkeras.model import build_model, calibrate, with_vectors
 from mmkeras.records import Records
 from mmkeras.run import Run, default_folder, holds_more_than, resumable, run_name, table_hash
 from mmkeras.splits import UNUSED, check_targets, leaks, split_rows, write_splits
 from mmkeras.terminal import progress, run_command, say, show_table, warn
-
-if TYPE_CHECKING:
-    import keras as keras_types
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
@@ -339,14 +337,21 @@ def _train(
     features = prepared.features.select(schema.columns)
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
-        compile_model(model, schema, split)
+        seen = compile_model(model, schema, split)
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    trained = fit_model(run, model, schema, features, targets, split)
+    calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
+    step = forward_step(with_vectors(model, schema.columns))
+    watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
+    trained = fit_model(run, model, schema, features, targets, split, [watcher])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
-    metrics = _judge(run, model, schema, features, targets, split)
+    schema = _tuned(run, step, schema, features, targets, split)
+    calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
+    step = forward_step(with_vectors(model, schema.columns))
+    metrics = _judge(run, step, schema, features, targets, split)
+    write_vectors(run.board, step, schema, features, manifest, split)
     metrics["bad_cells"] = prepared.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
@@ -505,18 +510,24 @@ def encoded_targets(schema: Config, manifest: Manifest) -> dict[str, tuple[np.nd
 # Results
 
 
-def _judge(
-    run: Run, model: keras_types.Model, schema: Config, features: Features | Records, targets: Any, split: pd.Series
-) -> Any:
+def _tuned(
+    run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series
+) -> Config:
+    """Its heads have learned from the validation rows too, as `step` answers them."""
+    rows = np.flatnonzero(split == "valid")
+    predictions = forward(step, features, rows, schema.targets)
+    heads = {
+        target: tuned(head, targets[target][0][rows], predictions[target]) for target, head in walk(schema.targets)
+    }
+    schema = schema.model_copy(update={"targets": heads})
+    run.write_schema(schema)
+    return schema
+
+
+def _judge(run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
-    calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
-    uncalibrated = forward(forward_step(model), features, rows["valid"])
-    schema = _tuned(schema, {target: targets[target][0][rows["valid"]] for target in targets}, uncalibrated)
-    run.write_schema(schema)
-    calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
-    step = forward_step(model)
-    predictions = {name: forward(step, features, found) for name, found in rows.items()}
+    predictions = {name: forward(step, features, found, schema.targets) for name, found in rows.items()}
     metrics: dict[str, Any] = {}
     for name, found in rows.items():
         for target, head in walk(schema.targets):
@@ -527,12 +538,6 @@ def _judge(
             plots.draw_answers(head, truth[known], predicted[known], title, picture)
     run.write_predictions({f"{name} {target}": predictions[name][target] for name in rows for target in schema.targets})
     return metrics
-
-
-def _tuned(schema: Config, truth: dict[str, np.ndarray], predictions: dict[str, np.ndarray]) -> Config:
-    """Its heads have learned from the validation rows too."""
-    heads = {target: tuned(head, truth[target], predictions[target]) for target, head in schema.targets.items()}
-    return schema.model_copy(update={"targets": heads})
 
 
 def _finish(

@@ -51,8 +51,8 @@ def fused_model(fusion, shapes):
 def predicting_model(fusion, shapes, heads):
     """`predict` as a model of `batch`: {output: …, "weights": …, where there are any}."""
     inputs, given = encodings(shapes)
-    outputs, weights = fusion.predict(given, heads)
-    return keras.Model(inputs, outputs | ({} if weights is None else {"weights": weights}))
+    outputs, fused = fusion.predict(given, heads)
+    return keras.Model(inputs, outputs | ({} if fused.weights is None else {"weights": fused.weights}))
 
 
 def layers_of(model, kind):

@@ -50,9 +50,10 @@ LEVELS = [
     },
     {"dataset", "attribution", "coalitions", "explanation", "results"},
     {"fit", "inference", "grad_cam", "faithfulness", "gallery", "summary"},
+    {"board"},
     {"sections", "train", "explainer", "judged_rows"},
     {"against", "baselines"},
-    {"check", "evaluate", "predict", "export", "prepare", "explaining"},
+    {"check", "evaluate", "predict", "embed", "export", "prepare", "explaining"},
     {"compare", "explain"},
     {"report"},
     {"__main__"},
@@ -177,7 +178,7 @@ def test_help_imports_nothing_that_takes_long():
 
 
 def test_commands_configs_and_members_import_no_tensorflow():
-    names = ("train", "check", "evaluate", "explain", "predict", "export", "compare", "report")
+    names = ("train", "check", "evaluate", "explain", "report", "predict", "embed", "export", "compare")
     commands = f"import {', '.join(f'mmkeras.{name}' for name in names)}"
     schema = "mmkeras.config.json_schema()"  # loads every member
     found = modules_after(f"{commands}\n{schema}")

@@ -18,7 +18,7 @@ def code_cells(path):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"1_explore", "2_train", "4_serve"}
+    assert {path.stem for path in NOTEBOOKS} >= {"1_explore", "2_train", "3_explain", "4_serve"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -58,16 +58,17 @@ class Decision(Fusion):
 
     def predict(
         self, encodings: dict[str, Encoding], heads: dict[str, Head]
-    ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor | None]:
-        """The joined and the columns' own predictions, and the columns' weights, those of several targets averaged."""
+    ) -> tuple[dict[str, keras.KerasTensor], Fused]:
+        """The joined and the columns' own predictions; the weights of several targets are averaged."""
         vectors = self._vectors(encodings)
+        fused = layers.concatenate(list(vectors.values()))
         if len(vectors) == 1:
             [vector] = vectors.values()
             outputs = {
                 target: head.output(head.raw(vector, f"{target}_alone"), f"{target}_prediction")
                 for target, head in heads.items()
             }
-            return outputs, _equal_weights(_present(encodings))
+            return outputs, Fused(fused, _equal_weights(_present(encodings)))
         outputs, weights = {}, []
         for target, head in heads.items():
             own = {own_prediction(target, column): vector for column, vector in vectors.items()}
@@ -75,7 +76,7 @@ class Decision(Fusion):
             outputs |= own if self.column_loss else {}
             outputs[target], counted = self._joined(list(own.values()), _present(encodings), head, target)
             weights.append(counted)
-        return outputs, sum(weights) / len(weights)
+        return outputs, Fused(fused, sum(weights) / len(weights))
 
     def _vectors(self, encodings: dict[str, Encoding]) -> dict[str, keras.KerasTensor]:
         """What each column predicts from."""
