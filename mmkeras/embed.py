@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 import typer
 
 from mmkeras.inference import PRIOR, forward_chunks, warn_of_outside
-from mmkeras.manifest import read_table, require_columns
+from mmkeras.manifest import require_columns
 from mmkeras.model import FUSED, present_of, vector_of, with_vectors
 from mmkeras.run import Run
 from mmkeras.terminal import run_command, say
@@ -57,8 +56,7 @@ def embed(
     _check_output(output)
     run = Run(run)
     schema = run.schema
-    access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
-    manifest = read_table(table, access=access)
+    manifest = run.read(table, allow_outside)
     require_columns(manifest, schema.columns)
     model = with_vectors(run.model(), schema.columns)
     statuses: list[pd.Series] = []

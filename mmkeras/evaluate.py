@@ -17,10 +17,9 @@ from mmkeras.baselines import CLASSICAL, NETWORK, PRIOR_MODEL
 from mmkeras.baselines import baselines as simpler_models
 from mmkeras.component import walk
 from mmkeras.config import Config
-from mmkeras.inference import PRESENT, predict_without
+from mmkeras.inference import PRESENT, predict_without, warn_of_outside
 from mmkeras.judged_rows import JudgedRows, rows_to_judge, validation
 from mmkeras.judging import Said, by_pattern, by_value, cut, judge, plain, row_columns
-from mmkeras.manifest import require_columns
 from mmkeras.model import COLUMN_WEIGHTS
 from mmkeras.run import Run
 from mmkeras.showing import cell_table, show_confidence, show_figures, show_parts, show_rows, words
@@ -49,6 +48,9 @@ def evaluate(
     against: Annotated[
         Any, typer.Option(parser=str, metavar="RUN", help="Another run to compare with, on the same rows.")
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read absolute paths, and such that leave the table's folder, too.")
+    ] = False,
 ) -> dict[str, Any]:
     """Judges a run on rows that it was not trained on, in detail.
 
@@ -69,8 +71,7 @@ def evaluate(
     run, by = Run(run), list(by or [])
     schema = run.schema
     with kept_warnings() as warnings:
-        rows = rows_to_judge(run, table)
-        require_columns(rows.manifest, [*schema.columns, *schema.targets, *by])
+        rows = rows_to_judge(run, table, [*schema.columns, *schema.targets, *by], allow_outside)
         other = None if against is None else check_pair(run, Run(against), rows)
         models, predictions = _asked(run, schema, rows)
         if baselines:
@@ -101,6 +102,7 @@ def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[s
     """{target: {model: what it says}}, the run's own and it with columns hidden; and what else came out of the own."""
     hidden = _hidden(sorted(schema.columns))
     every, statuses = predict_without(run.model(), schema, rows.manifest, list(hidden.values()))
+    warn_of_outside(statuses)
     models: dict[str, dict[str, Said]] = {}
     for target, head in walk(schema.targets):
         truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))

@@ -13,7 +13,7 @@ from mmkeras.attribution import MOST_STEPS, TOLERANCE
 from mmkeras.explainer import Explainer, answers_of
 from mmkeras.explaining import checks_of, explain_rows, summary_of, values_of
 from mmkeras.explanation import Explanation
-from mmkeras.manifest import Manifest, read_table, require_columns
+from mmkeras.manifest import Manifest, require_columns
 from mmkeras.run import Run
 from mmkeras.terminal import run_command, say, show_table, warn
 
@@ -37,10 +37,13 @@ def explain(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Find out whether the explanations are to be believed.")
     ] = True,
-    minutes: Annotated[float, typer.Option(help="After so many no more cells are looked into.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0, help="After so many no more cells are looked into.")] = 10.0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder. Default: RUN/explanation.", show_default=False)
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read absolute paths, and such that leave the table's folder, too.")
+    ] = False,
 ) -> Explanation:
     """Says which columns decided a run's answers, and which words, pixels and moments inside them.
 
@@ -59,7 +62,7 @@ def explain(
     run = Run(run)
     schema = run.schema
     answers = answers_of(schema, target, answer)
-    manifest, chosen, split = _rows_to_explain(run, table, rows)
+    manifest, chosen, split = _rows_to_explain(run, table, rows, allow_outside)
     require_columns(manifest, list(schema.columns))
     explainer = Explainer(run.model(), schema, list(answers))
     found = explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
@@ -82,9 +85,9 @@ def explain(
 # Which rows
 
 
-def _rows_to_explain(run: Run, table: Any, rows: Any) -> tuple[Manifest, np.ndarray, str | None]:
+def _rows_to_explain(run: Run, table: Any, rows: Any, allow_outside: bool) -> tuple[Manifest, np.ndarray, str | None]:
     """The table, row numbers from 0, and the split that they all are of."""
-    manifest = run.table() if table is None else read_table(table, access=run.config.access)
+    manifest = run.table() if table is None else run.read(table, allow_outside)
     splits = run.splits.to_numpy() if table is None else None
     if rows is not None:
         chosen = _row_numbers(rows, len(manifest.rows), manifest.name)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.features import read_cells, table_cells
-from mmkeras.manifest import Manifest, read_table
+from mmkeras.manifest import Manifest
 from mmkeras.run import Run, write_atomically
 
 SHOWN_ROWS = 5
@@ -148,7 +148,7 @@ class Explanation:
         if self.manifest is not None:
             return self.manifest
         path = self.summary["table"]
-        return self.run.table() if path is None else read_table(path, access=self.run.config.access)
+        return self.run.table() if path is None else self.run.read(path)
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from mmkeras.component import walk
 from mmkeras.inference import predict_rows
 from mmkeras.judging import Said
-from mmkeras.manifest import Manifest, read_table
+from mmkeras.manifest import Manifest, require_columns
 from mmkeras.run import Run
 from mmkeras.splits import units_of
 from mmkeras.terminal import warn
@@ -52,9 +52,14 @@ class JudgedRows:
         return units_of(self.manifest, self.group)
 
 
-def rows_to_judge(run: Run, table: Any) -> JudgedRows:
-    """A given table, else the run's test rows, else its validation rows; says what speaks against them."""
-    rows = _given(run, table) if table is not None else _own(run)
+def rows_to_judge(run: Run, table: Any, needed: Collection[str], allow_outside: bool = False) -> JudgedRows:
+    """A given table, else the run's test rows, else its validation rows; says what speaks against them.
+
+    Raises:
+        ValueError: The table lacks a needed column.
+    """
+    rows = _given(run, run.read(table, allow_outside), table) if table is not None else _own(run)
+    require_columns(rows.manifest, needed)
     group = run.config.split.group
     if group is not None and group not in rows.manifest.rows:
         warn(f'{rows.manifest.name}: no column "{group}"; intervals take each row for itself')
@@ -104,8 +109,7 @@ def _own(run: Run) -> JudgedRows:
     return JudgedRows(part, name, split, None, rows + 1, splits[rows], np.ones(len(rows), bool), None)
 
 
-def _given(run: Run, table: Any) -> JudgedRows:
-    manifest = read_table(table, access=run.config.access)
+def _given(run: Run, manifest: Manifest, table: Any) -> JudgedRows:
     count = len(manifest.rows)
     is_own = run.is_own(manifest)
     splits = run.splits.to_numpy() if is_own else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 import typer
 
 from mmkeras.inference import named_answers, predict_rows, warn_of_outside
-from mmkeras.manifest import read_table, require_columns
+from mmkeras.manifest import require_columns
 from mmkeras.run import Run
 from mmkeras.terminal import run_command, say
 
@@ -38,8 +37,7 @@ def predict(
     """
     run = Run(run)
     schema = run.schema
-    access = replace(schema.access, allow_outside=allow_outside or schema.allow_outside)
-    manifest = read_table(table, access=access)
+    manifest = run.read(table, allow_outside)
     require_columns(manifest, schema.columns)
     predictions, statuses = predict_rows(run.model(), schema, manifest)
     warn_of_outside(statuses)

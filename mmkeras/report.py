@@ -72,6 +72,8 @@ def report(
     page = every[0]
     html, count = _written(every, rows, int(max_mb * 1e6), explain)
     target = Path(output) if output else page.run.folder / FILE
+    if target.is_dir():
+        raise ValueError(f"--output: {target} is a folder; name a file in it")
     if not target.parent.is_dir():
         raise ValueError(f"--output: {target.parent} is no folder; name a file in one that is there")
     write_atomically(target, html)
@@ -89,6 +91,8 @@ def _ensure_evaluated(run: Run) -> None:
     if is_old or not isinstance(results.evaluation.at("targets"), dict):
         say(f"{run.folder}: there is no evaluation of this model yet; evaluating")
         evaluate(run)
+    elif table := results.evaluation.at("rows", "table"):
+        say(f"the page shows the evaluation of {table}; `mmkeras evaluate {run.folder}` judges its own test rows again")
 
 
 def _ensure_explained(results: Results) -> None:

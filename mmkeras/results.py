@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from mmkeras.component import Head, walk
 from mmkeras.config import Config
-from mmkeras.manifest import Manifest, read_table
+from mmkeras.manifest import Manifest
 from mmkeras.run import Run
 
 EVALUATION, EVALUATED_ROWS = "evaluation.json", "evaluation_rows.parquet"
@@ -182,7 +182,7 @@ class Results:
         if path is None:
             return self._own_table
         try:
-            return read_table(path, access=self.run.config.access), ""
+            return self.run.read(path), ""
         except (ValueError, OSError) as error:
             return None, str(error)
 

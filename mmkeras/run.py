@@ -31,6 +31,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -168,6 +169,11 @@ class Run:
     def is_own(self, manifest: Manifest) -> bool:
         """Whether a table is the one that the run was trained on, wherever it lies."""
         return table_hash(manifest) == json.loads((self.folder / "table.json").read_text())["sha256"]
+
+    def read(self, table: Any, allow_outside: bool = False) -> Manifest:
+        """Another table, its files looked for where the run's config allows it, or anywhere."""
+        access = self.config.access
+        return read_table(table, access=replace(access, allow_outside=allow_outside or access.allow_outside))
 
     def model(self) -> keras_types.Model:
         """The trained model, rebuilt from `schema.json` with the best weights.

@@ -349,6 +349,26 @@ def test_slices_cut_numbers_and_say_so(written):
     assert any("price" in warning and "training knew" in warning for warning in found["warnings"])
 
 
+def test_paths_that_leave_the_tables_folder_are_read_if_told(run, own_table, tmp_path, capsys):
+    rows = pd.read_csv(own_table, dtype=str, keep_default_na=False).head(12)
+    rows["photo"] = [str(own_table.with_name(name)) if name else "" for name in rows["photo"]]
+    (tmp_path / "elsewhere").mkdir()
+    rows.assign(voice="").to_csv(tmp_path / "elsewhere" / "table.csv", index=False)
+    copy = shutil.copytree(run.folder, tmp_path / "run")
+    missing = [
+        sum(
+            pattern["rows"]
+            for pattern in evaluate(copy, tmp_path / "elsewhere" / "table.csv", allow_outside=allowed)["targets"][
+                "intent"
+            ]["patterns"]
+            if "photo" in pattern["missing"]
+        )
+        for allowed in (False, True)
+    ]
+    assert "files outside the table's folder" in capsys.readouterr().out
+    assert missing == [12, (rows["photo"] == "").sum()]
+
+
 def test_a_column_to_slice_by_has_to_be_there(planted):
     with pytest.raises(ValueError, match=r'no column "color"; did you mean "colour"\?'):
         evaluate(planted, by=["color"])

@@ -159,6 +159,18 @@ def test_a_data_frame_from_a_notebook(own, tmp_path):
     np.testing.assert_allclose(values["value"], values["explained"] - values["prior"], atol=1e-6)
 
 
+def test_paths_that_leave_the_tables_folder_are_read_if_told(own, tmp_path, capsys):
+    table = own.table()
+    path = str(table.folder / next(name for name in table.rows["photo"] if name))
+    rows = pd.DataFrame({"question": ["never bad"], "photo": [path], "voice": [""]})
+    rows.to_csv(tmp_path / "elsewhere.csv", index=False)
+    refused = explain(own, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "refused")
+    assert "photo: is an absolute path" in capsys.readouterr().out.replace("\n", " ")
+    allowed = explain(own, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "allowed", allow_outside=True)
+    present = [found.values.set_index("column").loc["photo", "present"] for found in (refused, allowed)]
+    assert present == [False, True]
+
+
 # Answers and targets
 
 

@@ -377,7 +377,7 @@ def test_a_table_that_changed(tmp_path):
     assert "changed since" in page_of(run).text
 
 
-def test_rows_of_another_table_are_taken_from_there(tmp_path):
+def test_rows_of_another_table_are_taken_from_there(tmp_path, capsys):
     run = write_run(tmp_path, rows=6, explained=0)
     other = pd.read_parquet(tmp_path / "table.parquet").tail(6).assign(note="from elsewhere")
     other.to_csv(tmp_path / "other.csv", index=False)
@@ -387,6 +387,7 @@ def test_rows_of_another_table_are_taken_from_there(tmp_path):
     page = page_of(run, explain=False)
     assert page.text.count("from elsewhere") == 6
     assert f"mmkeras.evaluate {run} {tmp_path / 'other.csv'} --baselines --by language" in page.text
+    assert f"the page shows the evaluation of {tmp_path / 'other.csv'}" in capsys.readouterr().out
 
 
 def test_an_explanation_of_other_rows_is_not_shown_in_the_gallery(tmp_path):
@@ -646,6 +647,8 @@ def test_no_run(tmp_path):
 def test_no_place_to_write(run, tmp_path):
     with pytest.raises(ValueError, match=r"--output: .*none is no folder; name a file in one that is there"):
         report(run, output=tmp_path / "none" / "page.html")
+    with pytest.raises(ValueError, match=r"--output: .* is a folder; name a file in it"):
+        report(run, output=tmp_path)
 
 
 # Numbers
