@@ -151,6 +151,8 @@ def _show(explanation: Explanation, folder: Path) -> None:
             for column, figures in found["columns"].items()
         ]
         header = ("column", "mean Shapley", "mean amount", "95 %", "fusion weight")
+        if not any(line[-1] for line in lines):
+            header, lines = header[:-1], [line[:-1] for line in lines]
         show_table(f"{target}, {name}: what each column adds to the {found['explains']}", header, lines)
     _show_checks(summary)
     say(f"explanations of {name} in {folder}")

@@ -43,7 +43,8 @@ class Card:
 
     Attributes:
         place: Among the judged rows, from 0.
-        row: As people count, in the judged table.
+        row: Its number among the judged rows, by which the page names it.
+        number: Its number in the table that they are from, by which a person finds it.
         status: What `predict` would say: ok, missing: photo …
         targets: {target: {truth, answer, confidence, right, loss, suspect, should_be}}.
         cells: {column: its drawings, the first to be shown at once}.
@@ -52,6 +53,7 @@ class Card:
 
     place: int
     row: int
+    number: int
     status: str
     targets: Mapping[str, Mapping[str, Any]]
     cells: Mapping[str, Sequence[Drawing]]
@@ -105,13 +107,14 @@ def lists(rows: pd.DataFrame) -> dict[str, list[int]]:
 
 def cards(results: Results, places: Sequence[int]) -> Iterator[Card]:
     """The cards of judged rows, in their order, one at a time."""
-    drawn = _Drawer(results, places)
+    drawn, numbers = _Drawer(results, places), results.numbers_in_table(np.asarray(places, int))
     targets = {target: target_rows(results.rows, target) for target in results.targets}
     for i, place in enumerate(places):
         row = results.rows.iloc[place]
         yield Card(
             place=int(place),
             row=int(row["row"]),
+            number=int(numbers[i]),
             status=str(row.get("status") or ""),
             targets={target: _plain(rows.iloc[place]) for target, rows in targets.items()},
             cells={column: drawn.cell(column, i) for column in results.columns},

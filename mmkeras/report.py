@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from markupsafe import Markup
 
@@ -185,7 +186,8 @@ def _render(
         results=results,
         rows=results.evaluation.at("rows") or {},
         judged=results.evaluation.at("rows", "name"),
-        numbers=results.rows["row"].tolist(),
+        ids=results.rows["row"].tolist(),
+        numbers=results.numbers_in_table(np.arange(len(results.rows))).tolist(),
         target_rows={target: gallery.target_rows(results.rows, target) for target in results.targets},
         gallery=_gallery(results, cards, drawn, max_bytes, is_limited),
         figure=lambda file, path, form="score": getattr(results, file).figure(*path, form=form),

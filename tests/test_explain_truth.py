@@ -30,6 +30,7 @@ def assert_found(lines):
             assert line["untrained"] < 0.5, line
 
 
+@pytest.mark.slow
 def test_the_deciding_column_is_found(benchmark, tmp_path):
     assert_found(benchmark.judged("column", 240, tmp_path))
 

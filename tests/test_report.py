@@ -519,6 +519,7 @@ def test_a_card_tells_what_moved_the_answer(page, run):
     values = pd.read_parquet(run / "explanation/shapley.parquet")
     first = values[values["row"] == 41].set_index("column")["value"]
     card = re.search(r'<article class="card" id="row-1".*?</article>', page.html, re.S)[0]
+    assert ">Row 41</h3>" in card, "a row is called as its table counts it"
     assert "What moved “<bdi>?</bdi>”: from 0.3 to 0.9" in card  # asked of another class than the answer
     for column in PLAIN:
         assert f"{first[column]:+.2f}" in card
