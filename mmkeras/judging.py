@@ -281,11 +281,16 @@ def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, 
     if pair is None:
         return None
     counts = statistics.class_counts(np.ones((1, len(own.truth))), *(each.tocsc()[:, shown] for each in pair))
-    figures = {name: values[0] for name, values in statistics.class_figures(*counts).items()}
+    _, asked, said = counts
+    divisors = {"precision": said, "recall": asked, "f1": asked + said}
+    figures = {
+        name: np.where(divisors[name][0] > 0, values[0], np.nan)
+        for name, values in statistics.class_figures(*counts).items()
+    }
     concerned = (pair[0] + pair[1]).tocsc()  # of a class only the units that hold or are said to hold it
     several = [len(np.unique(units[concerned[:, [k]].nonzero()[0]])) for k in shown]
     return [
-        {"class": own.head.class_names[k], "rows": int(counts[1][0, i])}
+        {"class": own.head.class_names[k], "rows": int(asked[0, i])}
         | {name: float(values[i]) for name, values in figures.items()}
         | {"intervals": {name: statistics.interval_of(values[:, i], several[i]) for name, values in samples.items()}}
         for i, k in enumerate(shown)

@@ -121,7 +121,7 @@ def test_classes_by_hand():
     first, second, third = found["per_class"]
     assert (first["class"], first["rows"], first["precision"], first["recall"]) == ("a", 3, 2 / 3, 2 / 3)
     assert (second["precision"], second["recall"], second["f1"]) == (2 / 3, 1, 0.8)
-    assert third["rows"] == 1 and third["precision"] == third["recall"] == third["f1"] == 0
+    assert third["rows"] == 1 and third["precision"] is None and third["recall"] == third["f1"] == 0  # never said
     assert second["intervals"]["recall"][1] == 1 and second["intervals"]["recall"][0] < 0.6  # of three rows
 
 
@@ -131,6 +131,7 @@ def test_one_class_alone_can_be_judged():
     assert "roc_auc" not in found["scores"]["mmkeras"]
     assert found["curves"] == []
     assert [each["rows"] for each in found["per_class"]] == [0, (own.truth == 1).sum(), 0]
+    assert [each["recall"] is None for each in found["per_class"]] == [True, False, True]
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("classification", 1000), ("multilabel", 80)])
