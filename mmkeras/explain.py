@@ -60,6 +60,24 @@ def explain(
     Writes `explanation.json`, `shapley.parquet` and `attributions.npz`.
     """
     run = Run(run)
+    explanation = explanation_of(run, table, rows, target, answer, check, minutes, allow_outside)
+    folder = Path(output) if output else run.folder / FOLDER
+    explanation.write(folder)
+    _show(explanation, folder)
+    return explanation
+
+
+def explanation_of(
+    run: Run,
+    table: Any = None,
+    rows: Any = None,
+    target: str | None = None,
+    answer: str | None = None,
+    check: bool = True,
+    minutes: float = 10.0,
+    allow_outside: bool = False,
+) -> Explanation:
+    """The same, neither written nor shown."""
     schema = run.schema
     answers = answers_of(schema, target, answer)
     manifest, chosen, split = _rows_to_explain(run, table, rows, allow_outside)
@@ -75,11 +93,7 @@ def explain(
         **summary,
         "checks": checks,
     }
-    explanation = Explanation(summary, values_of(explainer, found, chosen), found.arrays(), run, manifest)
-    folder = Path(output) if output else run.folder / FOLDER
-    explanation.write(folder)
-    _show(explanation, folder)
-    return explanation
+    return Explanation(summary, values_of(explainer, found, chosen), found.arrays(), run, manifest)
 
 
 # Which rows

@@ -174,10 +174,10 @@ class _Drawer:
 
     def _attributions(self, column: str, place: int) -> list[tuple[str, np.ndarray]]:
         """(method, attribution) of a row's cell; the target is named where there are several."""
-        row = self._results.explained.get(place)
-        if row is None:
+        if place not in self._results.explained:
             return []
-        held = self._results.attributions
+        explained, row = self._results.explained[place]
+        held = explained.attributions
         several = len({target for target, _, _ in held}) > 1
         mine = [key for key in held if key[1] == column and np.isfinite(held[key][row]).all()]
         mine.sort(key=lambda key: self._area(column, key[2]))
@@ -208,11 +208,11 @@ def _draw(modality: Modality, cell: Any, attribution: np.ndarray | None, method:
 
 def _worth(results: Results, target: str, place: int) -> dict[str, Any]:
     """The Shapley values of a row's columns; {} where it was not explained."""
-    row = results.explained.get(place)
-    table = results.shapley
-    if row is None or table is None:
+    explained, row = results.explained.get(place, (None, 0))
+    table = explained.shapley if explained else None
+    if table is None:
         return {}
-    number = results.explanation.at("rows")[row]
+    number = explained.rows[row]
     mine = table[(table["row"] == number) & (table["target"] == target)]
     if mine.empty:
         return {}

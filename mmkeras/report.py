@@ -19,7 +19,7 @@ from markupsafe import Markup
 import mmkeras
 from mmkeras import charts, gallery, sections
 from mmkeras.evaluate import evaluate
-from mmkeras.results import EVALUATED_ROWS, EVALUATION, EXPLANATION, Results, is_older, shown
+from mmkeras.results import EVALUATED_ROWS, EVALUATION, EXPLANATION, SHOWN_EXPLANATION, Results, is_older, shown
 from mmkeras.run import Run, write_atomically
 from mmkeras.summary import metric_words, prior_figure
 from mmkeras.terminal import progress, run_command, say, warn
@@ -68,6 +68,7 @@ def report(
         _ensure_evaluated(each)
     if explain:
         _ensure_explained(Results(folders[0]))
+        _ensure_shown_explained(Results(folders[0]), rows)
     names = ["", *(each.name for each in folders[1:])]
     every = [Results(each, name, explain) for each, name in zip(folders, names, strict=True)]
     page = every[0]
@@ -109,6 +110,29 @@ def _ensure_explained(results: Results) -> None:
         explain_rows(results.run, results.evaluation.at("rows", "table"))
     except (ValueError, OSError) as error:
         warn(f"the page has no explanations: {error}")
+
+
+def _ensure_shown_explained(results: Results, rows: int) -> None:
+    """Explains rows of the gallery that are not in the fair sample, of which the mistakes may be the most telling."""
+    file = results.run.folder / SHOWN_EXPLANATION
+    if is_older(file, [results.run.folder / WEIGHTS]):
+        file.unlink(missing_ok=True)
+    if not results.targets or not results.explained:
+        return
+    sampled = [place for place, (each, _) in results.explained.items() if each.folder != file.parent]
+    places = np.setdiff1d(gallery.order(results)[:rows], sampled)
+    if not np.isin(places, list(results.explained)).all():
+        say(f"explaining {len(places)} rows of the gallery that are not in the sample")
+        _explain_shown(results, results.numbers_in_table(places).tolist(), file.parent)
+
+
+def _explain_shown(results: Results, rows: list[int], folder: Path) -> None:
+    from mmkeras.explain import explanation_of
+
+    try:
+        explanation_of(results.run, results.evaluation.at("rows", "table"), rows, check=False).write(folder)
+    except (ValueError, OSError) as error:
+        warn(f"rows outside the sample have no explanations: {error}")
 
 
 # The page

@@ -23,8 +23,8 @@ from mmkeras.manifest import Manifest
 from mmkeras.run import Run
 
 EVALUATION, EVALUATED_ROWS = "evaluation.json", "evaluation_rows.parquet"
-EXPLANATION, SHAPLEY = "explanation/explanation.json", "explanation/shapley.parquet"
-ATTRIBUTIONS, CHECKED = "explanation/attributions.npz", "check.csv"
+EXPLANATION, CHECKED = "explanation/explanation.json", "check.csv"
+SHOWN_EXPLANATION = "explanation/shown/explanation.json"
 OWN = "mmkeras"  # what evaluation.json calls the run's own model
 NOTHING = "–"
 
@@ -82,6 +82,39 @@ def shown(value: float, form: str = "score") -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.5g}"
+
+
+@dataclass(frozen=True)
+class ExplainedRows:
+    """What `explain` wrote into one folder.
+
+    Attributes:
+        source: Its explanation.json.
+        folder: Where that lies.
+    """
+
+    source: Source
+    folder: Path
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Numbers from 1 in the table."""
+        return self.source.at("rows") or []
+
+    @cached_property
+    def shapley(self) -> pd.DataFrame | None:
+        file = self.folder / "shapley.parquet"
+        return pd.read_parquet(file) if file.is_file() else None
+
+    @cached_property
+    def attributions(self) -> Mapping[tuple[str, str, str], np.ndarray]:
+        """{(target, column, method): (explained rows, …)}."""
+        file = self.folder / "attributions.npz"
+        names = self.source.at("arrays")
+        if not names or not file.is_file():
+            return {}
+        with np.load(file, allow_pickle=False) as held:
+            return {tuple(name): held[key] for key, name in names.items() if key in held}
 
 
 class Results:
@@ -238,37 +271,34 @@ class Results:
         """None where nobody asked for one."""
         return self._source(EXPLANATION) if self._with_explanation else None
 
-    @cached_property
-    def shapley(self) -> pd.DataFrame | None:
-        file = self.run.folder / SHAPLEY
-        return pd.read_parquet(file) if self.explanation and file.is_file() else None
-
     @property
     def explains_judged_table(self) -> bool:
         """Whether explanation and evaluation are of rows of one table."""
-        tables = self.explanation.at("table"), self.evaluation.at("rows", "table")
+        return self._is_of_judged_table(self.explanation)
+
+    @cached_property
+    def explained(self) -> dict[int, tuple[ExplainedRows, int]]:
+        """{place among the judged rows: where it was explained, and at which place}; {} where other rows were.
+
+        Rows that were explained for a gallery are no fair sample: they are in no mean, and found here only.
+        """
+        if not self.explanation:
+            return {}
+        numbers = self.numbers_in_table(np.arange(len(self.rows)))
+        found: dict[int, tuple[ExplainedRows, int]] = {}
+        for name in (SHOWN_EXPLANATION, EXPLANATION):
+            source = self._source(name)
+            if source is not None and self._is_of_judged_table(source):
+                each = ExplainedRows(source, (self.run.folder / name).parent)
+                place = {row: i for i, row in enumerate(each.rows)}
+                found |= {i: (each, place[number]) for i, number in enumerate(numbers) if number in place}
+        return found
+
+    def _is_of_judged_table(self, explanation: Source) -> bool:
+        tables = explanation.at("table"), self.evaluation.at("rows", "table")
         if None in tables:
             return tables == (None, None)
         return Path(tables[0]).resolve() == Path(tables[1]).resolve()
-
-    @cached_property
-    def explained(self) -> dict[int, int]:
-        """{place among the judged rows: place in the explanation}; {} where other rows were explained."""
-        if not self.explanation or not self.explains_judged_table:
-            return {}
-        place = {row: i for i, row in enumerate(self.explanation.at("rows") or [])}
-        numbers = self.numbers_in_table(np.arange(len(self.rows)))
-        return {i: place[number] for i, number in enumerate(numbers) if number in place}
-
-    @cached_property
-    def attributions(self) -> Mapping[tuple[str, str, str], np.ndarray]:
-        """{(target, column, method): (explained rows, …)}."""
-        file = self.run.folder / ATTRIBUTIONS
-        names = self.explanation.at("arrays") if self.explanation else None
-        if not names or not file.is_file():
-            return {}
-        with np.load(file, allow_pickle=False) as held:
-            return {tuple(name): held[key] for key, name in names.items() if key in held}
 
     def _source(self, name: str) -> Source | None:
         file = self.run.folder / name

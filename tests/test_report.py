@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -539,6 +540,14 @@ def asked(monkeypatch):
     return calls
 
 
+@pytest.fixture(autouse=True)
+def asked_of_the_gallery(monkeypatch):
+    """Which rows were to be explained because the gallery shows them."""
+    calls = []
+    monkeypatch.setattr(report_module, "_explain_shown", lambda results, rows, folder: calls.append((rows, folder)))
+    return calls
+
+
 def test_what_is_there_is_not_asked_again(run, tmp_path, asked):
     report(run, output=tmp_path / "page.html")
     assert not asked
@@ -557,6 +566,27 @@ def test_an_explanation_is_asked_for_unless_it_is_not_wanted(tmp_path, asked, ex
     page = page_of(run, explain=explains)
     assert asked == ([("explain", run, None)] if explains else [])
     assert ("There is no explanation of this run." in page.text) == explains
+
+
+def test_rows_of_the_gallery_are_explained_beside_the_sample(tmp_path, asked_of_the_gallery):
+    run = write_run(tmp_path, rows=12, explained=4)
+    shown = run / "explanation" / "shown"
+    assert len(page_of(run, rows=12).cards) == 12
+    assert asked_of_the_gallery == [(list(range(17, 25)), shown)]  # of the table's rows 13 to 24
+    page_of(run, rows=0)
+    assert len(asked_of_the_gallery) == 1
+
+
+def test_what_was_explained_for_the_gallery_is_shown_and_not_asked_again(tmp_path, asked_of_the_gallery):
+    run = write_run(tmp_path, rows=6, explained=6)
+    shutil.copytree(run / "explanation", tmp_path / "shown")
+    shutil.move(tmp_path / "shown", run / "explanation" / "shown")
+    edit(run, "explanation/explanation.json", lambda found: found.update(rows=found["rows"][:2]))
+    page = page_of(run)
+    assert page.text.count("What moved") == 6 and not asked_of_the_gallery
+    os.utime(run / "explanation" / "shown" / "explanation.json", ns=(1, 1))  # older than the model
+    assert page_of(run).text.count("What moved") == 2
+    assert [len(rows) for rows, _ in asked_of_the_gallery] == [4]
 
 
 def test_an_evaluation_of_an_older_version_is_made_again(tmp_path, monkeypatch):
