@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # Blue and orange: told apart with any kind of colour blindness, beside black text and beside white.
 FOR, AGAINST = (0, 114, 255), (255, 120, 0)
@@ -108,6 +108,35 @@ def figure(*parts: str) -> str:
 def side_by_side(parts: Iterable[str]) -> str:
     style = "display:flex;flex-wrap:wrap;gap:.5em;align-items:flex-start"
     return f'<div style="{style}">{"".join(parts)}</div>'
+
+
+def files(
+    draw: Callable[..., str],
+    cell: bytes | list[bytes],
+    attribution: np.ndarray | None,
+    shape: tuple[int, ...],
+    method: str,
+    scale: float | None,
+) -> str:
+    """A cell's files side by side, each under its part of the attribution, with one scale for all.
+
+    Args:
+        draw: A function: a file's bytes, its values or None, `scale=` -> HTML.
+        cell: One file's bytes, or several files'.
+        attribution: Of the shape, or None.
+        shape: Two axes of a file's values, with one of files before them where a cell of the column may hold several.
+        method: Whose attribution it is.
+        scale: What gets the full colour; None: what the values themselves suggest.
+    """
+    contents = [content for content in ([cell] if isinstance(cell, bytes) else cell or []) if content]
+    if not contents:
+        return note("missing")
+    if attribution is None:
+        return figure(side_by_side(draw(content, None) for content in contents))
+    values = checked(attribution, shape).reshape(-1, *shape[-2:])
+    scale = full_scale_of_many(values[: len(contents)], scale)
+    drawn = (draw(content, part, scale=scale) for content, part in zip(contents, values, strict=False))
+    return figure(side_by_side(drawn), legend(attribution, scale, method))
 
 
 def note(words: str) -> str:

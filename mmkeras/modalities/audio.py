@@ -244,17 +244,9 @@ class Audio(Modality):
         method: str = "",
         scale: float | None = None,
     ) -> str:
-        clips = [clip for clip in ([cell] if isinstance(cell, bytes) else cell or []) if clip]
-        if not clips:
-            return drawing.note("missing")
-        if attribution is None:
-            return drawing.figure(drawing.side_by_side(map(self._draw_clip, clips)))
         shape = (self.frames, self.bands)
-        values = drawing.checked(attribution, shape if self.files == 1 else (self.files, *shape))
-        values = values[np.newaxis] if self.files == 1 else values
-        scale = drawing.full_scale_of_many(values[: len(clips)], scale)
-        drawn = [self._draw_clip(clip, steps, scale) for clip, steps in zip(clips, values, strict=False)]
-        return drawing.figure(drawing.side_by_side(drawn), drawing.legend(attribution, scale, method))
+        shape = shape if self.files == 1 else (self.files, *shape)
+        return drawing.files(self._draw_clip, cell, attribution, shape, method, scale)
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer

@@ -12,6 +12,7 @@ Attribution: (H, W), of each pixel of the resized picture; of several files (N, 
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterable
@@ -258,17 +259,9 @@ class Image(Modality):
         method: str = "",
         scale: float | None = None,
     ) -> str:
-        files = [content for content in ([cell] if isinstance(cell, bytes) else cell or []) if content]
-        if not files:
-            return drawing.note("missing")
-        if attribution is None:
-            return drawing.figure(drawing.side_by_side([_draw(content) for content in files]))
         shape = (self.height_px, self.width_px)
-        values = drawing.checked(attribution, shape if self.files == 1 else (self.files, *shape))
-        values = values[np.newaxis] if self.files == 1 else values
-        scale = drawing.full_scale_of_many(values[: len(files)], scale)
-        pictures = [_draw(content, map_, self.aspect, scale) for content, map_ in zip(files, values, strict=False)]
-        return drawing.figure(drawing.side_by_side(pictures), drawing.legend(attribution, scale, method))
+        shape = shape if self.files == 1 else (self.files, *shape)
+        return drawing.files(functools.partial(_draw, aspect=self.aspect), cell, attribution, shape, method, scale)
 
     def baseline(self) -> Any:
         from sklearn.preprocessing import FunctionTransformer
