@@ -268,6 +268,17 @@ class Modality(Component):
 
         return self.preprocess(cell), tf.constant("")
 
+    def sort_of(self, cell: Cell) -> str:
+        """Of which sort a canonical cell is, a file's format say; "": of none.
+
+        Reading a table traces a graph for each sort that it meets, in place of one for all.
+        """
+        return ""
+
+    def examine_sort(self, cell: tf.Tensor, sort: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """What `examine` gives, to the bit, of cells of one sort: its graph may leave out what others need."""
+        return self.examine(cell)
+
     @property
     def has_batch_form(self) -> bool:
         """Whether `examine_batch` may be called: it pays where a cell's own work is less than an operation's call."""

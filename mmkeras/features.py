@@ -303,10 +303,17 @@ def _traced(modality: Modality) -> Examine:
 
 
 def _one_by_one(modality: Modality) -> Examine:
-    examine = tf.function(modality.examine, input_signature=[modality.cell], autograph=False)
+    graphs: dict[str, Any] = {}
+
+    def examine(cell: np.ndarray | bytes) -> tuple[dict[str, tf_types.Tensor], tf_types.Tensor]:
+        sort = modality.sort_of(cell)
+        if sort not in graphs:  # of two threads that find it missing the first one's stays
+            of_sort = (lambda cell: modality.examine_sort(cell, sort)) if sort else modality.examine
+            graphs.setdefault(sort, tf.function(of_sort, input_signature=[modality.cell], autograph=False))
+        return graphs[sort](tf.constant(cell, modality.cell.dtype))
 
     def one_by_one(cells: list[np.ndarray | bytes]) -> Examined:
-        found = [examine(tf.constant(cell, modality.cell.dtype)) for cell in cells]
+        found = [examine(cell) for cell in cells]
         features = {name: np.stack([features[name].numpy() for features, _ in found]) for name in modality.features}
         return features, [_words(fault.numpy()) for _, fault in found]
 
