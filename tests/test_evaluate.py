@@ -618,6 +618,7 @@ def test_thresholds_decide_in_predict_evaluate_and_the_exported_model(planted, j
     assert [labels.decode() for labels in serve(**cells)["tags_labels"].numpy()] == wanted
 
 
+@pytest.mark.slow
 def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
     """The network's would make a classical model look worse than it is, or better."""
     table, splits = planted.table(), planted.splits

@@ -209,6 +209,7 @@ def test_a_table_without_a_column(own):
         explain(own, pd.DataFrame({"question": ["a"], "photo": [""]}))
 
 
+@pytest.mark.slow
 def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("mmkeras.explaining.MOST_AT_ONCE", 4)
     found = explain(own, minutes=0, check=False, output=tmp_path)
