@@ -480,13 +480,14 @@ class Head(Component):
         rows = rows[:: 1 + len(rows) // MOST_ROWS_TO_CALIBRATE]
         if not len(rows):
             return self
-        truth, said = targets[rows], predictions[rows]
+        # Where a loss is least it hardly changes: in single precision a thousandth to and fro would be all the same.
+        truth, said = targets[rows], predictions[rows].astype(np.float64)
 
         def loss(log_temperature: float) -> float:
             found = self.tempered(said, float(np.exp(log_temperature)))
             return float(self.losses(truth, found).sum() + log_temperature**2 / 2)
 
-        found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+        found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-8})
         return self.model_copy(update={"temperature": float(np.exp(found.x))})
 
     def tempered(self, predictions: np.ndarray, temperature: float) -> np.ndarray:

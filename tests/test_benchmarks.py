@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 def figures(line):
     """The numbers in a table's row, its name left out."""
-    return [float(cell.replace(",", "")) for cell in re.findall(r"[│ ]\s*([\d,]+(?:\.\d+)?)\s*(?=│)", line)]
+    return [float(cell.replace(",", "")) for cell in re.findall(r"[│ ]\s*(-?[\d,]+(?:\.\d+)?)\s*(?=│)", line)]
 
 
 def line_with(output, begin):
