@@ -283,3 +283,15 @@ def test_foreign_rows_are_those_of_valid_and_test_whose_class_train_lacks():
     values = pd.Series(["a", "b", "c", "", "c", "b"])
     split = pd.Series(["train", "train", "test", "test", "unused", "valid"])
     assert Classification().foreign(values, split).tolist() == [False, False, True, False, False, False]
+
+
+def test_a_temperature_follows_its_predictions_smoothly():
+    """Two devices' predictions differ in their last digits, and so may the temperatures, but no more."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, 12).astype(np.int32)
+    head = Classification(classes=("a", "b", "c"), frequencies=(0.3, 0.3, 0.4), weights=(1.0,) * 3)
+    logits = rng.normal(size=(12, 3)) + 2 * np.eye(3)[targets]
+    first = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    second = first * (1 + rng.normal(0, 1e-6, first.shape))
+    found = [head.tune(targets, each.astype(np.float32)).temperature for each in (first, second)]
+    assert found[0] != 1 and found[1] == pytest.approx(found[0], rel=5e-6)
