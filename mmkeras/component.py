@@ -268,12 +268,12 @@ class Modality(Component):
 
         return self.preprocess(cell), tf.constant("")
 
-    def sort_of(self, cell: Cell) -> str:
-        """Of which sort a canonical cell is, a file's format say; "": of none.
+    def sort_of(self, cell: Cell) -> str | None:
+        """Of which sort a canonical cell is, a missing one too: a file's format, say. None: there are no sorts.
 
         Reading a table traces a graph for each sort that it meets, in place of one for all.
         """
-        return ""
+        return None
 
     def examine_sort(self, cell: tf.Tensor, sort: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """What `examine` gives, to the bit, of cells of one sort: its graph may leave out what others need."""

@@ -303,12 +303,12 @@ def _traced(modality: Modality) -> Examine:
 
 
 def _one_by_one(modality: Modality) -> Examine:
-    graphs: dict[str, Any] = {}
+    graphs: dict[str | None, Any] = {}
 
     def examine(cell: np.ndarray | bytes) -> tuple[dict[str, tf_types.Tensor], tf_types.Tensor]:
         sort = modality.sort_of(cell)
         if sort not in graphs:  # of two threads that find it missing the first one's stays
-            of_sort = (lambda cell: modality.examine_sort(cell, sort)) if sort else modality.examine
+            of_sort = modality.examine if sort is None else lambda cell: modality.examine_sort(cell, sort)
             graphs.setdefault(sort, tf.function(of_sort, input_signature=[modality.cell], autograph=False))
         return graphs[sort](tf.constant(cell, modality.cell.dtype))
 

@@ -52,11 +52,14 @@ def decode_image(
     (0, 0, 3) and () string, what is wrong with them. A graph for some of the formats only is
     traced sooner.
     """
+    nothing = _nothing(3), tf.constant("not a PNG, JPEG, GIF or BMP file")
+    if formats is not None and not formats:
+        return nothing
     decoders = {"PNG": _decode_png, "JPEG": _decode_jpeg, "GIF": _decode_gif, "BMP": _decode_bmp}
     return tf.case(
         [(_begins(content, IMAGE_FORMATS[name]), functools.partial(decoders[name], content, max_megapixels * 1e6))
          for name in formats or IMAGE_FORMATS],
-        default=lambda: (_nothing(3), tf.constant("not a PNG, JPEG, GIF or BMP file")),
+        default=lambda: nothing,
     )  # fmt: skip
 
 

@@ -207,12 +207,12 @@ class Image(Modality):
             return self._examine_file(cell)
         return ops.map_files(cell, self.files, self._examine_file, self._file_features)
 
-    def sort_of(self, cell: bytes | list[bytes]) -> str:
-        """The file's format: four decoders take four times as long to trace as one."""
-        return ops.image_format(cell) if self.files == 1 else ""
+    def sort_of(self, cell: bytes | list[bytes]) -> str | None:
+        """The file's format, "" of none: four decoders take four times as long to trace as one."""
+        return ops.image_format(cell) if self.files == 1 else None
 
     def examine_sort(self, cell: tf.Tensor, sort: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return self._examine_file(cell, [sort])
+        return self._examine_file(cell, [sort] if sort else [])
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
