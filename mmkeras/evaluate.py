@@ -250,7 +250,7 @@ def _show_worth(title: str, scores: Mapping[str, Mapping[str, float]], metric: s
 def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
     """Warns where a column alone is as good as all, and where all are as good without one."""
     metric, whole = next(iter(scores[OWN].items()))
-    shown = metric.replace("_", " ")
+    shown = words(metric)
     alone = {name: figures[metric] for name, figures in scores.items() if name.startswith((ONLY, NETWORK)) and figures}
     if alone and max(alone.values()) >= whole:
         best = max(alone, key=alone.__getitem__)

@@ -15,6 +15,7 @@ from mmkeras.explaining import checks_of, explain_rows, summary_of, values_of
 from mmkeras.explanation import Explanation
 from mmkeras.manifest import Manifest, require_columns
 from mmkeras.run import Run
+from mmkeras.splits import units_of
 from mmkeras.terminal import run_command, say, show_table, warn
 
 MOST_ROWS = 200
@@ -145,9 +146,7 @@ def _sampled(rows: np.ndarray, name: str) -> np.ndarray:
 def _units(run: Run, manifest: Manifest, chosen: np.ndarray) -> np.ndarray:
     """(N,) what an interval draws together: the config's groups, else single rows."""
     group = run.config.split.group
-    if group is None or group not in manifest.rows:
-        return np.arange(len(chosen))
-    return pd.factorize(manifest.rows[group].iloc[chosen])[0]
+    return pd.factorize(units_of(manifest, group if group in manifest.rows else None)[chosen])[0]
 
 
 def _show(explanation: Explanation, folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.features import read_cells, table_cells
+from mmkeras.judging import plain
 from mmkeras.manifest import Manifest
 from mmkeras.run import Run, write_atomically
 
@@ -149,18 +149,6 @@ class Explanation:
             return self.manifest
         path = self.summary["table"]
         return self.run.table() if path is None else self.run.read(path)
-
-
-def plain(value: Any) -> Any:
-    """The same as JSON holds it: NaN is null."""
-    if isinstance(value, dict):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _bar(value: float, largest: float) -> str:
