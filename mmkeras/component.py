@@ -269,26 +269,21 @@ class Modality(Component):
         return self.preprocess(cell), tf.constant("")
 
     def sort_of(self, cell: Cell) -> str | None:
-        """Of which sort a canonical cell is, a missing one too: a file's format, say. None: there are no sorts.
+        """Of which sort a canonical cell is, a missing one too: a file's format, say. None: of none.
 
-        Reading a table traces a graph for each sort that it meets, in place of one for all.
+        Reading a table gives cells of one sort to `examine_many` together, by a graph for each sort that it meets. It
+        asks `examine` of those that have no sort, and of those that made `examine_many` fail.
         """
         return None
 
-    def examine_sort(self, cell: tf.Tensor, sort: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """What `examine` gives, to the bit, of cells of one sort: its graph may leave out what others need."""
-        return self.examine(cell)
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
+        """(B, …) good or missing cells of one sort to (B, …) features, the bits that `examine` gives.
 
-    @property
-    def has_batch_form(self) -> bool:
-        """Whether `examine_batch` may be called: it pays where a cell's own work is less than an operation's call."""
-        return False
+        To catch in a graph what a decoder raises takes longer than most operations: the exported model, which has to
+        answer for every row, examines each one alone.
 
-    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """(B, …) cells to (B, …) features, the bits that `examine` gives, and (B,) bool: which are done.
-
-        What is not done, all that is bad among it, is examined alone. Only reading a table asks; the exported model
-        examines each row alone.
+        Raises:
+            tf.errors.OpError: One of them is bad, when the graph runs.
         """
         raise NotImplementedError
 

@@ -5,6 +5,7 @@ A column's features are computed for its distinct cells only: one picture with t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -297,50 +298,40 @@ Examine = Callable[[list[np.ndarray | bytes]], Examined]
 
 @functools.lru_cache(maxsize=32)
 def _traced(modality: Modality) -> Examine:
-    """Its `examine` of some cells, by `examine_batch` where it has one; traced once however many chunks go through."""
-    one_by_one = _one_by_one(modality)
-    return _at_once(modality, one_by_one) if modality.has_batch_form else one_by_one
-
-
-def _one_by_one(modality: Modality) -> Examine:
+    """`examine` of some cells, by `examine_many` where they have a sort; each graph is traced once."""
     graphs: dict[str | None, Any] = {}
 
-    def examine(cell: np.ndarray | bytes) -> tuple[dict[str, tf_types.Tensor], tf_types.Tensor]:
-        sort = modality.sort_of(cell)
+    def graph(sort: str | None) -> Any:
         if sort not in graphs:  # of two threads that find it missing the first one's stays
-            of_sort = modality.examine if sort is None else lambda cell: modality.examine_sort(cell, sort)
-            graphs.setdefault(sort, tf.function(of_sort, input_signature=[modality.cell], autograph=False))
-        return graphs[sort](tf.constant(cell, modality.cell.dtype))
+            function = modality.examine if sort is None else functools.partial(modality.examine_many, sort=sort)
+            shape = modality.cell.shape if sort is None else (None, *modality.cell.shape)
+            given = tf.TensorSpec(shape, modality.cell.dtype)
+            graphs.setdefault(sort, tf.function(function, input_signature=[given], autograph=False))
+        return graphs[sort]
 
-    def one_by_one(cells: list[np.ndarray | bytes]) -> Examined:
-        found = [examine(cell) for cell in cells]
-        features = {name: np.stack([features[name].numpy() for features, _ in found]) for name in modality.features}
-        return features, [_words(fault.numpy()) for _, fault in found]
+    def examine(cells: list[np.ndarray | bytes]) -> Examined:
+        features, faults = _new_arrays(modality, len(cells)), [""] * len(cells)
 
-    return one_by_one
+        def keep(places: list[int] | int, found: Mapping[str, tf_types.Tensor]) -> None:
+            for name, values in found.items():
+                features[name][places] = values.numpy()
 
-
-def _at_once(modality: Modality, one_by_one: Examine) -> Examine:
-    batch = tf.TensorSpec((None, *modality.cell.shape), modality.cell.dtype)
-    examine = tf.function(modality.examine_batch, input_signature=[batch], autograph=False)
-
-    def at_once(cells: list[np.ndarray | bytes]) -> Examined:
-        features, is_done = examine(tf.constant(cells, modality.cell.dtype))
-        features, faults = {name: found.numpy() for name, found in features.items()}, [""] * len(cells)
-        left = np.flatnonzero(~is_done.numpy())
-        if len(left):
-            alone, faults_alone = one_by_one([cells[i] for i in left])
-            features = {name: _with(found, left, alone[name]) for name, found in features.items()}
-            faults = [dict(zip(left, faults_alone, strict=True)).get(i, "") for i in range(len(cells))]
+        places_of: dict[str | None, list[int]] = {}
+        for i, cell in enumerate(cells):
+            places_of.setdefault(modality.sort_of(cell), []).append(i)
+        alone = places_of.pop(None, [])
+        for sort, places in places_of.items():
+            try:
+                keep(places, graph(sort)(tf.constant([cells[i] for i in places], modality.cell.dtype)))
+            except tf.errors.OpError:
+                alone += places
+        for i in alone:
+            found, fault = graph(None)(tf.constant(cells[i], modality.cell.dtype))
+            keep(i, found)
+            faults[i] = _words(fault.numpy())
         return features, faults
 
-    return at_once
-
-
-def _with(values: np.ndarray, places: np.ndarray, others: np.ndarray) -> np.ndarray:
-    values = values.copy()
-    values[places] = others
-    return values
+    return examine
 
 
 def _words(fault: bytes) -> str:

@@ -282,23 +282,23 @@ def test_direct_mapped_batched_and_exported_are_one(modality, tmp_path):
 
 
 @every_modality
-def test_a_batch_is_examined_as_its_cells_are(modality):
-    if not modality.has_batch_form:
-        return
-    cells = [*cells_and_neighbours(modality), *(modality.example(seed) for seed in range(20))]
-    for some in (cells, cells[:1], cells[1:2]):
-        features, is_done = modality.examine_batch(together(modality, some))
-        one_by_one = [modality.examine(tensor(modality, cell)) for cell in some]
-        wanted = {name: np.stack([found[name] for found, _ in one_by_one]) for name in modality.features}
-        assert_spec({name: values[0] for name, values in features.items()}, modality.features)
-        kept = is_done.numpy()
-        assert not any(fault for (_, fault), done in zip(one_by_one, kept, strict=True) if done)
-        assert kept.sum() >= len(some) - 2  # all but what is strange or written by another writer
-        assert_same(
-            {name: values[kept] for name, values in numbers(features).items()},
-            {name: values[kept] for name, values in wanted.items()},
-            tolerance=0,
-        )
+def test_cells_of_one_sort_are_examined_together_as_each_alone(modality):
+    sorts = {}
+    for cell in [*cells_and_neighbours(modality), *(modality.example(seed) for seed in range(20))]:
+        found, fault = modality.examine(tensor(modality, cell))
+        canonical = np.array(tensor(modality, cell), object if modality.cell.dtype == tf.string else None)[()]
+        sorts.setdefault(modality.sort_of(canonical), []).append((cell, found, fault.numpy()))
+    sorts.pop(None, None)
+    for sort, cells in sorts.items():
+        good = [(cell, found) for cell, found, fault in cells if not fault]
+        for some in filter(None, (good, good[:1], good[1:2])):
+            features = modality.examine_many(together(modality, [cell for cell, _ in some]), sort)
+            assert_spec({name: values[0] for name, values in features.items()}, modality.features)
+            wanted = {name: np.stack([found[name] for _, found in some]) for name in modality.features}
+            assert_same(numbers(features), wanted, tolerance=0)
+        for cell in (cell for cell, _, fault in cells if fault):
+            with pytest.raises(tf.errors.OpError):
+                modality.examine_many(together(modality, [cell]), sort)
 
 
 @every_modality

@@ -179,24 +179,30 @@ def test_a_fault_of_our_own_is_not_swallowed(cache, files):
         prepare(Faulty(), pd.Series(files), "memory")
 
 
-class Batched(Size):
-    """Does all but files of 3 bytes many at once, ten times as large to be told apart."""
+class Sorted(Size):
+    """Examines many at once, ten times as large to be told apart: short files, files of 3 bytes not; 4 bytes fail."""
 
-    @property
-    def has_batch_form(self):
-        return True
+    def sort_of(self, cell):
+        return None if len(cell) == 3 else "short" if len(cell) < 3 else "long"
 
-    def examine_batch(self, cells):
+    def examine_many(self, cells, sort):
         import tensorflow as tf
 
         features = tf.map_fn(self.preprocess, cells, fn_output_signature=self.features)
-        return {**features, "x": features["x"] * 10}, tf.strings.length(cells) != 3
+        with tf.control_dependencies([tf.debugging.assert_none_equal(tf.strings.length(cells), 4)]):
+            return {**features, "x": features["x"] * 10}
 
 
-def test_what_a_batch_leaves_is_examined_alone(cache, files):
-    found = prepare(Batched(), pd.Series([files[0], files[2], "", files[1]]), "memory")
-    assert found.arrays["x"][:, 0].tolist() == [10, 3, 0, 20]
-    assert found.arrays["present"].tolist() == [1, 1, 0, 1]
+def test_cells_of_a_sort_are_examined_together_and_what_is_left_alone(cache, tmp_path):
+    sizes = [1, 3, None, 2, 4, 5, 1]
+    paths = ["" if size is None else str(tmp_path / f"{i}") for i, size in enumerate(sizes)]
+    for path, size in zip(paths, sizes, strict=True):
+        if path:
+            Path(path).write_bytes(b"x" * size)
+    found = prepare(Sorted(), pd.Series(paths), "memory")
+    assert found.arrays["x"][:, 0].tolist() == [10, 3, 0, 20, 4, 5, 10]
+    assert found.arrays["present"].tolist() == [1, 1, 0, 1, 1, 1, 1]
+    assert prepare(Sorted(), pd.Series(paths[5:]), "memory").arrays["x"][:, 0].tolist() == [50, 10]
 
 
 # The cache on disk

@@ -182,22 +182,21 @@ class Audio(Modality):
             return self._examine_clip(cell)
         return ops.map_files(cell, self.files, self._examine_clip, self._clip_features)
 
-    @property
-    def has_batch_form(self) -> bool:
-        return self.files == 1
+    def sort_of(self, cell: bytes | list[bytes]) -> str | None:
+        """What `read` gives; None of several files and of another WAV file."""
+        most = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
+        is_plain = self.files == 1 and len(cell) <= most and ops.is_plain_wav(cell, self.sample_rate_hz)
+        return "plain" if is_plain else None
 
-    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        max_octets = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
-        samples = ops.plain_wav_samples(cells, self.sample_rate_hz, self.seconds, max_octets)
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
         sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
-        mel, steps = ops.log_mels(cells, tf.maximum(samples, 0), *sizes)
+        mel, steps = ops.log_mels(cells, self.seconds, *sizes)
         spectra = ops.standardize(self._spectrum(mel), self.mean, self.deviation)
-        features = {
+        return {
             "spectrum": ops.pad_times(spectra, steps, self.frames),
             "mask": ops.time_mask(steps, self.frames),
             "present": tf.cast(steps > 0, tf.float32),
         }
-        return features, samples >= 0
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:

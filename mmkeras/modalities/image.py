@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -208,11 +208,18 @@ class Image(Modality):
         return ops.map_files(cell, self.files, self._examine_file, self._file_features)
 
     def sort_of(self, cell: bytes | list[bytes]) -> str | None:
-        """The file's format, "" of none: four decoders take four times as long to trace as one."""
-        return ops.image_format(cell) if self.files == 1 else None
+        """The file's format, "" of a missing one; None of several files and of what is no picture."""
+        return (ops.image_format(cell) if cell else "") if self.files == 1 else None
 
-    def examine_sort(self, cell: tf.Tensor, sort: str) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return self._examine_file(cell, [sort] if sort else [])
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
+        def examine(content: tf.Tensor) -> dict[str, tf.Tensor]:
+            if not sort:
+                return ops.zeros(self._file_features)
+            too_large = ops.bytes_fault(content, self.max_mb) != ""
+            return self._present(ops.decode_good_image(tf.where(too_large, "", content), sort, self.max_megapixels))
+
+        # One after the other: several large pictures at once would take as many times the memory.
+        return tf.map_fn(examine, cells, fn_output_signature=self.features, parallel_iterations=1)
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.files == 1:
@@ -336,10 +343,8 @@ class Image(Modality):
             "present": tf.TensorSpec((), tf.float32),
         }
 
-    def _examine_file(
-        self, content: tf.Tensor, formats: Collection[str] | None = None
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        picture, fault = self._decode(content, formats)
+    def _examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        picture, fault = self._decode(content)
         features = tf.cond(fault == "", lambda: self._present(picture), lambda: ops.zeros(self._file_features))
         return features, ops.first_fault((tf.strings.length(content) > 0, fault))
 
@@ -365,10 +370,10 @@ class Image(Modality):
 
         return measures
 
-    def _decode(self, content: tf.Tensor, formats: Collection[str] | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(H, W, 3) uint8 and what is wrong with a file."""
         too_large = ops.bytes_fault(content, self.max_mb)
-        picture, fault = ops.decode_image(content, self.max_megapixels, formats)
+        picture, fault = ops.decode_image(content, self.max_megapixels)
         return picture, ops.first_fault((too_large != "", too_large), (True, fault))
 
     def _measure(self, picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

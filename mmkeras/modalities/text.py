@@ -169,20 +169,18 @@ class Text(Modality):
             "present": tf.cast(is_there, tf.float32),
         }
 
-    @property
-    def has_batch_form(self) -> bool:
-        return not self.backbone
+    def sort_of(self, cell: str) -> str | None:
+        return None if self.backbone else "text"
 
-    def examine_batch(self, cells: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
         cells = ops.strip_blanks(cells)
         is_there = tf.strings.length(cells) > 0
         pieces = _tokenizer(self.vocabulary).tokenize(self._fold(cells)).merge_dims(1, -1)
         tokens = pieces.to_tensor(shape=(None, self.max_tokens))
-        features = {
+        return {
             "tokens": tf.where(is_there[:, tf.newaxis], tokens, 0),
             "present": tf.cast(is_there, tf.float32),
         }
-        return features, tf.fill(tf.shape(cells), True)
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         tokens = features["tokens"]

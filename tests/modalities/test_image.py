@@ -18,7 +18,7 @@ from PIL import ImageOps
 from mmkeras import ops
 from mmkeras.component import find
 from mmkeras.config import build
-from mmkeras.features import _one_by_one
+from mmkeras.features import _traced
 from mmkeras.modalities.image import BACKBONES, FAMILY, Image
 from mmkeras.model import build_model
 
@@ -122,28 +122,46 @@ def test_every_kind_of_file_is_what_pillow_shows(tmp_path, image, file_format, o
     np.testing.assert_allclose(decoded(Image().read(path)), shown(path), atol=3)
 
 
-def test_a_graph_of_one_format_gives_what_the_graph_of_all_gives():
-    """Whole files of each format, such as are cut off, and one that only begins as a picture does."""
+def test_pictures_of_one_format_together_are_what_each_is_alone():
+    """Whole files of each format; cut ones and such as only begin as a picture does fail."""
     whole = [bytes_of(picture(mode), name) for mode, name in (("RGB", "PNG"), ("RGBA", "PNG"), ("RGB", "JPEG"))]
     whole += [bytes_of(picture().quantize(7), "GIF"), bytes_of(picture(), "BMP")]
-    cells = [cell[:length] for cell in whole for length in (len(cell), len(cell) // 2, 9)]
-    cells += [b"", b"text"]
-    assert {FITTED.sort_of(cell) for cell in cells} == {"PNG", "JPEG", "GIF", "BMP", ""}
-    for cell in cells:
-        found, fault = FITTED.examine_sort(tf.constant(cell), FITTED.sort_of(cell))
-        expected, expected_fault = FITTED.examine(tf.constant(cell))
-        assert fault == expected_fault
-        for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values)
-    assert Image(files=2).sort_of([cells[0]]) is None
+    assert [FITTED.sort_of(cell) for cell in (*whole, b"", b"text")] == ["PNG", "PNG", "JPEG", "GIF", "BMP", "", None]
+    assert Image(files=2).sort_of([whole[0]]) is None
+    small = FITTED.model_copy(update={"max_megapixels": 1e-4})
+    heavy = FITTED.model_copy(update={"max_mb": 5e-5})
+    for cell in whole:
+        sort = FITTED.sort_of(cell)
+        found = _together(FITTED, sort)(tf.constant([cell] * 3))
+        for name, values in FITTED.examine(tf.constant(cell))[0].items():
+            np.testing.assert_array_equal(found[name], np.stack([values] * 3))
+        for image, content in [(FITTED, cell[: len(cell) // 2]), (FITTED, cell[:9]), (small, cell), (heavy, cell)]:
+            assert image.examine(tf.constant(content))[1].numpy(), (sort, len(content))
+            with pytest.raises(tf.errors.OpError):
+                _together(image, sort)(tf.constant([cell, content]))
+    assert not any(values.numpy().any() for values in _together(FITTED, "")(tf.constant([b""] * 2)).values())
+
+
+def _together(image, sort):
+    """In eager mode `tf.map_fn` complains of what it had begun when a picture made it fail."""
+    given = [tf.TensorSpec((None,), tf.string)]
+    return tf.function(lambda cells: image.examine_many(cells, sort), given, autograph=False)
 
 
 def test_a_graph_is_traced_for_each_format_that_is_met(monkeypatch):
     traced = []
-    monkeypatch.setattr(ops, "_decode_jpeg", lambda *_: traced.append("JPEG") or (ops._nothing(3), tf.constant("no")))
-    examine = _one_by_one(FITTED)
-    assert examine([b"", bytes_of(picture(), "PNG"), b""])[1] == ["", "", ""] and traced == []
-    assert examine([bytes_of(picture(), "JPEG")] * 2)[1] == ["no", "no"] and traced == ["JPEG"]
+    decoder = ops._decoder
+    monkeypatch.setattr(ops, "_decoder", lambda name: traced.append(name) or decoder(name))
+    _traced.cache_clear()
+    examine = _traced(FITTED)
+    png, jpeg = (bytes_of(picture(), name) for name in ("PNG", "JPEG"))
+    assert examine([b"", png, b""])[1] == ["", "", ""] and traced == ["PNG"]
+    assert examine([jpeg, png])[1] == ["", ""] and traced == ["PNG", "JPEG"]
+    for _ in range(2):
+        features, faults = examine([jpeg, png, jpeg[:-9], b"text"])
+        assert faults == ["", "", "truncated JPEG", "not a PNG, JPEG, GIF or BMP file"]
+        assert traced == ["PNG", "JPEG", *ops.IMAGE_FORMATS]
+        assert features["present"].tolist() == [1, 1, 0, 0]
 
 
 def test_exif_rotation_turns_the_sides(tmp_path):
