@@ -28,6 +28,7 @@ MOST_OF_MANY = 0.99
 LEVELS = 31  # of each heat map's two colours; more cannot be told apart
 HEAT_PX, PICTURE_PX, SMALLEST_PX, AXES_PX = 128, 320, 160, 96
 PICTURE_BYTES, QUALITIES = 40_000, (80, 60, 40, 20)
+UPRIGHT, SIDEWAYS = 1, 5  # EXIF orientations: of the second and those that follow the sides are swapped
 MUTED = "font-size:.8em;opacity:.8"
 # Control characters but tab and line ends, halves of characters, and what no text may hold
 UNSHOWN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -152,7 +153,7 @@ def data_uri(content: bytes, media_type: str) -> str:
 
 
 def thumbnail(content: bytes, most_px: int = PICTURE_PX) -> tuple[Any, tuple[int, int]]:
-    """A small copy of a picture's bytes (Pillow, RGB, transparency over white) and the original (height, width).
+    """A small upright copy of a picture's bytes (Pillow, RGB, transparency over white), the full (height, width).
 
     Raises:
         ValueError: It cannot be decoded; says why.
@@ -160,19 +161,33 @@ def thumbnail(content: bytes, most_px: int = PICTURE_PX) -> tuple[Any, tuple[int
     import warnings
 
     from PIL import Image as Pillow
+    from PIL import ImageOps
 
     try:
         with warnings.catch_warnings(), Pillow.open(io.BytesIO(content)) as picture:
             warnings.simplefilter("ignore")  # of many pixels: a person should see them too
-            width_px, height_px = picture.size
+            width_px, height_px = upright_size(picture)
             # A large JPEG is decoded small; what has a palette or a transparent colour cannot be.
             small = picture if picture.mode in SCALABLE and "transparency" not in picture.info else _over_white(picture)
             small.thumbnail((most_px, most_px), reducing_gap=2.0)
-            small = _over_white(small)
+            small = _over_white(ImageOps.exif_transpose(small))
     except Exception as error:  # Pillow's readers raise anything where a file is damaged
         reason = " ".join(str(error).split()) if not isinstance(error, Pillow.UnidentifiedImageError) else ""
         raise ValueError(f"a picture that cannot be shown{f': {reason}' if reason else ''}") from None
     return small, (height_px, width_px)
+
+
+def upright_size(picture: Any) -> tuple[int, int]:
+    """(width, height) of a Pillow picture as it is looked at: EXIF data may say that it lies on its side."""
+    return picture.size[::-1] if orientation(picture.getexif()) >= SIDEWAYS else picture.size
+
+
+def orientation(exif: Any) -> int:
+    """1 to 8, by Pillow's EXIF data of a picture; 1 where they say nothing or nonsense."""
+    from PIL import ExifTags
+
+    found = exif.get(ExifTags.Base.Orientation, UPRIGHT)
+    return found if found in range(UPRIGHT, UPRIGHT + 8) else UPRIGHT
 
 
 def jpeg(picture: Any) -> str:

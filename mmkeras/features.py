@@ -5,7 +5,6 @@ A column's features are computed for its distinct cells only: one picture with t
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

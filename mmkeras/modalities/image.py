@@ -47,8 +47,7 @@ ops = lazy("mmkeras.ops")
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MOST_MEGAPIXELS = 170  # Pillow and TensorFlow refuse not many more
-UPRIGHT = 1  # the EXIF orientation that needs no turning
-EXIF_ORIENTATION = 0x0112
+JPEGS = ("JPEG", "MPO")  # of several pictures, as telephones write it, the first
 PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 THUMBNAIL_PX, HISTOGRAM_BINS = 24, 16
 LARGE_PIXELS = 50_000_000
@@ -216,7 +215,8 @@ class Image(Modality):
             if not sort:
                 return ops.zeros(self._file_features)
             too_large = ops.bytes_fault(content, self.max_mb) != ""
-            return self._present(ops.decode_good_image(tf.where(too_large, "", content), sort, self.max_megapixels))
+            content = tf.where(too_large, "", content)
+            return self._present(*ops.decode_good_image(content, sort, self.max_megapixels, self._enough_px))
 
         # One after the other: several large pictures at once would take as many times the memory.
         return tf.map_fn(examine, cells, fn_output_signature=self.features, parallel_iterations=1)
@@ -344,8 +344,9 @@ class Image(Modality):
         }
 
     def _examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        picture, fault = self._decode(content)
-        features = tf.cond(fault == "", lambda: self._present(picture), lambda: ops.zeros(self._file_features))
+        picture, size_px, fault = self._decode(content)
+        zeros = ops.zeros(self._file_features)
+        features = tf.cond(fault == "", lambda: self._present(picture, size_px), lambda: zeros)
         return features, ops.first_fault((tf.strings.length(content) > 0, fault))
 
     def _augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -359,9 +360,9 @@ class Image(Modality):
 
         @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
         def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            picture, fault = self._decode(content)
+            picture, size_px, fault = self._decode(content)
             nothing = tf.zeros((0, 0, 3)), tf.zeros(2)
-            return *tf.cond(fault == "", lambda: self._measure(picture), lambda: nothing), fault
+            return *tf.cond(fault == "", lambda: self._measure(picture, size_px), lambda: nothing), fault
 
         def measures(cell: bytes | list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
             found = [measure(tf.constant(content)) for content in self._files_of(cell)]
@@ -370,19 +371,23 @@ class Image(Modality):
 
         return measures
 
-    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(H, W, 3) uint8 and what is wrong with a file."""
+    @property
+    def _enough_px(self) -> int:
+        return max(self.height_px, self.width_px)
+
+    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(H, W, 3) uint8, its full (height, width) and what is wrong with a file."""
         too_large = ops.bytes_fault(content, self.max_mb)
-        picture, fault = ops.decode_image(content, self.max_megapixels)
-        return picture, ops.first_fault((too_large != "", too_large), (True, fault))
+        picture, size_px, fault = ops.decode_image(content, self.max_megapixels, self._enough_px)
+        return picture, size_px, ops.first_fault((too_large != "", too_large), (True, fault))
 
-    def _measure(self, picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The resized picture (h, w, 3) in [0, 255] and the logarithm of its original (height, width)."""
-        size = tf.math.log(tf.cast(tf.shape(picture)[:2], tf.float32))
-        return ops.resize_image(picture, self.height_px, self.width_px, self.aspect), size
+    def _measure(self, picture: tf.Tensor, size_px: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The resized picture (h, w, 3) in [0, 255] and the logarithm of its full (height, width)."""
+        resized = ops.resize_image(picture, self.height_px, self.width_px, self.aspect, size_px)
+        return resized, tf.math.log(tf.cast(size_px, tf.float32))
 
-    def _present(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
-        picture, size = self._measure(picture)
+    def _present(self, picture: tf.Tensor, size_px: tf.Tensor) -> dict[str, tf.Tensor]:
+        picture, size = self._measure(picture, size_px)
         pixels = ops.standardize(picture, self.mean, self.deviation)
         return {
             "pixels": ops.pad_image(pixels, self.height_px, self.width_px),
@@ -441,15 +446,16 @@ class Image(Modality):
         return np.stack([np.mean([self._thumbnail(file) for file in self._files_of(cell)], axis=0) for cell in cells])
 
     def _thumbnail(self, content: bytes) -> np.ndarray:
-        return _thumbnail_and_histogram(self._decode(tf.constant(content))[0].numpy())
+        picture, size_px, _ = self._decode(tf.constant(content))
+        return _thumbnail_and_histogram(picture.numpy(), size_px.numpy())
 
 
 def _size_px(content: bytes) -> tuple[int, int]:
-    """(height, width) of a picture's bytes."""
+    """(height, width) of a picture's bytes, upright."""
     from PIL import Image as Pillow
 
     with Pillow.open(io.BytesIO(content)) as picture:
-        return picture.height, picture.width
+        return drawing.upright_size(picture)[::-1]
 
 
 def _doubts(content: bytes) -> list[Doubt]:
@@ -482,13 +488,18 @@ def _over_white(picture: Any) -> Any:
 
 
 def _graph_decodes(picture: Any, content: bytes) -> bool:
-    """Whether TensorFlow decodes the file as Pillow does; anything else is turned into a PNG first."""
+    """Whether the graph decodes the file as Pillow does; anything else becomes a PNG first."""
+    from PIL import Image as Pillow
+
+    if picture.format in JPEGS:
+        # The graph turns a JPEG as its EXIF data say; Pillow looks elsewhere too.
+        exif = Pillow.Exif()
+        exif.load(picture.info.get("exif", b""))
+        return drawing.orientation(exif) == drawing.orientation(picture.getexif()) and picture.mode in ("RGB", "L")
     # Pillow decodes a whole PNG to see whether EXIF data stand behind the picture.
-    has_exif = picture.format != "PNG" or any(mark in content for mark in PNG_EXIF)
-    upright = not has_exif or picture.getexif().get(EXIF_ORIENTATION, UPRIGHT) == UPRIGHT
-    return upright and (picture.format, picture.mode) in {
-        ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("PNG", "LA"),
-    }  # fmt: skip
+    has_exif = any(mark in content for mark in PNG_EXIF)
+    is_upright = not has_exif or drawing.orientation(picture.getexif()) == drawing.UPRIGHT
+    return is_upright and picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "L", "P", "LA")
 
 
 def _as_png(picture: Any) -> bytes:
@@ -529,10 +540,10 @@ def _names_pictures(value: str) -> bool:
     return bool(paths) and all(path.endswith(ENDINGS) for path in paths)
 
 
-def _thumbnail_and_histogram(picture: np.ndarray) -> np.ndarray:
+def _thumbnail_and_histogram(picture: np.ndarray, size_px: np.ndarray) -> np.ndarray:
     """Of (H, W, 3); zeros of a picture that cannot be decoded."""
     if not picture.size:
         picture = np.zeros((1, 1, 3), np.uint8)
     thumbnail = tf.image.resize(picture, (THUMBNAIL_PX, THUMBNAIL_PX), antialias=True).numpy()
     histograms = [np.histogram(picture[..., c], HISTOGRAM_BINS, (0, 256), density=True)[0] for c in range(3)]
-    return np.concatenate([thumbnail.ravel(), *histograms, picture.shape[:2]]).astype(np.float32)
+    return np.concatenate([thumbnail.ravel(), *histograms, size_px]).astype(np.float32)

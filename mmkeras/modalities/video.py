@@ -305,12 +305,12 @@ class Video(Modality):
 
     def _colors(self, content: tf.Tensor) -> tf.Tensor:
         """(pixels, 3) in [0, 255]; none where a frame cannot be decoded."""
-        picture, fault = ops.decode_image(content, self.max_megapixels)
+        picture, _, fault = ops.decode_image(content, self.max_megapixels)
         return tf.cond(fault == "", lambda: tf.reshape(self._resized(picture), (-1, 3)), lambda: tf.zeros((0, 3)))
 
     def _frame(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(H, W, 3), zeros where a frame cannot be decoded, and what is wrong with it."""
-        picture, fault = ops.decode_image(content, self.max_megapixels)
+        picture, _, fault = ops.decode_image(content, self.max_megapixels)
 
         def standardized() -> tf.Tensor:
             pixels = ops.standardize(self._resized(picture), self.mean, self.deviation)

@@ -49,12 +49,15 @@ def rotated():
     return {"exif": exif}
 
 
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 KINDS = {
     "jpeg": (picture(), "JPEG", {}),
     "jpeg progressive": (picture(), "JPEG", {"progressive": True}),
     "jpeg grey": (picture("L"), "JPEG", {}),
     "jpeg cmyk": (picture("CMYK"), "JPEG", {}),
     "jpeg rotated": (picture(), "JPEG", rotated()),
+    "jpeg rotated by other data": (picture(), "JPEG", {"xmp": XMP}),
+    "jpeg of several pictures": (picture(), "MPO", {"save_all": True, "append_images": [picture().rotate(180)]}),
     "png": (picture(), "PNG", {}),
     "png alpha": (picture("RGBA"), "PNG", {}),
     "png grey": (picture("L"), "PNG", {}),
@@ -92,7 +95,7 @@ _decode = tf.function(ops.decode_image, input_signature=[tf.TensorSpec((), tf.st
 
 
 def decoded(cell):
-    pixels, fault = _decode(tf.constant(cell))
+    pixels, _, fault = _decode(tf.constant(cell))
     assert fault.numpy() == b""
     return pixels.numpy().astype(np.float32)
 
@@ -167,6 +170,9 @@ def test_a_graph_is_traced_for_each_format_that_is_met(monkeypatch):
 def test_exif_rotation_turns_the_sides(tmp_path):
     path = save(tmp_path / "a.jpg", picture(height_px=23, width_px=31), "JPEG", **rotated())
     assert decoded(Image().read(path)).shape == (31, 23, 3)
+    assert FITTED.measure(path, Image().read(path)) == {"height_px": 31, "width_px": 23}
+    size = FITTED.examine(tf.constant(Image().read(path)))[0]["size"]
+    np.testing.assert_allclose(size, np.log([31, 23]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
@@ -177,7 +183,9 @@ def test_16_bits_keep_their_range(tmp_path, file_format):
     np.testing.assert_allclose(decoded(Image().read(path))[..., 0], wanted, atol=1)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "png alpha", "png palette of 4 bits"])
+@pytest.mark.parametrize(
+    "kind", ["jpeg", "jpeg rotated", "jpeg of several pictures", "png", "png alpha", "png palette of 4 bits"]
+)
 def test_files_that_the_graph_decodes_are_sent_as_they_are(tmp_path, kind):
     image, file_format, options = KINDS[kind]
     path = save(tmp_path / "a", image, file_format, **options)
