@@ -19,7 +19,7 @@ from mmkeras.lazy import lazy
 from mmkeras.manifest import BadCell, Manifest, media_cells
 from mmkeras.paths import read_cell, shown
 from mmkeras.shards import Stored
-from mmkeras.threads import in_order
+from mmkeras.threads import cores, in_order
 
 if TYPE_CHECKING:
     import tensorflow as tf_types
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 
-CHUNK_CELLS = 32
+CHUNK_CELLS, CHUNKS_EACH = 32, 4  # at most so many cells, and so many chunks for each core where there are as many
 ADAPT_FILES = 2000  # so many files tell a mean and a deviation well enough
 Progress = Callable[[int], None]
 
@@ -222,7 +222,9 @@ def _cells(modality: Modality, values: Sequence[str]) -> Iterator[tuple[np.ndarr
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + CHUNK_CELLS] for start in range(0, len(values), CHUNK_CELLS))
+    """Few enough cells each that every core gets some, of a small table too: a cell may be a film."""
+    cells = min(CHUNK_CELLS, max(1, len(values) // (CHUNKS_EACH * cores())))
+    return (values[start : start + cells] for start in range(0, len(values), cells))
 
 
 def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:

@@ -59,8 +59,8 @@ def decode_image(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Bytes of a PNG, JPEG, GIF (first frame) or BMP file -> (H, W, 3) uint8, upright, transparency over white.
 
-    A JPEG is turned as its EXIF data say. Where sides of `enough_px` are enough, it is decoded at a half or a quarter of
-    its size, which takes a quarter of the time, if its sides are `REDUCED` times as long even then.
+    A JPEG is turned as its EXIF data say. Where sides of `enough_px` are enough, it is decoded at a half or a quarter
+    of its size, which takes a quarter of the time, if its sides are `REDUCED` times as long even then.
 
     Bytes that are no such file, that are cut off or damaged, or that hold more than so many pixels by their header give
     no pixels and a fault.
@@ -68,11 +68,12 @@ def decode_image(
     Returns:
         The picture, its full (height, width), (2,) int32, and () string, what is wrong with it, "" if nothing is.
     """
-    given = content, max_megapixels * 1e6, enough_px, _attempt
+    given = content, max_megapixels * 1e6, _attempt
     return tf.case(
-        [(_begins(content, magic), functools.partial(_decoder(name), *given)) for name, magic in IMAGE_FORMATS.items()],
+        [(_begins(content, magic), functools.partial(_decoder(name, enough_px), *given))
+         for name, magic in IMAGE_FORMATS.items()],
         default=lambda: (_nothing(3), tf.zeros(2, tf.int32), tf.constant("not a PNG, JPEG, GIF or BMP file")),
-    )
+    )  # fmt: skip
 
 
 def decode_good_image(
@@ -85,12 +86,13 @@ def decode_good_image(
     Raises:
         tf.errors.OpError: The file is bad, when the graph runs; `decode_image` says why.
     """
-    picture, size_px, _ = _decoder(image_format)(content, max_megapixels * 1e6, enough_px, _decode_or_fail)
+    picture, size_px, _ = _decoder(image_format, enough_px)(content, max_megapixels * 1e6, _decode_or_fail)
     return picture, size_px
 
 
-def _decoder(image_format: str) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    return {"PNG": _decode_png, "JPEG": _decode_jpeg, "GIF": _decode_gif, "BMP": _decode_bmp}[image_format]
+def _decoder(image_format: str, enough_px: int | None) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    jpeg = functools.partial(_decode_jpeg, enough_px=enough_px)
+    return {"PNG": _decode_png, "JPEG": jpeg, "GIF": _decode_gif, "BMP": _decode_bmp}[image_format]
 
 
 def image_format(content: bytes) -> str | None:
@@ -162,9 +164,7 @@ def _decode_or_fail(content: tf.Tensor, fits: tf.Tensor, decode: Decode, channel
     return tf.ensure_shape(decode(tf.where(fits, content, "")), (None, None, channels))
 
 
-def _decode_png(
-    content: tf.Tensor, max_pixels: float, enough_px: int | None, run: Run
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _decode_png(content: tf.Tensor, max_pixels: float, run: Run) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     header = _first_octets(content, 33)
     width_px, height_px = (_number(header, at, 4, big=True) for at in (16, 20))
     fits = _fits(width_px, height_px, max_pixels)
@@ -184,7 +184,7 @@ def _decode_png(
 
 
 def _decode_jpeg(
-    content: tf.Tensor, max_pixels: float, enough_px: int | None, run: Run
+    content: tf.Tensor, max_pixels: float, run: Run, enough_px: int | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     def size_px(jpeg: tf.Tensor) -> tf.Tensor:
         return tf.io.extract_jpeg_shape(jpeg)[:2]
@@ -279,9 +279,7 @@ def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation == 1, lambda: pixels, turned)
 
 
-def _decode_gif(
-    content: tf.Tensor, max_pixels: float, enough_px: int | None, run: Run
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _decode_gif(content: tf.Tensor, max_pixels: float, run: Run) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     end, width_px, height_px = _gif_frame(tf.io.decode_raw(content, tf.uint8))
     # An end of our own: the other frames, which may be many and large, are not looked at.
     frame = tf.strings.substr(content, tf.constant(0, tf.int64), end) + GIF_END
@@ -327,9 +325,7 @@ def _gif_frame(octets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return end, width_px, height_px
 
 
-def _decode_bmp(
-    content: tf.Tensor, max_pixels: float, enough_px: int | None, run: Run
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _decode_bmp(content: tf.Tensor, max_pixels: float, run: Run) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     header = _first_octets(content, 34)
     start, width_px, height_px, bits, compression = (
         _number(header, at, size) for at, size in ((10, 4), (18, 4), (22, 4), (28, 2), (30, 4))

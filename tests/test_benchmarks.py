@@ -43,6 +43,15 @@ def test_pipeline():
     assert figures(line_with(output, "articles' loops "))[1] == 1.0
 
 
+@pytest.mark.slow
+def test_photos():
+    output = run_benchmark("photos", "--megapixels", 0.3, "--photos", 4, "--rounds", 1)
+    assert "4 photographs of 0.3 megapixels" in output
+    for line in (line for line in output.splitlines() if "articles' loops  " in line):
+        assert figures(line)[-1] == 1.0
+    assert figures(line_with(output, "mmkeras, cold"))[0] > 0
+
+
 @pytest.fixture(scope="module")
 def floor_program(tmp_path_factory):
     """The benchmark's module and its C program."""

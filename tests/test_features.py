@@ -193,7 +193,8 @@ class Sorted(Size):
             return {**features, "x": features["x"] * 10}
 
 
-def test_cells_of_a_sort_are_examined_together_and_what_is_left_alone(cache, tmp_path):
+def test_cells_of_a_sort_are_examined_together_and_what_is_left_alone(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "_chunks", lambda values: [values])
     sizes = [1, 3, None, 2, 4, 5, 1]
     paths = ["" if size is None else str(tmp_path / f"{i}") for i, size in enumerate(sizes)]
     for path, size in zip(paths, sizes, strict=True):
@@ -203,6 +204,14 @@ def test_cells_of_a_sort_are_examined_together_and_what_is_left_alone(cache, tmp
     assert found.arrays["x"][:, 0].tolist() == [10, 3, 0, 20, 4, 5, 10]
     assert found.arrays["present"].tolist() == [1, 1, 0, 1, 1, 1, 1]
     assert prepare(Sorted(), pd.Series(paths[5:]), "memory").arrays["x"][:, 0].tolist() == [50, 10]
+
+
+@pytest.mark.parametrize(("cells", "chunks"), [(1, 1), (7, 7), (8, 8), (20, 10), (255, 9), (1000, 32)])
+def test_small_tables_are_work_for_all_cores_too(monkeypatch, cells, chunks):
+    monkeypatch.setattr(features_module, "cores", lambda: 2)
+    found = list(features_module._chunks(range(cells)))
+    assert [cell for chunk in found for cell in chunk] == list(range(cells))
+    assert len(found) == chunks and max(map(len, found)) <= 32
 
 
 # The cache on disk

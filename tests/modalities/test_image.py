@@ -154,7 +154,7 @@ def _together(image, sort):
 def test_a_graph_is_traced_for_each_format_that_is_met(monkeypatch):
     traced = []
     decoder = ops._decoder
-    monkeypatch.setattr(ops, "_decoder", lambda name: traced.append(name) or decoder(name))
+    monkeypatch.setattr(ops, "_decoder", lambda name, enough_px: traced.append(name) or decoder(name, enough_px))
     _traced.cache_clear()
     examine = _traced(FITTED)
     png, jpeg = (bytes_of(picture(), name) for name in ("PNG", "JPEG"))
