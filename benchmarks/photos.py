@@ -1,6 +1,6 @@
 """Photographs per second from files to features, beside the articles' `load_img`.
 
-    python benchmarks/photos.py --megapixels 12 --photos 24
+    python benchmarks/photos.py --megapixels 12 --photos 48
 
 The photographs are made: smooth colours and a camera's noise, JPEG of quality 90. Half of them lie on their side, as
 telephones write them, and say so in their EXIF data; `load_img` does not turn these.
@@ -36,7 +36,7 @@ COLD = "mmkeras, cold"
 
 def photos(
     megapixels: Annotated[float, typer.Option(min=0.01, help="Of each photograph, four to three.")] = 12.0,
-    photos: Annotated[int, typer.Option(min=4, help="So many.")] = 24,
+    photos: Annotated[int, typer.Option(min=4, help="So many.")] = 48,
     rounds: Annotated[int, typer.Option(min=1, help="How often each side is timed.")] = 3,
 ) -> None:
     """Times reading and preprocessing photographs, upright and on their side."""

@@ -30,6 +30,7 @@ from mmkeras.component import (
     at_least_one,
     check_bytes,
     check_files,
+    chunked,
     fitted,
     nearest,
     split_paths,
@@ -50,6 +51,7 @@ MOST_MEGAPIXELS = 170  # Pillow and TensorFlow refuse not many more
 JPEGS = ("JPEG", "MPO")  # of several pictures, as telephones write it, the first
 PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 THUMBNAIL_PX, HISTOGRAM_BINS = 24, 16
+ADAPT_PIXELS = 1 << 18  # that scikit-learn takes at a time
 LARGE_PIXELS = 50_000_000
 ONE_COLOR = 3  # of 255: what JPEG makes of a single colour spreads so far
 
@@ -173,10 +175,11 @@ class Image(Modality):
 
         self._check_weights()
         pixels, sizes = StandardScaler(), StandardScaler()
-        for measured in at_least_one(filter(None, map(self._measures(), cells))):
-            for picture, size in measured:
-                pixels.partial_fit(picture.reshape(-1, 3))
-                sizes.partial_fit(size[np.newaxis])
+        measured = at_least_one(filter(None, map(self._measures(), cells)))
+        at_once = max(1, ADAPT_PIXELS // (self.height_px * self.width_px))
+        for some in chunked((file for files in measured for file in files), at_once):
+            pixels.partial_fit(np.concatenate([picture.reshape(-1, 3) for picture, _ in some]))
+            sizes.partial_fit(np.stack([size for _, size in some]))
         return self.model_copy(
             update={
                 "mean": tuple(pixels.mean_),
