@@ -590,5 +590,5 @@ def _is_cut_wav(path: str) -> bool:
 
 def _as_wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:
     """(T,) in [-1, 1] as 16-bit PCM WAV bytes."""
-    whole = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+    whole = np.minimum(np.rint(np.clip(samples, -1.0, 1.0) * 32768.0), 32767).astype("<i2").tobytes()
     return ops.plain_wav_header(sample_rate_hz, len(whole)) + whole
