@@ -40,7 +40,7 @@ JPEG_SEGMENTS = 64  # more of them before the pixels are an attack
 EXIF, EXIF_WITHIN = b"Exif\0\0", 1 << 18
 EXIF_ORIENTATION, EXIF_ORIENTATIONS, EXIF_TRANSPOSED = 0x0112, 8, 5  # of those from the last on the sides are swapped
 TIFF_BIG, TIFF_LITTLE = (int.from_bytes(order, "little") for order in (b"MM", b"II"))
-TIFF_ENTRY, TIFF_ENTRIES = 12, 256  # octets of one; more of them are an attack
+TIFF_ENTRY = 12  # octets
 LOGARITHMS_AT_ONCE = 64  # four of the widest registers
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
 WAV_CHUNKS = 64  # more of them before the samples are an attack
@@ -256,12 +256,13 @@ def _orientation_in(octets: tf.Tensor) -> tf.Tensor:
     def number(at: tf.Tensor | int, size: int) -> tf.Tensor:
         return tf.where(is_big, _number(octets, tiff + at, size, big=True), _number(octets, tiff + at, size))
 
-    # The first directory: how many entries, then twelve octets for each, a tag and what it says among them.
+    # The first directory: how many entries, then so many octets for each, two of which are a tag and two what it says.
     first = number(4, 4)
-    places = first + 2 + TIFF_ENTRY * tf.range(tf.minimum(number(first, 2), TIFF_ENTRIES))
-    tags = tf.map_fn(lambda at: number(at, 2), places)
-    at = tf.boolean_mask(places, tags == EXIF_ORIENTATION)
-    found = tf.cond(is_known & (tf.size(at) > 0), lambda: number(at[0] + 8, 2), lambda: zero)
+    octets = octets[tiff + first + 2 :][: TIFF_ENTRY * number(first, 2)]
+    entries = tf.cast(tf.reshape(octets[: tf.size(octets) // TIFF_ENTRY * TIFF_ENTRY], (-1, TIFF_ENTRY)), tf.int64)
+    weights = tf.where(is_big, (256, 1), (1, 256))
+    tags, values = (tf.reduce_sum(entries[:, at : at + 2] * tf.cast(weights, tf.int64), axis=1) for at in (0, 8))
+    found = tf.reduce_max(tf.where(is_known & (tags == EXIF_ORIENTATION), values, 0))
     return tf.where((found >= 1) & (found <= EXIF_ORIENTATIONS), found, 1)
 
 
