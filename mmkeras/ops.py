@@ -39,7 +39,6 @@ JPEG_APP1, JPEG_SCAN, JPEG_SEGMENT = 0xFFE1, 0xFFDA, 0xFF02  # the kinds that ho
 JPEG_SEGMENTS = 64  # more of them before the pixels are an attack
 EXIF, EXIF_WITHIN = b"Exif\0\0", 1 << 18
 EXIF_ORIENTATION, EXIF_ORIENTATIONS, EXIF_TRANSPOSED = 0x0112, 8, 5  # of those from the last on the sides are swapped
-TIFF_BIG, TIFF_LITTLE = (int.from_bytes(order, "little") for order in (b"MM", b"II"))
 TIFF_ENTRY = 12  # octets
 LOGARITHMS_AT_ONCE = 64  # four of the widest registers
 WAV_PCM, WAV_EXTENSIBLE = 1, 0xFFFE
@@ -237,10 +236,12 @@ def _exif_orientation(content: tf.Tensor) -> tf.Tensor:
 
 def _orientation_in(octets: tf.Tensor) -> tf.Tensor:
     length, zero = tf.size(octets, tf.int64), tf.constant(0, tf.int64)
+    octets = tf.cast(tf.pad(octets, [[0, TIFF_ENTRY]]), tf.int64)  # what lies beyond the end is zeros
 
     def look_at_segment(position: tf.Tensor, tiff: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        kind, size = (_number(octets, position + at, 2, big=True) for at in (0, 2))
-        is_exif = (kind == JPEG_APP1) & (_number(octets, position + 4, 6) == int.from_bytes(EXIF, "little"))
+        head = octets[position : position + 10]
+        kind, size = tf.unstack(tf.reduce_sum(tf.reshape(head[:4], (2, 2)) * (256, 1), axis=1))
+        is_exif = (kind == JPEG_APP1) & tf.reduce_all(head[4:] == tuple(EXIF))
         is_segment = (kind >= JPEG_SEGMENT) & (kind != JPEG_SCAN)
         return tf.where(is_segment, position + 2 + size, length), tf.where(is_exif, position + 10, tiff)
 
@@ -250,18 +251,17 @@ def _orientation_in(octets: tf.Tensor) -> tf.Tensor:
         (tf.constant(2, tf.int64), zero),
         maximum_iterations=JPEG_SEGMENTS,
     )
-    order = _number(octets, tiff, 2)
-    is_big, is_known = order == TIFF_BIG, (order == TIFF_BIG) | (order == TIFF_LITTLE)
-
-    def number(at: tf.Tensor | int, size: int) -> tf.Tensor:
-        return tf.where(is_big, _number(octets, tiff + at, size, big=True), _number(octets, tiff + at, size))
-
-    # The first directory: how many entries, then so many octets for each, two of which are a tag and two what it says.
-    first = number(4, 4)
-    octets = octets[tiff + first + 2 :][: TIFF_ENTRY * number(first, 2)]
-    entries = tf.cast(tf.reshape(octets[: tf.size(octets) // TIFF_ENTRY * TIFF_ENTRY], (-1, TIFF_ENTRY)), tf.int64)
-    weights = tf.where(is_big, (256, 1), (1, 256))
-    tags, values = (tf.reduce_sum(entries[:, at : at + 2] * tf.cast(weights, tf.int64), axis=1) for at in (0, 8))
+    # Two octets say which of a number's comes first, two are always the same, four where the first directory begins.
+    head = octets[tiff : tiff + 8]
+    is_big = tf.reduce_all(head[:2] == tuple(b"MM"))
+    is_known = is_big | tf.reduce_all(head[:2] == tuple(b"II"))
+    octets = octets[tiff + tf.reduce_sum(tf.where(is_big, head[4:], head[:3:-1]) * (1 << 24, 1 << 16, 1 << 8, 1)) :]
+    weights = tf.where(is_big, tf.constant((256, 1), tf.int64), tf.constant((1, 256), tf.int64))
+    # There two say how many entries follow, of twelve octets each: two are a tag, and two of the others what it says.
+    count = tf.reduce_sum(tf.concat([octets[:2], (0, 0)], axis=0)[:2] * weights)
+    octets = octets[2:][: TIFF_ENTRY * count]
+    entries = tf.reshape(octets[: tf.size(octets) // TIFF_ENTRY * TIFF_ENTRY], (-1, TIFF_ENTRY))
+    tags, values = (tf.reduce_sum(entries[:, at : at + 2] * weights, axis=1) for at in (0, 8))
     found = tf.reduce_max(tf.where(is_known & (tags == EXIF_ORIENTATION), values, 0))
     return tf.where((found >= 1) & (found <= EXIF_ORIENTATIONS), found, 1)
 
