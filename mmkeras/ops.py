@@ -200,9 +200,11 @@ def _decode_jpeg(
     # libjpeg writes a line to stderr for most files that are cut off: it does not see those that lack their end.
     is_whole = _holds(content, JPEG_END)
     pixels = run(content, is_whole, decode, 3)
-    is_there = tf.size(pixels) > 0
-    orientation = tf.cond(is_there, lambda: _exif_orientation(content), lambda: tf.constant(1, tf.int64))
-    full_px = tf.cond(is_there, lambda: size_px(content), lambda: tf.zeros(2, tf.int32))
+    orientation, full_px = tf.cond(
+        tf.size(pixels) > 0,
+        lambda: (_exif_orientation(content), size_px(content)),
+        lambda: (tf.constant(1, tf.int64), tf.zeros(2, tf.int32)),
+    )
 
     def fault() -> tf.Tensor:
         whole = tf.data.Dataset.from_tensors(content).take(tf.cast(is_whole, tf.int64))
