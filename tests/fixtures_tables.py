@@ -3,6 +3,7 @@
 Test modules ask for it by `pytest_plugins = "fixtures_tables"`.
 """
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -130,10 +131,20 @@ def config(table) -> Path:
 
 @pytest.fixture(scope="session")
 def run(config, tmp_path_factory):
-    """A training of three epochs; nobody changes its folder."""
+    """A training of three epochs; nobody changes its folder, which other modules look at too."""
     from mmkeras.train import train
 
-    return train(str(config), run=tmp_path_factory.mktemp("runs") / "first")
+    found = train(str(config), run=tmp_path_factory.mktemp("runs") / "first")
+    before = files_below(found.folder)
+    yield found
+    changed = {name for name, _ in before.items() ^ files_below(found.folder).items()}
+    assert not changed, f"a test changed the run that others share, its {sorted(changed)}: let it work on a copy"
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """{path relative to the folder: digest of the file's bytes}."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from mmkeras.train import fit_schema, prepare_columns, train
 pytest_plugins = ("fixtures_tables", "fixtures_everything")
 
 EPOCHS = 4
-START_SECONDS = 240  # of a machine that runs other tests: it imports TensorFlow, and reads on a thread of its own
+START_SECONDS = 60  # of a machine that runs other tests: it imports TensorFlow, and reads on a thread of its own
 
 
 def lines(path):
@@ -227,20 +227,35 @@ def test_a_training_that_goes_on_goes_on_writing(watched, small, monkeypatch):
 
 
 @pytest.mark.slow
-def test_tensorboard_shows_all_of_it(run):
+def test_tensorboard_shows_all_of_it(run, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", run.folder, "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "tensorboard.log"
+    with log.open("w") as written:
+        server = subprocess.Popen(command, stdout=written, stderr=written)
 
     def ask(path):
         with urllib.request.urlopen(f"http://localhost:{port}/data/{path}", timeout=START_SECONDS) as answer:
             return answer.read()
 
+    def wait_for(path, is_wanted):
+        """TensorBoard starts and reads in its own time."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                found = json.loads(ask(path))
+                if is_wanted(found):
+                    return
+            except OSError as error:
+                found = error
+            assert time.monotonic() < deadline, f"{path} answers {found}; TensorBoard says: {log.read_text()}"
+            time.sleep(0.5)
+
     try:
-        wait_for(lambda: "tensorboard/answers" in json.loads(ask("runs")))
-        wait_for(lambda: json.loads(ask("plugin/projector/runs")) == ["tensorboard/answers"])
+        wait_for("runs", lambda found: "tensorboard/answers" in found)
+        wait_for("plugin/projector/runs", lambda found: found == ["tensorboard/answers"])
         assert json.loads(ask("plugin/graphs/info"))["tensorboard/answers"]["run_graph"]
         graph = ask("plugin/graphs/graph?run=tensorboard%2Fanswers&conceptual=false").decode()
         assert "photo_or_absent" in graph
@@ -249,20 +264,7 @@ def test_tensorboard_shows_all_of_it(run):
         vectors = ask("plugin/projector/tensor?run=tensorboard%2Fanswers&name=fused%20vector")
         assert np.frombuffer(vectors, np.float32).reshape(24, 11).std() > 0
         shown = "scalars", "images", "graphs", "projector"
-        wait_for(lambda: all(json.loads(ask("plugins_listing"))[name]["enabled"] for name in shown))
+        wait_for("plugins_listing", lambda found: all(found[name]["enabled"] for name in shown))
     finally:
         server.terminate()
         server.wait()
-
-
-def wait_for(is_so):
-    """TensorBoard starts and reads in its own time."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            if is_so():
-                return
-        except OSError:
-            pass
-        assert time.monotonic() < deadline, "TensorBoard did not show the run"
-        time.sleep(0.5)

@@ -32,6 +32,12 @@ def scores_of(found):
 
 
 @pytest.fixture(scope="module")
+def run(run, tmp_path_factory):
+    """The run's folder, copied: what is judged is written into it."""
+    return Run(shutil.copytree(run.folder, tmp_path_factory.mktemp("judged") / "run"))
+
+
+@pytest.fixture(scope="module")
 def judged(run):
     return evaluate(run)
 

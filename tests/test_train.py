@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -268,9 +270,10 @@ def test_other_settings_get_another_default_folder(config, tmp_path, monkeypatch
     assert trained[0] != trained[1]
 
 
-def test_finished_run_is_left_as_it_is(run, config, capsys):
-    kept = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.name not in (".lock", "run.log")}
-    assert train(str(config), run=run.folder).folder == run.folder
+def test_finished_run_is_left_as_it_is(run, config, tmp_path, capsys):
+    own = Path(shutil.copytree(run.folder, tmp_path / "own"))
+    kept = {path: path.stat().st_mtime_ns for path in own.rglob("*") if path.name not in (".lock", "run.log")}
+    assert train(str(config), run=own).folder == own
     assert "is finished already; choose another --run" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
 
