@@ -89,6 +89,7 @@ def fit_model(
     epochs = range(checkpoints.next_epoch, settings.epochs)
     if not epochs or checkpoints.has_stopped:
         return checkpoints
+    _build_losses(model, trained)
     model.fit(
         training_batches(
             features,
@@ -171,6 +172,18 @@ def _loss(model: keras_types.Model, schema: Config, output: str, target: str) ->
         return keras.ops.exp(-log_variance) * loss(targets, predictions) + log_variance
 
     return weighed_by_uncertainty
+
+
+def _build_losses(model: keras_types.Model, trained: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Has Keras make the variables that count losses: made within the training step, they have it traced twice.
+
+    On several devices Keras does so itself.
+    """
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        return
+    targets, weights = ({output: each[i][:1] for output, each in trained.items()} for i in range(2))
+    predictions = {output: keras.ops.zeros((1, *model.output[output].shape[1:])) for output in trained}
+    model.compute_loss(y=targets, y_pred=predictions, sample_weight=weights)  # fit begins by forgetting the figures
 
 
 def _loss_weight(schema: Config, output: str, target: str) -> float:

@@ -202,3 +202,24 @@ def test_two_devices_give_two_targets_the_losses_of_one(tmp_path):
         assert two["history"][name] == pytest.approx(values, abs=1e-5), name
     for target, scores in one["test"].items():
         assert two["test"][target] == pytest.approx(scores, abs=1e-4)
+
+
+# Tracing
+
+
+@pytest.mark.parametrize("loss_weights", ["fixed", "learned"])
+def test_a_training_step_is_traced_once(tmp_path, monkeypatch, loss_weights):
+    import keras
+    import tensorflow as tf
+
+    steps = dict.fromkeys(("train_step", "test_step"), 0)
+    for name in steps:
+
+        @tf.autograph.experimental.do_not_convert
+        def counted(self, batch, name=name, step=getattr(keras.Model, name)):
+            steps[name] += 1
+            return step(self, batch)
+
+        monkeypatch.setattr(keras.Model, name, counted)
+    train(write(tmp_path, loss_weights=loss_weights), ["train.epochs=2"], run=tmp_path / "run")
+    assert steps == {"train_step": 1, "test_step": 1}
