@@ -187,14 +187,13 @@ def test_memory_cache_trains_the_same(text_run, table, tmp_path):
 # Killed and continued
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
         pytest.param(lambda run: first_fall(run), id="while it gets no better, before the learning rate falls"),
-        pytest.param(lambda run: best_epoch(run) - 3, id="while it still gets better", marks=pytest.mark.slow),
-        pytest.param(
-            lambda run: len(run.history["loss"]), id="after the last epoch, before the results", marks=pytest.mark.slow
-        ),
+        pytest.param(lambda run: best_epoch(run) - 3, id="while it still gets better"),
+        pytest.param(lambda run: len(run.history["loss"]), id="after the last epoch, before the results"),
     ],
 )
 def test_killed_training_goes_on_as_if_nothing_had_happened(turning_run, config, tmp_path, moment, capsys):
