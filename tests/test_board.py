@@ -69,6 +69,7 @@ def test_the_last_epochs_confusion_matrix_is_there(run):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # text, axes and shades
 
 
+@pytest.mark.slow
 def test_several_targets_have_a_picture_each(everything_run):
     _, pictures = read_events(everything_run.board)
     assert pictures.keys() == {"answers/mood", "answers/price"}

@@ -122,6 +122,7 @@ def pictures(folder: Path) -> list[str]:
     return [str(folder / name) for name in names]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_half_cache(cache, tmp_path):
     paths = pictures(tmp_path)
     arguments = [sys.executable, "-c", WRITER, "slow", *paths]

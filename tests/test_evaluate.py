@@ -287,6 +287,7 @@ def test_a_classical_column_whose_rows_all_have_one_answer_says_the_prior(plante
     assert np.allclose(found["grade"], schema.targets["grade"].prior)
 
 
+@pytest.mark.slow
 def test_a_table_of_the_users_with_unknown_classes_and_without_some_targets(planted, capsys):
     rows = planted_rows(12, seed=5)
     rows.loc[:1, "grade"] = "odd"
@@ -355,6 +356,7 @@ def test_slices_cut_numbers_and_say_so(written):
     assert any("price" in warning and "training knew" in warning for warning in found["warnings"])
 
 
+@pytest.mark.slow
 def test_paths_that_leave_the_tables_folder_are_read_if_told(run, own_table, tmp_path, capsys):
     rows = pd.read_csv(own_table, dtype=str, keep_default_na=False).head(12)
     rows["photo"] = [str(own_table.with_name(name)) if name else "" for name in rows["photo"]]
@@ -427,6 +429,7 @@ def test_the_runs_own_table_says_which_rows_trained_the_model(copied, capsys):
     assert "table.csv: 48 of 80 rows trained the model; figures of them flatter it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_foreign_tables_rows_have_no_place_in_the_runs_and_known_ones_are_found(copied, capsys):
     run = copied()
     own = run.table().rows
@@ -436,6 +439,7 @@ def test_a_foreign_tables_rows_have_no_place_in_the_runs_and_known_ones_are_foun
     assert "DataFrame: 2 of 8 rows are in train; figures of them flatter it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_test_rows_the_validation_rows_judge(copied):
     run = copied()
     splits = (run.folder / "splits.csv").read_text().replace("test", "unused")
@@ -445,6 +449,7 @@ def test_without_test_rows_the_validation_rows_judge(copied):
     assert "there are no test rows; the validation rows chose the best epoch" in found["warnings"][0]
 
 
+@pytest.mark.slow
 def test_a_run_without_its_predictions_asks_the_model_again(copied, written):
     run = copied()
     (run.folder / "predictions.npz").unlink()
@@ -452,6 +457,7 @@ def test_a_run_without_its_predictions_asks_the_model_again(copied, written):
         assert each["coverage"] == written[1]["targets"][target]["coverage"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_table_is_gone_judges_another(copied, capsys):
     run = copied()
     (run.folder / "table.json").write_text(json.dumps({"path": "/nowhere/table.csv", "sha256": "0"}))

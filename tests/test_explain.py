@@ -103,6 +103,7 @@ def test_checks_are_told_for_each_method(explained):
 # Rows
 
 
+@pytest.mark.slow
 def test_rows_of_any_split_in_their_order(own, tmp_path):
     found = explain(own, rows="7,2-3,7", check=False, output=tmp_path / "here")
     assert found.rows == [7, 2, 3] and Explanation.read(tmp_path / "here").rows == [7, 2, 3]
@@ -159,6 +160,7 @@ def test_a_data_frame_from_a_notebook(own, tmp_path):
     np.testing.assert_allclose(values["value"], values["explained"] - values["prior"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_paths_that_leave_the_tables_folder_are_read_if_told(own, tmp_path, capsys):
     table = own.table()
     path = str(table.folder / next(name for name in table.rows["photo"] if name))
@@ -174,6 +176,7 @@ def test_paths_that_leave_the_tables_folder_are_read_if_told(own, tmp_path, caps
 # Answers and targets
 
 
+@pytest.mark.slow
 def test_one_class_is_explained_where_it_is_asked_for(own, tmp_path):
     found = explain(own, rows=[1, 2, 3], answer="return", check=False, output=tmp_path)
     assert set(found.values["answer"]) == {"return"}

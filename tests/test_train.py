@@ -164,6 +164,7 @@ def test_same_seed_gives_the_same_bits(turning_run, config, tmp_path):
     assert same_bits(weights(again), weights(turning_run))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_losses(text_run, table, tmp_path):
     other = train(text_alone(table), ["train.epochs=2", "train.seed=1"], run=tmp_path / "other")
     assert other.history["loss"][0] != text_run.history["loss"][0]
@@ -179,6 +180,7 @@ def test_another_process_gives_the_same_bits(turning_run, config, tmp_path):
     assert same_bits(weights(other), weights(turning_run))
 
 
+@pytest.mark.slow
 def test_memory_cache_trains_the_same(text_run, table, tmp_path):
     other = train(text_alone(table), ["train.epochs=2", "train.cache=memory"], run=tmp_path / "memory")
     assert other.history == text_run.history
@@ -326,6 +328,7 @@ def test_nan_stops_with_an_explanation(table, tmp_path, monkeypatch):
         train(text_alone(table), run=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     rows = pd.read_csv(own_table, keep_default_na=False)
     rows = rows[(rows["intent"] != "return") | (rows.index % 4 == 0)]  # a third as many rows of one class
@@ -510,6 +513,7 @@ def test_unreadable_file_is_an_error(own_table, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_unreadable_files_count_as_missing_when_asked(own_table, tmp_path, capsys):
     own_table.with_name("8.png").write_bytes(b"\x89PNG\r\n\x1a\nthis is no picture")
     own_table.with_name("2.wav").unlink()
