@@ -90,18 +90,19 @@ def fit_model(
     if not epochs or checkpoints.has_stopped:
         return checkpoints
     _build_losses(model, trained)
+    batch_size = _batch_rows(model, settings, split)
     model.fit(
         training_batches(
             features,
             rows["train"],
             trained,
             schema.columns,
-            batch_size=_batch_rows(model, settings, split),
+            batch_size=batch_size,
             epochs=epochs,
             seed=settings.seed,
             modality_dropout=settings.modality_dropout,
         ),
-        validation_data=batches(features, rows["valid"], _batch_rows(model, settings, split), judged),
+        validation_data=batches(features, rows["valid"], batch_size, judged),
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         steps_per_epoch=_steps_per_epoch(model, settings, split),

@@ -3,10 +3,11 @@
 Test modules ask for it by `pytest_plugins = "fixtures_tables"`.
 """
 
-import hashlib
 import io
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -134,17 +135,26 @@ def run(config, tmp_path_factory):
     """A training of three epochs; nobody changes its folder, which other modules look at too."""
     from mmkeras.train import train
 
-    found = train(str(config), run=tmp_path_factory.mktemp("runs") / "first")
-    before = files_below(found.folder)
-    yield found
-    changed = {name for name, _ in before.items() ^ files_below(found.folder).items()}
+    yield from unchanged(train(str(config), run=tmp_path_factory.mktemp("runs") / "first"))
+
+
+@pytest.fixture(scope="module")
+def own_run(run, tmp_path_factory):
+    """The same for a module that changes its folder."""
+    return type(run)(shutil.copytree(run.folder, tmp_path_factory.mktemp("own") / "run"))
+
+
+def unchanged(run):
+    """The run, then, of a session that is over, an error if a file of its folder is no longer what it was."""
+
+    def digests() -> dict[str, str]:
+        files = (path for path in run.folder.rglob("*") if path.is_file())
+        return {path.relative_to(run.folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = digests()
+    yield run
+    changed = {name for name, _ in before.items() ^ digests().items()}
     assert not changed, f"a test changed the run that others share, its {sorted(changed)}: let it work on a copy"
-
-
-def files_below(folder: Path) -> dict[str, str]:
-    """{path relative to the folder: digest of the file's bytes}."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="session")

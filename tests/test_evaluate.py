@@ -32,61 +32,55 @@ def scores_of(found):
 
 
 @pytest.fixture(scope="module")
-def run(run, tmp_path_factory):
-    """The run's folder, copied: what is judged is written into it."""
-    return Run(shutil.copytree(run.folder, tmp_path_factory.mktemp("judged") / "run"))
+def judged(own_run):
+    return evaluate(own_run)
 
 
-@pytest.fixture(scope="module")
-def judged(run):
-    return evaluate(run)
+def test_default_rows_give_the_figures_of_training(own_run, judged):
+    assert scores_of(judged)["intent"]["mmkeras"] == pytest.approx(own_run.metrics["test"]["intent"], abs=1e-6)
 
 
-def test_default_rows_give_the_figures_of_training(run, judged):
-    assert scores_of(judged)["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"], abs=1e-6)
-
-
-def test_report_and_picture_are_written(run, judged):
-    assert json.loads((run.folder / "evaluation.json").read_text()) == judged
-    report = (run.folder / "evaluation_intent.txt").read_text()
+def test_report_and_picture_are_written(own_run, judged):
+    assert json.loads((own_run.folder / "evaluation.json").read_text()) == judged
+    report = (own_run.folder / "evaluation_intent.txt").read_text()
     assert all(label in report for label in LABELS)
-    assert (run.folder / "evaluation_intent.png").read_bytes().startswith(b"\x89PNG")
+    assert (own_run.folder / "evaluation_intent.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_rows_with_unknown_labels_are_left_out(run, own_table, capsys):
+def test_rows_with_unknown_labels_are_left_out(own_run, own_table, capsys):
     rows = pd.read_csv(own_table, keep_default_na=False)
     rows = rows[rows["split"] == "test"].reset_index(drop=True)
     rows.to_csv(own_table, index=False)
-    known = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
+    known = scores_of(evaluate(own_run, own_table))["intent"]["mmkeras"]
     strange = rows.iloc[:3].assign(intent=["praise", "", "praise"])
     pd.concat([strange, rows]).to_csv(own_table, index=False)
     capsys.readouterr()
-    found = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
+    found = scores_of(evaluate(own_run, own_table))["intent"]["mmkeras"]
     assert 'table.csv: 3 rows have no "intent" that training knew' in capsys.readouterr().out
     assert found == pytest.approx(known, abs=1e-6)
-    assert known == pytest.approx(run.metrics["test"]["intent"], abs=1e-6)
+    assert known == pytest.approx(own_run.metrics["test"]["intent"], abs=1e-6)
 
 
-def test_other_rows_give_other_figures(run, judged, own_table):
+def test_other_rows_give_other_figures(own_run, judged, own_table):
     pd.read_csv(own_table).assign(intent="return").to_csv(own_table, index=False)
-    found = scores_of(evaluate(run, own_table))["intent"]["mmkeras"]
+    found = scores_of(evaluate(own_run, own_table))["intent"]["mmkeras"]
     assert found["accuracy"] != scores_of(judged)["intent"]["mmkeras"]["accuracy"]
 
 
-def test_table_that_changed_since_training_is_refused(run, table, monkeypatch):
+def test_table_that_changed_since_training_is_refused(own_run, table, monkeypatch):
     content = table.read_text()
     changed = pd.read_csv(table)
     try:
         changed.iloc[1:].to_csv(table, index=False)
         with pytest.raises(ValueError, match=r"table\.csv: changed since .* was trained on it; name the table to use"):
-            evaluate(run)
+            evaluate(own_run)
     finally:
         table.write_text(content)
 
 
-def test_table_that_lacks_the_target_is_refused(run, table):
+def test_table_that_lacks_the_target_is_refused(own_run, table):
     with pytest.raises(ValueError, match='DataFrame: no column "intent"'):
-        evaluate(run, pd.read_csv(table).drop(columns="intent"))
+        evaluate(own_run, pd.read_csv(table).drop(columns="intent"))
 
 
 def test_run_folder_that_is_none_is_refused(tmp_path):
@@ -357,16 +351,15 @@ def test_slices_cut_numbers_and_say_so(written):
 
 
 @pytest.mark.slow
-def test_paths_that_leave_the_tables_folder_are_read_if_told(run, own_table, tmp_path, capsys):
+def test_paths_that_leave_the_tables_folder_are_read_if_told(own_run, own_table, tmp_path, capsys):
     rows = pd.read_csv(own_table, dtype=str, keep_default_na=False).head(12)
     rows["photo"] = [str(own_table.with_name(name)) if name else "" for name in rows["photo"]]
     (tmp_path / "elsewhere").mkdir()
     rows.assign(voice="").to_csv(tmp_path / "elsewhere" / "table.csv", index=False)
-    copy = shutil.copytree(run.folder, tmp_path / "run")
     missing = [
         sum(
             pattern["rows"]
-            for pattern in evaluate(copy, tmp_path / "elsewhere" / "table.csv", allow_outside=allowed)["targets"][
+            for pattern in evaluate(own_run, tmp_path / "elsewhere" / "table.csv", allow_outside=allowed)["targets"][
                 "intent"
             ]["patterns"]
             if "photo" in pattern["missing"]
@@ -466,15 +459,15 @@ def test_a_run_whose_table_is_gone_judges_another(copied, capsys):
     assert "the validation rows cannot choose a confidence to answer from" in " ".join(capsys.readouterr().out.split())
 
 
-def test_groups_give_intervals_and_one_alone_gives_none(run, table):
+def test_groups_give_intervals_and_one_alone_gives_none(own_run, table):
     rows = pd.read_csv(table, keep_default_na=False)
     test = rows[rows["split"] == "test"].reset_index(drop=True)
     folder_rows = test.assign(photo="", voice="")
-    found = evaluate(run, folder_rows.assign(customer="one"))
+    found = evaluate(own_run, folder_rows.assign(customer="one"))
     assert (found["rows"]["groups"], found["rows"]["units"]) == ("customer", 1)
     assert set(found["targets"]["intent"]["intervals"]["mmkeras"].values()) == {None}
     assert 'all rows have the same "customer": no interval can be given' in found["warnings"]
-    found = evaluate(run, folder_rows.drop(columns="customer"))
+    found = evaluate(own_run, folder_rows.drop(columns="customer"))
     assert found["rows"]["groups"] is None
     assert 'DataFrame: no column "customer"; intervals take each row for itself' in found["warnings"]
     assert found["targets"]["intent"]["intervals"]["mmkeras"]["accuracy"] is not None
@@ -646,14 +639,14 @@ def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
 
 
 @pytest.mark.slow
-def test_networks_trained_on_one_column_alone_are_kept_and_judged(run, capsys):
-    found = scores_of(evaluate(run, baselines=True))["intent"]
+def test_networks_trained_on_one_column_alone_are_kept_and_judged(own_run, capsys):
+    found = scores_of(evaluate(own_run, baselines=True))["intent"]
     columns = ("photo", "question", "voice")
     assert list(found)[-3:] == [f"mmkeras trained on nothing but {column}" for column in columns]
     assert found["prior"]["accuracy"] == pytest.approx(1 / 3)
     assert found["prior"]["log_loss"] == pytest.approx(np.log(3), rel=1e-6)
     assert found["classical on photo"]["accuracy"] > 0.5
-    alone = Run(run.folder / "alone" / "photo")
+    alone = Run(own_run.folder / "alone" / "photo")
     assert list(alone.config.columns) == ["photo"]
     assert found["mmkeras trained on nothing but photo"] == pytest.approx(alone.metrics["test"]["intent"], abs=1e-6)
     assert "epoch" not in capsys.readouterr().out

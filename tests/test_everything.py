@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -198,8 +199,9 @@ def test_lists_of_files_were_filled_up(answers):
 # What people see
 
 
-def test_evaluation_takes_every_column_away(everything_run, capfd):
-    found = {target: each["scores"] for target, each in evaluate(everything_run)["targets"].items()}
+def test_evaluation_takes_every_column_away(everything_run, tmp_path, capfd):
+    copy = shutil.copytree(everything_run.folder, tmp_path / "copy")
+    found = {target: each["scores"] for target, each in evaluate(copy)["targets"].items()}
     rows = [OWN, *(f"{WITHOUT} {name}" for name in NAMES), *(f"{ONLY} {name}" for name in NAMES)]
     for target in CONFIG["targets"]:
         assert list(found[target]) == rows

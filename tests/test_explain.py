@@ -13,28 +13,21 @@ from mmkeras.component import walk
 from mmkeras.explain import explain
 from mmkeras.explanation import Explanation
 from mmkeras.inference import predict_without
-from mmkeras.run import Run
 from mmkeras.train import train
 
 pytest_plugins = ("fixtures_tables", "fixtures_everything")
 
 
 @pytest.fixture(scope="module")
-def own(run, tmp_path_factory):
-    """The run's folder, copied: explanations are written into it."""
-    return Run(shutil.copytree(run.folder, tmp_path_factory.mktemp("explained") / "run"))
+def explained(own_run):
+    return explain(own_run)
 
 
-@pytest.fixture(scope="module")
-def explained(own):
-    return explain(own)
-
-
-def test_the_files_hold_what_was_found(own, explained):
-    folder = own.folder / "explanation"
+def test_the_files_hold_what_was_found(own_run, explained):
+    folder = own_run.folder / "explanation"
     assert {path.name for path in folder.iterdir()} == {"explanation.json", "shapley.parquet", "attributions.npz"}
     again = Explanation.read(folder)
-    assert again.rows == explained.rows == (np.flatnonzero(own.splits == "test") + 1).tolist()
+    assert again.rows == explained.rows == (np.flatnonzero(own_run.splits == "test") + 1).tolist()
     pd.testing.assert_frame_equal(again.values, explained.values)
     assert again.attributions.keys() == explained.attributions.keys()
     for key, values in explained.attributions.items():
@@ -49,13 +42,13 @@ def test_the_files_hold_what_was_found(own, explained):
     assert low <= told["targets"]["intent"]["columns"]["voice"]["mean_absolute"] <= high
 
 
-def test_values_are_those_of_the_models_own_answers(own, explained):
+def test_values_are_those_of_the_models_own_answers(own_run, explained):
     """Each column's Shapley value by its definition, from what `predict` says with columns hidden."""
-    manifest = own.table()
+    manifest = own_run.table()
     chosen = replace(manifest, rows=manifest.rows.iloc[[row - 1 for row in explained.rows]].reset_index(drop=True))
-    columns = sorted(own.schema.columns)
+    columns = sorted(own_run.schema.columns)
     hidden = [[c for c, there in zip(columns, np.binary_repr(i, 3), strict=True) if there == "0"] for i in range(8)]
-    predictions, _ = predict_without(own.model(), own.schema, chosen, hidden)
+    predictions, _ = predict_without(own_run.model(), own_run.schema, chosen, hidden)
     place = predictions[7]["intent"].argmax(axis=1)
     f = np.stack([each["intent"][np.arange(len(place)), place] for each in predictions]).astype(float)
     first = (2 * (f[7] - f[3]) + (f[6] - f[2]) + (f[5] - f[1]) + 2 * (f[4] - f[0])) / 6
@@ -65,7 +58,7 @@ def test_values_are_those_of_the_models_own_answers(own, explained):
     np.testing.assert_allclose(table["value"], table["explained"] - table["prior"], atol=1e-5)
     np.testing.assert_allclose(table["explained"], f[7], atol=1e-5)
     answers = explained.values.drop_duplicates("row")["answer"]
-    assert answers.tolist() == [own.schema.targets["intent"].classes[i] for i in place]
+    assert answers.tolist() == [own_run.schema.targets["intent"].classes[i] for i in place]
 
 
 def test_a_columns_value_is_its_contents_and_its_presence(explained):
@@ -104,8 +97,8 @@ def test_checks_are_told_for_each_method(explained):
 
 
 @pytest.mark.slow
-def test_rows_of_any_split_in_their_order(own, tmp_path):
-    found = explain(own, rows="7,2-3,7", check=False, output=tmp_path / "here")
+def test_rows_of_any_split_in_their_order(own_run, tmp_path):
+    found = explain(own_run, rows="7,2-3,7", check=False, output=tmp_path / "here")
     assert found.rows == [7, 2, 3] and Explanation.read(tmp_path / "here").rows == [7, 2, 3]
     assert sorted(found.values["row"].unique()) == [2, 3, 7]
     assert found.summary["split"] == "train"
@@ -125,14 +118,14 @@ def test_rows_of_any_split_in_their_order(own, tmp_path):
         ([], "--rows: names no row"),
     ],
 )
-def test_rows_that_are_not_there(own, rows, message):
+def test_rows_that_are_not_there(own_run, rows, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        explain(own, rows=rows)
+        explain(own_run, rows=rows)
 
 
-def test_another_table_without_targets_with_bad_and_missing_files(own, tmp_path, capfd):
-    table = own.table().rows.head(4).drop(columns=["intent", "customer", "split"])
-    folder = own.table().folder
+def test_another_table_without_targets_with_bad_and_missing_files(own_run, tmp_path, capfd):
+    table = own_run.table().rows.head(4).drop(columns=["intent", "customer", "split"])
+    folder = own_run.table().folder
     for name in [*table["photo"], *table["voice"]]:
         if name:
             shutil.copy(folder / name, tmp_path / name)
@@ -140,7 +133,7 @@ def test_another_table_without_targets_with_bad_and_missing_files(own, tmp_path,
     (tmp_path / table["voice"][2]).write_bytes(b"no sound")
     table.loc[3] = ""
     table.to_csv(tmp_path / "other.csv", index=False)
-    found = explain(own, str(tmp_path / "other.csv"), check=False, output=tmp_path / "out")
+    found = explain(own_run, str(tmp_path / "other.csv"), check=False, output=tmp_path / "out")
     assert found.rows == [1, 2, 3, 4] and found.summary["table"] == str(tmp_path / "other.csv")
     assert found.summary["split"] is None
     there = found.values.set_index(["row", "column"])["present"]
@@ -152,23 +145,23 @@ def test_another_table_without_targets_with_bad_and_missing_files(own, tmp_path,
     )
 
 
-def test_a_data_frame_from_a_notebook(own, tmp_path):
+def test_a_data_frame_from_a_notebook(own_run, tmp_path):
     frame = pd.DataFrame({"question": ["never bad", "<script>alert(1)</script>"], "photo": "", "voice": ""})
-    found = explain(own, frame, check=False, output=tmp_path)
+    found = explain(own_run, frame, check=False, output=tmp_path)
     assert found.rows == [1, 2]
     values = found.values[found.values["column"] == "question"]
     np.testing.assert_allclose(values["value"], values["explained"] - values["prior"], atol=1e-6)
 
 
 @pytest.mark.slow
-def test_paths_that_leave_the_tables_folder_are_read_if_told(own, tmp_path, capsys):
-    table = own.table()
+def test_paths_that_leave_the_tables_folder_are_read_if_told(own_run, tmp_path, capsys):
+    table = own_run.table()
     path = str(table.folder / next(name for name in table.rows["photo"] if name))
     rows = pd.DataFrame({"question": ["never bad"], "photo": [path], "voice": [""]})
     rows.to_csv(tmp_path / "elsewhere.csv", index=False)
-    refused = explain(own, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "refused")
+    refused = explain(own_run, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "refused")
     assert "photo: is an absolute path" in capsys.readouterr().out.replace("\n", " ")
-    allowed = explain(own, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "allowed", allow_outside=True)
+    allowed = explain(own_run, tmp_path / "elsewhere.csv", check=False, output=tmp_path / "allowed", allow_outside=True)
     present = [found.values.set_index("column").loc["photo", "present"] for found in (refused, allowed)]
     assert present == [False, True]
 
@@ -177,11 +170,11 @@ def test_paths_that_leave_the_tables_folder_are_read_if_told(own, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_one_class_is_explained_where_it_is_asked_for(own, tmp_path):
-    found = explain(own, rows=[1, 2, 3], answer="return", check=False, output=tmp_path)
+def test_one_class_is_explained_where_it_is_asked_for(own_run, tmp_path):
+    found = explain(own_run, rows=[1, 2, 3], answer="return", check=False, output=tmp_path)
     assert set(found.values["answer"]) == {"return"}
     assert found.summary["targets"]["intent"]["explains"] == "probability of return"
-    prior = own.schema.targets["intent"].prior[own.schema.targets["intent"].parts.index("return")]
+    prior = own_run.schema.targets["intent"].prior[own_run.schema.targets["intent"].parts.index("return")]
     np.testing.assert_allclose(found.values["prior"], prior, atol=1e-6)
 
 
@@ -192,13 +185,13 @@ def test_one_class_is_explained_where_it_is_asked_for(own, tmp_path):
         ({"answer": "no"}, '--answer: "intent" has no "no"; expected one of complaint, enquiry, return'),
     ],
 )
-def test_targets_and_answers_that_are_not_there(own, asked, message):
+def test_targets_and_answers_that_are_not_there(own_run, asked, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        explain(own, **asked)
+        explain(own_run, **asked)
 
 
-def test_a_run_that_is_not_finished(own, tmp_path):
-    half = shutil.copytree(own.folder, tmp_path / "half")
+def test_a_run_that_is_not_finished(own_run, tmp_path):
+    half = shutil.copytree(own_run.folder, tmp_path / "half")
     (half / "metrics.json").unlink()
     with pytest.raises(ValueError, match="training is not finished"):
         explain(half)
@@ -207,15 +200,15 @@ def test_a_run_that_is_not_finished(own, tmp_path):
         explain(half)
 
 
-def test_a_table_without_a_column(own):
+def test_a_table_without_a_column(own_run):
     with pytest.raises(ValueError, match="voice"):
-        explain(own, pd.DataFrame({"question": ["a"], "photo": [""]}))
+        explain(own_run, pd.DataFrame({"question": ["a"], "photo": [""]}))
 
 
 @pytest.mark.slow
-def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own, tmp_path, capfd, monkeypatch):
+def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own_run, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("mmkeras.explaining.MOST_AT_ONCE", 4)
-    found = explain(own, minutes=0, check=False, output=tmp_path)
+    found = explain(own_run, minutes=0, check=False, output=tmp_path)
     assert "the time was over after the cells of 4 of" in " ".join(capfd.readouterr().out.split())
     done = [row for row in found.rows if found.attribution(row, "question") is not None]
     assert len(done) == found.summary["looked_into"] == 4
@@ -309,22 +302,22 @@ def test_multilabel_ordinal_and_several_numbers(numbers):
 # In a notebook
 
 
-def test_rows_are_drawn_in_a_notebook_with_what_decided_and_nothing_unescaped(own, tmp_path):
+def test_rows_are_drawn_in_a_notebook_with_what_decided_and_nothing_unescaped(own_run, tmp_path):
     frame = pd.DataFrame({"question": ["<script>bad</script> refund", "never"], "photo": ["0.png", ""], "voice": ""})
     table = tmp_path / "own.csv"
-    shutil.copy(own.table().folder / "0.png", tmp_path / "0.png")
+    shutil.copy(own_run.table().folder / "0.png", tmp_path / "0.png")
     frame.to_csv(table, index=False)
-    explain(own, str(table), check=False, output=tmp_path / "out")
+    explain(own_run, str(table), check=False, output=tmp_path / "out")
     found = Explanation.read(tmp_path / "out")
-    found.run = own  # the folder lies elsewhere
+    found.run = own_run  # the folder lies elsewhere
     shown = found._repr_html_()
     assert "<script>" not in shown and "refund" in shown
     assert "data:image/" in shown and shown.count("row 1: intent") == 1 and "row 2: intent" in shown
     assert shown.count("<tr>") == 6
 
 
-def test_without_the_run_or_its_files_the_values_are_shown(own, explained, tmp_path):
-    shutil.copytree(own.folder / "explanation", tmp_path / "alone")
+def test_without_the_run_or_its_files_the_values_are_shown(own_run, explained, tmp_path):
+    shutil.copytree(own_run.folder / "explanation", tmp_path / "alone")
     found = Explanation.read(tmp_path / "alone")
     assert found.run is None
     shown = found._repr_html_()

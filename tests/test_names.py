@@ -44,7 +44,6 @@ def run(tmp_path_factory):
     return train(str(folder / "config.yaml"), run=folder / "a run")
 
 
-@pytest.mark.slow
 def test_a_target_may_be_called_as_a_feature_is(run):
     assert run.config.targets.keys() == {"present"} <= find("modality", "number")().features.keys()
     assert run.metrics["test"]["present"]["accuracy"] >= 0

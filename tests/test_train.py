@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -271,10 +269,10 @@ def test_other_settings_get_another_default_folder(config, tmp_path, monkeypatch
     assert trained[0] != trained[1]
 
 
-def test_finished_run_is_left_as_it_is(run, config, tmp_path, capsys):
-    own = Path(shutil.copytree(run.folder, tmp_path / "own"))
-    kept = {path: path.stat().st_mtime_ns for path in own.rglob("*") if path.name not in (".lock", "run.log")}
-    assert train(str(config), run=own).folder == own
+def test_finished_run_is_left_as_it_is(own_run, config, capsys):
+    files = own_run.folder.rglob("*")
+    kept = {path: path.stat().st_mtime_ns for path in files if path.name not in (".lock", "run.log")}
+    assert train(str(config), run=own_run.folder).folder == own_run.folder
     assert "is finished already; choose another --run" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
 

@@ -146,7 +146,7 @@ def test_pictures_of_one_format_together_are_what_each_is_alone():
         for image in (small, heavy):
             assert image.examine(tf.constant(cell))[1].numpy(), sort
             with pytest.raises(tf.errors.OpError):
-                _together(image, sort)(tf.constant([cell]))
+                _together(image, sort)(tf.constant([cell] * 2))
     assert not any(values.numpy().any() for values in _together(FITTED, "")(tf.constant([b""] * 2)).values())
 
 
