@@ -28,11 +28,11 @@ import typer
 import yaml
 from PIL import Image
 
+from mmkeras.base.terminal import progress, run_command, silence
 from mmkeras.explain import explain
-from mmkeras.explanation import Explanation
-from mmkeras.run import Run
-from mmkeras.terminal import progress, run_command, silence
+from mmkeras.explanation.result import Explanation
 from mmkeras.train import train
+from mmkeras.training.run import Run
 
 KINDS = ("enquiry", "order", "return")
 WORDS = {"enquiry": ("price", "colour"), "order": ("parcel", "courier"), "return": ("refund", "broken")}

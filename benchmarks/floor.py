@@ -29,11 +29,12 @@ from pipeline import fitted, prepare_anew, preprocess_as_the_articles_do
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.component import Modality, walk
-from mmkeras.config import read_config
-from mmkeras.features import table_cells
-from mmkeras.terminal import run_command
-from mmkeras.train import embedded_example
+from mmkeras.base.terminal import run_command
+from mmkeras.contracts.config import read_config
+from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.registry import walk
+from mmkeras.features.columns import table_cells
+from mmkeras.table.plan import embedded_example
 
 SOURCE = Path(__file__).with_suffix(".c")
 LIBRARIES = ("sndfile", "soxr", "fftw3f", "png", "jpeg", "pthread", "m")

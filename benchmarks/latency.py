@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.terminal import run_command
+from mmkeras.base.terminal import run_command
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -65,10 +65,10 @@ def _complete_rows(folder: Path, table: Path | None) -> tuple[list[Row], list[fl
     """Raw rows without a missing cell, and how many milliseconds each took to read from its files."""
     import json
 
-    from mmkeras.component import walk
-    from mmkeras.config import parse_config
-    from mmkeras.features import table_cells
-    from mmkeras.manifest import read_table
+    from mmkeras.contracts.config import parse_config
+    from mmkeras.contracts.registry import walk
+    from mmkeras.features.columns import table_cells
+    from mmkeras.table.manifest import read_table
 
     schema = parse_config(
         json.loads((folder / "assets.extra" / "schema.json").read_text(encoding="utf-8")), "schema.json"

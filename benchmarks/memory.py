@@ -23,9 +23,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.component import find
-from mmkeras.manifest import read_table
-from mmkeras.terminal import run_command
+from mmkeras.base.terminal import run_command
+from mmkeras.contracts.registry import find
+from mmkeras.table.manifest import read_table
 
 FILES = 8  # a split, so that none is in two of them
 WORDS_PER_TEXT = 30

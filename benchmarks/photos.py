@@ -25,9 +25,9 @@ from pipeline import ARTICLE, prepare_anew, preprocess_as_the_articles_do
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.features import adapt
-from mmkeras.modalities.image import Image
-from mmkeras.terminal import run_command
+from mmkeras.base.terminal import run_command
+from mmkeras.components.modalities.image import Image
+from mmkeras.features.columns import adapt
 
 QUALITY, NOISE, COLORS_PX = 90, 4.0, 64
 ON_ITS_SIDE = 6  # the EXIF orientation of a telephone held upright

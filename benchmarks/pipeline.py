@@ -24,13 +24,15 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from mmkeras.component import Modality, walk
-from mmkeras.config import Config, read_config
-from mmkeras.dataset import batches, training_batches
-from mmkeras.features import Features, adapt, forget_graphs, prepare, table_cells
-from mmkeras.manifest import Manifest, read_table
-from mmkeras.terminal import run_command
-from mmkeras.train import embedded_example, encoded_targets
+from mmkeras.base.terminal import run_command
+from mmkeras.contracts.config import Config, read_config
+from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.registry import walk
+from mmkeras.features.batches import batches, training_batches
+from mmkeras.features.columns import Features, adapt, forget_graphs, prepare, table_cells
+from mmkeras.features.fitted import encoded_targets
+from mmkeras.table.manifest import Manifest, read_table
+from mmkeras.table.plan import embedded_example
 
 WARM_UP_ROWS = 32
 EPOCHS = 5  # of batches from cached features: one epoch of a few hundred rows is over too soon to be timed

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from mmkeras.terminal import run_command
+from mmkeras.base.terminal import run_command
 
 STARTS = {
     "python": ["-c", "pass"],

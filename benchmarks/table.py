@@ -24,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.terminal import run_command, silence
+from mmkeras.base.terminal import run_command, silence
 
 WORDS_PER_TEXT = 12
 MIB = 2**20
@@ -70,9 +70,9 @@ def _write(folder: Path, rows: int, files: int, ending: str) -> Path:
 
 def _measure(path: Path) -> None:
     """Prints what each step took."""
-    from mmkeras.guess import guess_config
-    from mmkeras.manifest import read_table
-    from mmkeras.train import check_columns, check_rows, split_of
+    from mmkeras.table.guess import guess_config
+    from mmkeras.table.manifest import read_table
+    from mmkeras.table.plan import check_columns, check_rows, split_of
 
     table = Table(title=f"{path.name}, {path.stat().st_size / MIB:.0f} MiB", title_justify="left")
     for name in ("", "seconds", "CPU seconds", "peak MiB"):

@@ -30,14 +30,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mmkeras.config import read_config
-from mmkeras.dataset import training_batches
-from mmkeras.features import table_cells
-from mmkeras.fit import compile_model, training_targets
-from mmkeras.manifest import Manifest, read_table
-from mmkeras.model import build_model
-from mmkeras.terminal import run_command
-from mmkeras.train import check, encoded_targets, fit_schema, prepare_columns
+from mmkeras.base.terminal import run_command
+from mmkeras.contracts.config import read_config
+from mmkeras.features.batches import training_batches
+from mmkeras.features.columns import table_cells
+from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_columns
+from mmkeras.network.build import build_model
+from mmkeras.table.manifest import Manifest, read_table
+from mmkeras.table.plan import check
+from mmkeras.training.fit import compile_model, training_targets
 
 STAMPS = Path(__file__).parents[1] / "data" / "stamps"
 PRODUCT_SIZE = 2048  # of the square matrices whose product is the ceiling

@@ -1,24 +1,26 @@
 """mmkeras: train, judge, explain and ship Keras models over tables of text, pictures, sound, video, series and numbers.
 
-The flow, which is also the tree:
+The flow, which is also the tree; a room imports from the rooms above it only:
 
-    manifest.py       rows         CSV, Parquet, DataFrame -> typed columns, paths, splits, missing cells
-    features.py       cells        read a file -> its canonical bytes         <- a serving client starts here
-    preprocessing.py  features     {column: {feature: fixed-shape tensor, "present": 0 or 1}}
-    dataset.py        batches      cache -> shuffle -> augment (training only) -> batch -> prefetch
-    model.py          encodings    {column: Encoding(vector, tokens, mask, present)}
-                      fused        Fused(vector, weights)
-                      predictions  {target: tensor}
-    train.py          a run        run.py says what its folder holds; what follows adds to it
-    evaluate.py       judged       judged_rows -> judging (statistics) -> evaluation.json; beside it against, baselines
-    explain.py        explained    explaining -> explainer -> explanation.py; between columns shapley, coalitions;
-                                   inside them attribution, grad_cam, by parts of the model's graph; faithfulness checks
-    report.py         one page     results -> summary, sections (charts), gallery (Modality.draw) -> templates/
-    predict.py, embed.py           answers, vectors of a table's rows
-    export.py         SavedModel:  answers = heads(model(preprocessing(cells)))
+    base/         leaves without machine learning: terminal, threads, files, statistics, words, html
+    contracts/    what must agree: Modality, Fusion, Head, Encoding, Config; `find` loads members by name
+    table/        rows       CSV, Parquet, DataFrame -> typed columns, paths, splits, missing cells; no TensorFlow
+    features/     cells      read a file -> its canonical bytes         <- a serving client starts here
+                  features   {column: {feature: fixed-shape tensor, "present": 0 or 1}}
+                  batches    cache -> shuffle -> augment (training only) -> batch -> prefetch
+    network/      encodings  {column: Encoding(vector, tokens, mask, present)}
+                  fused      Fused(vector, weights)
+                  outputs    {target: tensor}
+    components/   where you add: a kind of column in modalities/, a way to join columns in fusions/, a task in heads/;
+                  the file's name is the value of `type:` in the config
+    training/     a run      fit, checkpoints, the run folder
+    serving/      SavedModel: answers = heads(network(preprocessing(cells))); answers and vectors of a table's rows
+    evaluation/   judged     rows -> judging (statistics) -> evaluation.json; beside it against, baselines, comparison
+    explanation/  explained  between columns Shapley values; inside them gradients and Grad-CAM; checks
+    reporting/    one page   results -> sections (charts), gallery (Modality.draw) -> templates/
 
-Add a kind of column in `modalities/`, a way to join columns in `fusions/`, a task in `heads/`:
-the file's name is the value of `type:` in the config.
+    train.py, check.py, evaluate.py, ... are the doors: `python -m mmkeras.NAME`, `mmkeras NAME` and
+    `from mmkeras.NAME import NAME` are the same.
 """
 
 import os

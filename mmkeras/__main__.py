@@ -9,7 +9,7 @@ import importlib
 import sys
 
 import mmkeras
-from mmkeras.terminal import run_command
+from mmkeras.base.terminal import run_command
 
 COMMANDS = {
     "train": "train a model on a table and judge it",
@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "answer the rows of a table",
     "export": "write a SavedModel that takes raw rows",
     "embed": "turn the rows of a table into vectors",
+    "config": "print every setting there is, as a JSON schema",
     "prepare": "write a table's features once, in shards that training reads from anywhere",
 }
 

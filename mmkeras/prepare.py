@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import pandas as pd
 import typer
 
-from mmkeras import bad_rows, features
-from mmkeras.component import walk
-from mmkeras.config import Config, parse_config, read_config
-from mmkeras.features import Features, table_cells
-from mmkeras.lazy import lazy
-from mmkeras.manifest import SPLITS, BadCell, Manifest, read_table
-from mmkeras.records import (
-    BAD,
-    META,
-    SCHEMA,
-    Specs,
-    examples,
-    is_as_written,
-    read_json,
-    row_bytes,
-    specs_of,
-    write_json,
-    write_schema,
-    write_shard,
-)
-from mmkeras.terminal import progress, run_command, say
-from mmkeras.train import check, fit_schema, identity
-
-tf = lazy("tensorflow")
-
-CHUNK_BYTES = 32 << 20  # of features that lie in memory at once
-CHUNK_ROWS = 1024
+from mmkeras.base.terminal import run_command
+from mmkeras.features.write_records import write_records
 
 
 def prepare(
@@ -62,132 +33,7 @@ def prepare(
 
     The same command again goes on where it was stopped.
     """
-    settings = read_config(config, list(overrides or []))
-    manifest = read_table(settings.manifest, access=settings.access)
-    out = str(out).rstrip("/")
-    split = check(settings, manifest)
-    tf.io.gfile.makedirs(out)
-    schema, meta = _begun(out, settings, manifest, split, shard_mb, "GZIP" if gzip else "")
-    _write_shards(out, schema, manifest, split, meta)
-    bad = _finish(out, meta)
-    rows = sum(shard["rows"] for shards in meta["shards"].values() for shard in shards)
-    size_gb = sum(shard["bytes"] for shards in meta["shards"].values() for shard in shards) / 1e9
-    say(f"{rows} rows, {size_gb:.3g} GB and {len(bad)} bad cells in {out}; mmkeras train {config} --features {out}")
-    return out
-
-
-def _begun(
-    out: str, config: Config, manifest: Manifest, split: pd.Series, shard_mb: int, compression: str
-) -> tuple[Config, dict[str, Any]]:
-    """The fitted config and what `prepared.json` holds, from the folder if the same command was stopped in it."""
-    wanted = {"identity": identity(config, manifest, split), "compression": compression, "shard_mb": shard_mb}
-    meta = read_json(out, META)
-    if meta is None:
-        if tf.io.gfile.listdir(out):
-            raise ValueError(f"{out}: holds something else already; choose another --out or empty it")
-        schema = fit_schema(config, manifest, split)
-        write_schema(out, schema)
-        specs = specs_of(schema.columns)
-        meta = {**wanted, "done": False, "specs": specs, "shards": _dealt(split, specs, shard_mb)}
-        write_json(out, META, meta)
-    elif any(meta[name] != value for name, value in wanted.items()):
-        raise ValueError(f"{out}: was begun with another table, config or options; choose another --out or delete it")
-    return _known_schema(out), meta
-
-
-def _known_schema(out: str) -> Config:
-    return parse_config(read_json(out, SCHEMA), SCHEMA)
-
-
-def _dealt(split: pd.Series, specs: Specs, shard_mb: int) -> dict[str, list[dict[str, Any]]]:
-    """{split: its shards, of almost equal sizes}, not written yet."""
-    most_rows = _most_rows(specs, shard_mb)
-    found = {}
-    for name in SPLITS:
-        count = int((split == name).sum())
-        parts = np.array_split(np.arange(count), -(-count // most_rows)) if count else []
-        found[name] = [{"name": f"{name}-{i:05d}.tfrecord", "rows": len(part)} for i, part in enumerate(parts)]
-    return found
-
-
-def _most_rows(specs: Specs, shard_mb: int) -> int:
-    return max(1, shard_mb * 1_000_000 // row_bytes(specs))
-
-
-def _rows_of_shards(split: pd.Series, shards: Sequence[Mapping[str, Any]], name: str, seed: int) -> list[np.ndarray]:
-    """The rows of each shard of a split; training rows are shuffled, so that each shard is a sample of all."""
-    rows = np.flatnonzero(split == name)
-    if name == "train":
-        rows = np.random.default_rng(seed).permutation(rows)
-    return np.split(rows, np.cumsum([shard["rows"] for shard in shards])[:-1])
-
-
-def _write_shards(out: str, schema: Config, manifest: Manifest, split: pd.Series, meta: dict[str, Any]) -> None:
-    """Writes the shards that are not there yet; what is in each stands beside it."""
-    cells = table_cells(manifest, schema.columns)
-    with progress("preparing", int(split.isin(SPLITS).sum())) as advance:
-        for name, shards in meta["shards"].items():
-            for shard, rows in zip(shards, _rows_of_shards(split, shards, name, schema.split.seed), strict=True):
-                if not _is_written(out, shard):
-                    _write_shard(out, shard["name"], schema, manifest, cells, rows, meta["compression"])
-                advance(len(rows))
-
-
-def _is_written(out: str, shard: Mapping[str, Any]) -> bool:
-    beside = read_json(out, _beside(shard))
-    return beside is not None and is_as_written(out, {**shard, **beside})
-
-
-def _beside(shard: Mapping[str, Any]) -> str:
-    return f"{shard['name']}.json"
-
-
-def _write_shard(
-    out: str,
-    name: str,
-    schema: Config,
-    manifest: Manifest,
-    cells: Mapping[str, pd.Series],
-    rows: np.ndarray,
-    compression: str,
-) -> None:
-    bad: list[BadCell] = []
-    size = write_shard(f"{out}/{name}", _records(schema, manifest, cells, rows, bad), compression)
-    write_json(out, f"{name}.json", {"bytes": size, "bad": [astuple(cell) for cell in bad]})
-
-
-def _records(
-    schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series], rows: np.ndarray, bad: list[BadCell]
-) -> Iterator[bytes]:
-    """Records of the rows, some in memory at once; fills the list of cells that cannot be used.
-
-    Raises:
-        ValueError: There are some, and the config says that this is an error.
-    """
-    chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes(specs_of(schema.columns))))
-    for start in range(0, len(rows), chunk_rows):
-        chunk = rows[start : start + chunk_rows]
-        values = {column: found.iloc[chunk] for column, found in cells.items()}
-        found = Features({
-            column: features.prepare(modality, values[column], "memory") for column, modality in walk(schema.columns)
-        })  # fmt: skip
-        # Rows of the chunk are counted from 1 in it
-        new = [replace(cell, row=int(chunk[cell.row - 1]) + 1) for cell in found.bad_cells(values)]
-        bad_rows.refuse(sorted(new, key=lambda cell: cell.row), schema.on_bad_file, manifest, None)
-        bad += new
-        yield from examples(chunk, found.rows(np.arange(len(chunk))))
-
-
-def _finish(out: str, meta: dict[str, Any]) -> list[list[Any]]:
-    """Writes what a reader needs, last of all that it is done; returns the cells that cannot be used, by row."""
-    beside = {shard["name"]: read_json(out, _beside(shard)) for shards in meta["shards"].values() for shard in shards}
-    bad = sorted(cell for found in beside.values() for cell in found["bad"])
-    for shards in meta["shards"].values():
-        for shard in shards:
-            shard["bytes"] = beside[shard["name"]]["bytes"]
-    write_json(out, BAD, bad)
-    write_json(out, META, {**meta, "done": True})
-    return bad
+    return write_records(config, list(overrides or []), out, shard_mb, gzip)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fixtures_everything import COLUMNS, stacked
 
-from mmkeras.config import build, parse_config
+from mmkeras.contracts.config import build, parse_config
 
 TEXT = {
     "type": "text", "max_tokens": 6, "vocabulary_size": 120, "embedding_width": 4, "ngrams": 2, "ngram_buckets": 30,

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mmkeras.component import Encoding
+from mmkeras.contracts.encoding import Encoding
 
 # {column: (width of the vector, tokens, width of a token)}, no two sizes alike
 SHAPES = {"a": (5, 3, 4), "b": (6, 7, 2), "c": (11, 1, 9)}

@@ -163,7 +163,7 @@ def _encoded(path: Path, frames: list[np.ndarray]) -> str:
 
 def stacked(modality, cells) -> np.ndarray:
     """(N, …) cells as a client sends them: shorter ones are filled up at their ends, None is a missing one."""
-    from mmkeras.features import missing_cell
+    from mmkeras.features.columns import missing_cell
 
     spec = modality.cell
     filler = b"" if spec.dtype == "string" else np.nan

@@ -13,9 +13,8 @@ import soundfile
 import yaml
 from PIL import Image
 
-from mmkeras.config import parse_config
-from mmkeras.manifest import read_table
-from mmkeras.run import table_hash
+from mmkeras.contracts.config import parse_config
+from mmkeras.table.manifest import read_table, table_hash
 
 RATE_HZ = 8000
 # Columns that need no TensorFlow to be drawn, and such that do

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mmkeras.component import Modality, fitted, tunable
+from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.modality import Modality
 
 READS: Counter = Counter()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmkeras.config import read_config
+from mmkeras.contracts.config import read_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,9 +71,9 @@ def test_floor_does_the_same_work(floor_program, tmp_path):
     import pandas as pd
     import tensorflow as tf
 
-    from mmkeras import ops
-    from mmkeras.modalities.audio import Audio
-    from mmkeras.modalities.image import Image
+    from mmkeras.components.modalities.audio import Audio
+    from mmkeras.components.modalities.image import Image
+    from mmkeras.features import ops
 
     floor, program = floor_program
     columns = {"image": Image(height_px=24, width_px=31), "voice": Audio(seconds=0.7, mel_bins=40)}
@@ -83,10 +83,10 @@ def test_floor_does_the_same_work(floor_program, tmp_path):
     floor.run_floor(program, columns, cells, 2, tmp_path / "dump")
     picture, sound = floor.read_dump(tmp_path / "dump")
     content = tf.constant(columns["image"].read(photo))
-    wanted = ops.resize_image(ops.decode_image(content)[0], 24, 31, "stretch").numpy()
+    wanted = ops.image.resize_image(ops.image.decode_image(content)[0], 24, 31, "stretch").numpy()
     np.testing.assert_allclose(picture.reshape(24, 31, 3), wanted, atol=1.0)  # mmkeras rounds what was transparent
-    samples, _ = ops.decode_wav(tf.constant(columns["voice"].read(voice)), 16_000, 0.7)
-    wanted = ops.log_mel(samples, 16_000, 512, 320, 40).numpy()
+    samples, _ = ops.sound.decode_wav(tf.constant(columns["voice"].read(voice)), 16_000, 0.7)
+    wanted = ops.sound.log_mel(samples, 16_000, 512, 320, 40).numpy()
     is_loud = wanted > -60  # below, the 16 bits of a cell begin to tell
     np.testing.assert_allclose(sound.reshape(-1, 40)[is_loud], wanted[is_loud], atol=0.5)
     assert is_loud.mean() > 0.3
@@ -102,7 +102,8 @@ def test_floor(floor_program):
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
-    from mmkeras.train import embedded_example, train
+    from mmkeras.table.plan import embedded_example
+    from mmkeras.train import train
 
     return train(embedded_example(), ["train.epochs=1"], run=tmp_path_factory.mktemp("runs") / "tiny")
 
@@ -190,9 +191,9 @@ def test_a_benchmark_names_what_is_wrong():
 @pytest.fixture(scope="module")
 def article_model():
     """Built with the fitted state of three example cells a column."""
-    from mmkeras.component import walk
-    from mmkeras.manifest import read_table
-    from mmkeras.model import build_model
+    from mmkeras.contracts.registry import walk
+    from mmkeras.network.build import build_model
+    from mmkeras.table.manifest import read_table
 
     config = read_config(ROOT / "data" / "article_three_branches.yaml")
     columns = {name: column.adapt([column.example(seed) for seed in range(3)]) for name, column in walk(config.columns)}

@@ -11,8 +11,9 @@ import soundfile
 from fixtures_tables import command, python
 from PIL import Image as Pillow
 
-from mmkeras import inspection
-from mmkeras.check import BAD_COLUMNS, Checked, check
+from mmkeras.check import check
+from mmkeras.table import file_checks
+from mmkeras.table.audit import BAD_COLUMNS, Checked
 
 HOSTILE = Path(__file__).parents[2] / "shared/data/hostile"
 STAMPS_MINI = Path(__file__).parents[2] / "shared/data/stamps-mini"
@@ -199,8 +200,8 @@ def test_a_file_of_many_rows_is_read_once_and_named_in_each(table, out, monkeypa
     rows.to_csv(table, index=False)
     table.with_name("6.png").write_text("no picture")
     reads = []
-    look = inspection._look
-    monkeypatch.setattr(inspection, "_look", lambda modality, value: reads.append(value) or look(modality, value))
+    look = file_checks._look
+    monkeypatch.setattr(file_checks, "_look", lambda modality, value: reads.append(value) or look(modality, value))
     assert found(checked(table, out))["unreadable", "photo"] == [7, 8, 9, 10]
     assert len(reads) == len(set(reads)) == 21 + 24
 
@@ -218,7 +219,7 @@ def test_a_flood_is_one_line(table, out, capsys):
 
 
 def test_a_decoder_that_fails_as_none_should_is_reported_and_the_rest_is_read(table, out, monkeypatch):
-    from mmkeras.modalities.image import Image
+    from mmkeras.components.modalities.image import Image
 
     read = Image.read
     monkeypatch.setattr(Image, "read", lambda self, value: 1 / 0 if value.endswith("/3.png") else read(self, value))
@@ -231,7 +232,7 @@ def test_a_decoder_that_fails_as_none_should_is_reported_and_the_rest_is_read(ta
     ("begin", "is_one"), [(b"\x89PNG\r\n", True), (b"RIFF\0\0\0\0WAVE", True), (b"BM", False), (b"hello", False)]
 )
 def test_formats_are_told_by_their_first_bytes(begin, is_one):
-    assert bool(inspection._format(begin)) == is_one
+    assert bool(file_checks._format(begin)) == is_one
 
 
 # Splits and targets

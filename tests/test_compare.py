@@ -15,10 +15,14 @@ import pytest
 import yaml
 from fixtures_tables import command, python
 
-from mmkeras import compare as module
-from mmkeras.compare import Judged, Training, compare
-from mmkeras.component import find
-from mmkeras.manifest import Manifest
+from mmkeras.base.words import duration
+from mmkeras.compare import compare
+from mmkeras.contracts.config import read_config
+from mmkeras.contracts.registry import find
+from mmkeras.evaluation import comparison_tables
+from mmkeras.evaluation import trainings as module
+from mmkeras.evaluation.trainings import Judged, Training
+from mmkeras.table.manifest import Manifest
 
 CLASSES = ("low", "mid", "top")
 CONFIG = {
@@ -33,8 +37,8 @@ CONFIG = {
 SKILL = {"concat": 0.95, "gated": 0.94, "size alone": 0.6}
 KILLED = """
 import os, signal, sys
-from mmkeras.callbacks import Checkpoints
-from mmkeras import compare as module
+from mmkeras.compare import compare
+from mmkeras.training.callbacks import Checkpoints
 
 save, count = Checkpoints._save, 0
 
@@ -46,7 +50,7 @@ def save_and_die(self):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Checkpoints._save = save_and_die
-module.compare(sys.argv[1], sys.argv[4:], out=sys.argv[2], fusions="concat,weighted", folds=2, alone=False)
+compare(sys.argv[1], sys.argv[4:], out=sys.argv[2], fusions="concat,weighted", folds=2, alone=False)
 """
 
 
@@ -129,7 +133,7 @@ def real(tmp_path_factory):
     prepare = module.prepare_rows
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.console, "_file", printed)  # `file` would be put back as today's stdout
+        patch.setattr(comparison_tables.console, "_file", printed)  # `file` would be put back as today's stdout
         patch.setattr(module, "prepare_rows", lambda *given: prepared.append(given) or prepare(*given))
         table = compare(str(config), out=folder / "out", fusions="concat", folds=2, alone=False)
     return folder / "out", table, printed.getvalue(), len(prepared)
@@ -139,7 +143,7 @@ def test_every_model_stands_in_the_table(real):
     _, table, _, _ = real
     networks = {"concat"}
     assert set(table["model"]) == networks | {"prior", "classical, all", "classical on colour", "classical on size"}
-    assert table.columns.tolist() == list(module.COLUMNS)
+    assert table.columns.tolist() == list(comparison_tables.COLUMNS)
     assert (table["metric"] == "accuracy").all()
     assert (table["runs"] == 2).all()
     assert table["mean"].is_monotonic_decreasing
@@ -193,7 +197,7 @@ def test_all_fusions_are_the_default(config, tmp_path, trained):
 
 
 def test_fusions_take_the_settings_that_they_share_with_the_configs(config):
-    variants = module._variants(module.read_config(config), "concat,attention,transformer", alone=True)
+    variants = module.variants_of(read_config(config), "concat,attention,transformer", alone=True)
     assert variants["attention"].fusion.units == (7,) == variants["concat"].fusion.units
     assert variants["transformer"].fusion == find("fusion", "transformer")()
     assert list(variants["colour alone"].columns) == ["colour"]
@@ -204,7 +208,7 @@ def test_a_fusion_that_cannot_join_these_targets_is_left_out_unless_it_is_asked_
     with pytest.raises(ValueError, match="join: vote needs probabilities"):
         run(config, tmp_path / "out", *overrides, fusions="decision,concat", folds=2)
     assert not trained
-    variants = module._variants(module.read_config(config, overrides), "all", alone=False)
+    variants = module.variants_of(read_config(config, overrides), "all", alone=False)
     assert len(variants) == 7
     assert "decision" not in variants
     assert "decision is left out: join: vote needs probabilities" in capsys.readouterr().out
@@ -464,7 +468,7 @@ def tabulate(folds: int, *found: Judged, group: list[str] | None = None) -> pd.D
             return type("Schema", (), {"targets": {"grade": HEAD}})
 
     config = type("Asked", (), {"targets": {"grade": HEAD}, "split": type("Split", (), {"group": "maker"})})
-    table = module._tabulate(
+    table = comparison_tables.tabulate(
         config, Manifest(rows, None, "table"), [Known(Path("none"), split) for _ in range(folds)], found
     )
     return table.set_index("model")
@@ -522,8 +526,8 @@ def test_marks_and_ranges_fit_a_narrow_terminal(monkeypatch):
     table = tabulate(2, *(judged(name, right, fold) for fold in (0, 1) for name, right in {
         "classical, without seventy": first(160), "bad": first(120),
     }.items())).reset_index()  # fmt: skip
-    monkeypatch.setattr(module.console, "width", 80)
-    header, lines = module._lines(table, "accuracy", 2)
+    monkeypatch.setattr(comparison_tables.console, "width", 80)
+    header, lines = comparison_tables._lines(table, "accuracy", 2)
     assert header == ["model", "accuracy", "95 %", "beside the chosen"]
     assert lines[1][3].startswith("worse  -0.2")
     assert sum(max(map(len, column)) + 3 for column in zip(header, *lines, strict=True)) + 1 <= 80
@@ -533,4 +537,4 @@ def test_marks_and_ranges_fit_a_narrow_terminal(monkeypatch):
     ("seconds", "said"), [(20, "a minute"), (100, "2 minutes"), (5000, "83 minutes"), (9000, "2.5 hours")]
 )
 def test_durations_are_said_in_words(seconds, said):
-    assert module._duration(seconds) == said
+    assert duration(seconds) == said

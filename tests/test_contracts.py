@@ -12,12 +12,13 @@ from fixtures_broken import KINDS
 from fixtures_drawn import Page
 from scipy.sparse import csr_matrix, issparse
 
-from mmkeras.component import Survey, find, members
-from mmkeras.config import build
-from mmkeras.features import missing_cell
-from mmkeras.model import build_model
-from mmkeras.preprocessing import Preprocessor
-from mmkeras.statistics import resample_weights
+from mmkeras.base.statistics import resample_weights
+from mmkeras.contracts.config import build
+from mmkeras.contracts.modality import Survey
+from mmkeras.contracts.registry import find, members
+from mmkeras.features.columns import missing_cell
+from mmkeras.features.preprocessing import Preprocessor
+from mmkeras.network.build import build_model
 
 MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
 EVERY = [(kind, name) for kind in ("modality", "fusion", "head") for name in members(kind)]

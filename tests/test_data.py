@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mmkeras.component import walk
-from mmkeras.config import read_config
-from mmkeras.model import build_model
+from mmkeras.contracts.config import read_config
+from mmkeras.contracts.registry import walk
+from mmkeras.network.build import build_model
 
 DATA = Path(__file__).parents[1] / "data"
 DAY = "A sunny day.\nfr.utf8=Une journée.\n"

@@ -8,14 +8,16 @@ import pytest
 from fixtures_everything import SMALL_FUSIONS
 from fixtures_tables import command
 
-from mmkeras.component import members, own_prediction
-from mmkeras.config import parse_config
-from mmkeras.embed import _names, embed
-from mmkeras.manifest import read_table
-from mmkeras.model import build_model
+from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.fusion import own_prediction
+from mmkeras.contracts.registry import members
+from mmkeras.embed import embed
+from mmkeras.features.fitted import fit_schema
+from mmkeras.network.build import build_model
 from mmkeras.predict import predict
-from mmkeras.run import Run
-from mmkeras.train import fit_schema
+from mmkeras.serving.vectors import _names
+from mmkeras.table.manifest import read_table
+from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
 
@@ -86,7 +88,7 @@ def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
 
 
 def test_chunks_give_what_one_chunk_gives(run, table, vectors, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmkeras.inference.CHUNK_ROWS", 23)
+    monkeypatch.setattr("mmkeras.network.inference.CHUNK_ROWS", 23)
     assert_same(embed(run, table), vectors)
     embed(run, table, output=tmp_path / "vectors.parquet")
     assert pq.ParquetFile(tmp_path / "vectors.parquet").num_row_groups == 3
@@ -176,7 +178,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(run, table, tmp_
 def test_half_a_file_is_never_left(run, table, tmp_path, monkeypatch):
     output = tmp_path / "vectors.parquet"
     output.write_bytes(b"the old file")
-    monkeypatch.setattr("mmkeras.embed._arrow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("mmkeras.serving.vectors._arrow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         embed(run, table, output=output)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the old file"]

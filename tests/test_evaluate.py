@@ -12,16 +12,18 @@ import yaml
 from fixtures_tables import LABELS
 from sklearn.metrics import f1_score
 
-from mmkeras import baselines, terminal
-from mmkeras import evaluate as module
+from mmkeras.base import terminal
 from mmkeras.evaluate import evaluate
+from mmkeras.evaluation import baselines
+from mmkeras.evaluation import judge_run as module
 from mmkeras.export import export
-from mmkeras.inference import predict_rows
-from mmkeras.manifest import Manifest, read_table
-from mmkeras.model import calibrate
+from mmkeras.network.build import calibrate
+from mmkeras.network.inference import predict_rows
 from mmkeras.predict import predict
-from mmkeras.run import Run
-from mmkeras.train import train, tuned
+from mmkeras.table.manifest import Manifest, read_table
+from mmkeras.train import train
+from mmkeras.training.run import Run
+from mmkeras.training.trainer import tuned
 
 pytest_plugins = "fixtures_tables"
 

@@ -10,13 +10,14 @@ import pytest
 from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS, stacked
 from fixtures_tables import python
 
-from mmkeras.baselines import rows_of
-from mmkeras.evaluate import ONLY, OWN, WITHOUT, evaluate
+from mmkeras.evaluate import evaluate
+from mmkeras.evaluation.baselines import rows_of
+from mmkeras.evaluation.judge_run import ONLY, OWN, WITHOUT
 from mmkeras.export import export
-from mmkeras.features import missing_cell, read_cells, table_cells
-from mmkeras.inference import predict_rows, predict_without
-from mmkeras.manifest import read_table
-from mmkeras.model import COLUMN_WEIGHTS
+from mmkeras.features.columns import missing_cell, read_cells, table_cells
+from mmkeras.network.build import COLUMN_WEIGHTS
+from mmkeras.network.inference import predict_rows, predict_without
+from mmkeras.table.manifest import read_table
 from mmkeras.train import train
 
 pytest_plugins = ("fixtures_tables", "fixtures_everything")

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from mmkeras.component import walk
+from mmkeras.contracts.registry import walk
 from mmkeras.explain import explain
-from mmkeras.explanation import Explanation
-from mmkeras.inference import predict_without
+from mmkeras.explanation.result import Explanation
+from mmkeras.network.inference import predict_without
 from mmkeras.train import train
 
 pytest_plugins = ("fixtures_tables", "fixtures_everything")
@@ -207,7 +207,7 @@ def test_a_table_without_a_column(own_run):
 
 @pytest.mark.slow
 def test_when_the_time_is_over_the_rest_is_said_to_be_left_out(own_run, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("mmkeras.explaining.MOST_AT_ONCE", 4)
+    monkeypatch.setattr("mmkeras.explanation.explained.MOST_AT_ONCE", 4)
     found = explain(own_run, minutes=0, check=False, output=tmp_path)
     assert "the time was over after the cells of 4 of" in " ".join(capfd.readouterr().out.split())
     done = [row for row in found.rows if found.attribution(row, "question") is not None]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from fixtures_tables import CONFIG, LABELS
 
-from mmkeras.config import parse_config
+from mmkeras.contracts.config import parse_config
 from mmkeras.export import export
 from mmkeras.predict import predict
 from mmkeras.train import train

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras import bad_rows
-from mmkeras.component import walk
-from mmkeras.config import parse_config
-from mmkeras.features import table_cells
-from mmkeras.manifest import Manifest, read_table
-from mmkeras.paths import refusal
-from mmkeras.train import check, fit_schema, prepare_rows, train_config
+from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.registry import walk
+from mmkeras.features.columns import table_cells
+from mmkeras.features.fitted import fit_schema, prepare_rows
+from mmkeras.table import bad_rows
+from mmkeras.table.manifest import Manifest, read_table
+from mmkeras.table.paths import refusal
+from mmkeras.table.plan import check
+from mmkeras.training.trainer import train_config
 
 HOSTILE = Path(__file__).parents[2] / "shared/data/hostile"
 pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"{HOSTILE} is not there")
@@ -298,7 +300,7 @@ def test_every_row_is_answered_in_order_with_its_status(runs, name):
 
 @pytest.mark.slow
 def test_a_broken_row_changes_no_other_rows_answer(runs, tmp_path):
-    from mmkeras.inference import predict_rows
+    from mmkeras.network.inference import predict_rows
 
     run, manifest = runs(TABLES[0], "missing"), manifest_of(TABLES[0])
     mended = manifest.rows.copy()

@@ -10,13 +10,14 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401 - its operations are in the models
 from fixtures_everything import COLUMNS, SMALL_FUSIONS, stacked
 
-from mmkeras import export
-from mmkeras.component import members, own_prediction, walk
-from mmkeras.config import build, parse_config
-from mmkeras.fit import compile_model, training_targets
-from mmkeras.inference import named_answers
-from mmkeras.model import build_model, with_column_weights
-from mmkeras.preprocessing import Preprocessor
+from mmkeras.contracts.config import build, parse_config
+from mmkeras.contracts.fusion import own_prediction
+from mmkeras.contracts.registry import members, walk
+from mmkeras.features.preprocessing import Preprocessor
+from mmkeras.network.build import build_model, with_column_weights
+from mmkeras.network.inference import named_answers
+from mmkeras.serving import saved_model as export
+from mmkeras.training.fit import compile_model, training_targets
 
 # A user would see that a layer takes Keras' own mask away.
 pytestmark = pytest.mark.filterwarnings("error:.*mask:UserWarning")

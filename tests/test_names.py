@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from mmkeras.component import find
-from mmkeras.config import parse_config
+from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.registry import find
 from mmkeras.evaluate import evaluate
 from mmkeras.export import export
-from mmkeras.inference import predict_rows
-from mmkeras.manifest import read_table
-from mmkeras.model import build_model
+from mmkeras.network.build import build_model
+from mmkeras.network.inference import predict_rows
+from mmkeras.table.manifest import read_table
 from mmkeras.train import train
 
 COLUMNS = {"产品 名称": {"type": "category"}, "a/b [red] {x}": {"type": "number"}, "../Größe (cm)?": {"type": "number"}}

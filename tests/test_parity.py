@@ -10,9 +10,9 @@ import soundfile
 from fixtures_tables import LABELS, SAMPLE_RATE_HZ, python, wav
 from PIL import Image
 
-from mmkeras.features import read_cells, table_cells
-from mmkeras.inference import predict_rows
-from mmkeras.manifest import Manifest, read_table
+from mmkeras.features.columns import read_cells, table_cells
+from mmkeras.network.inference import predict_rows
+from mmkeras.table.manifest import Manifest, read_table
 
 pytest_plugins = "fixtures_tables"
 

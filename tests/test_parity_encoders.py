@@ -7,10 +7,10 @@ import tensorflow_text  # noqa: F401 - its operations are in the models
 from fixtures_encoders import VARIANTS, every_variant, roughened, schema_of, some_cells
 from fixtures_everything import stacked
 
-from mmkeras.component import find, members
-from mmkeras.export import write_saved_model
-from mmkeras.model import build_model
-from mmkeras.preprocessing import Preprocessor
+from mmkeras.contracts.registry import find, members
+from mmkeras.features.preprocessing import Preprocessor
+from mmkeras.network.build import build_model
+from mmkeras.serving.saved_model import write_saved_model
 
 pytest_plugins = "fixtures_encoders"
 

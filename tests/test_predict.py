@@ -58,7 +58,7 @@ def test_a_broken_cell_counts_as_missing_and_changes_no_other_row(run, own_table
 
 
 def test_chunks_give_what_one_chunk_gives(run, table, answers, monkeypatch):
-    monkeypatch.setattr("mmkeras.inference.CHUNK_ROWS", 23)
+    monkeypatch.setattr("mmkeras.network.inference.CHUNK_ROWS", 23)
     found = predict(run, table)
     assert found.drop(columns="probability").equals(answers.drop(columns="probability"))
     np.testing.assert_allclose(found["probability"], answers["probability"], atol=1e-6)

@@ -9,12 +9,14 @@ import pytest
 import yaml
 from fixtures_tables import CONFIG, python, write_table
 
-from mmkeras import prepare as module
-from mmkeras.config import read_config
-from mmkeras.dataset import batches, training_batches
-from mmkeras.manifest import read_table
+from mmkeras.contracts.config import read_config
+from mmkeras.features.batches import batches, training_batches
+from mmkeras.features.columns import write_records as module
+from mmkeras.features.fitted import encoded_targets, fit_schema, open_records, prepare_rows
 from mmkeras.prepare import prepare
-from mmkeras.train import encoded_targets, fit_schema, open_records, prepare_rows, split_of, train
+from mmkeras.table.manifest import read_table
+from mmkeras.table.plan import split_of
+from mmkeras.train import train
 
 BATCH = 7
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmkeras.config import read_config
+from mmkeras.contracts.config import read_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,12 +18,11 @@ import typer
 from fixtures_report import HOSTILE, MEDIA, PLAIN, edit, write_run
 from typer.testing import CliRunner
 
-from mmkeras import gallery
-from mmkeras import report as report_module
-from mmkeras.manifest import read_table
 from mmkeras.report import report
-from mmkeras.results import Results, Source, shown
-from mmkeras.run import table_hash
+from mmkeras.reporting import gallery
+from mmkeras.reporting import page as report_module
+from mmkeras.reporting.results import Results, Source, shown
+from mmkeras.table.manifest import read_table, table_hash
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -532,11 +531,9 @@ def test_a_card_tells_what_moved_the_answer(page, run):
 @pytest.fixture
 def asked(monkeypatch):
     """Which of the two were called, with what."""
-    import mmkeras.explain
-
     calls = []
-    monkeypatch.setattr(report_module, "evaluate", lambda run: calls.append(("evaluate", run.folder)))
-    monkeypatch.setattr(mmkeras.explain, "explain", lambda run, table: calls.append(("explain", run.folder, table)))
+    monkeypatch.setattr(report_module, "judge_run", lambda run: calls.append(("evaluate", run.folder)))
+    monkeypatch.setattr(report_module, "explain_run", lambda run, table: calls.append(("explain", run.folder, table)))
     return calls
 
 
@@ -593,17 +590,16 @@ def test_an_evaluation_of_an_older_version_is_made_again(tmp_path, monkeypatch):
     run = write_run(tmp_path, explained=0)
     new = (run / "evaluation.json").read_text()
     (run / "evaluation.json").write_text('{"intent": {"mmkeras": {"accuracy": 0.5}}}')
-    monkeypatch.setattr(report_module, "evaluate", lambda of: (run / "evaluation.json").write_text(new))
+    monkeypatch.setattr(report_module, "judge_run", lambda of: (run / "evaluation.json").write_text(new))
     assert page_of(run, explain=False).cards
 
 
 def test_an_explanation_that_fails_leaves_a_page(tmp_path, monkeypatch, capsys):
-    import mmkeras.explain
 
     def fail(run, table):
         raise ValueError("no such thing")
 
-    monkeypatch.setattr(mmkeras.explain, "explain", fail)
+    monkeypatch.setattr(report_module, "explain_run", fail)
     page = page_of(write_run(tmp_path, explained=0))
     assert "the page has no explanations: no such thing" in capsys.readouterr().out
     assert page.cards

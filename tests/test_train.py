@@ -12,14 +12,15 @@ import pytest
 import yaml
 from fixtures_tables import CONFIG, LABELS, command, python
 
-from mmkeras import run as run_module
-from mmkeras.config import parse_config, read_config
+from mmkeras.components.heads.classification import Classification
+from mmkeras.contracts.config import parse_config, read_config
 from mmkeras.evaluate import evaluate
-from mmkeras.heads.classification import Classification
-from mmkeras.inference import predict_rows
-from mmkeras.manifest import Manifest, missing_files, read_table
-from mmkeras.run import Run
-from mmkeras.train import check, train
+from mmkeras.network.inference import predict_rows
+from mmkeras.table.manifest import Manifest, missing_files, read_table
+from mmkeras.table.plan import check
+from mmkeras.train import train
+from mmkeras.training import run as run_module
+from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
 
@@ -32,7 +33,7 @@ WRITTEN_FILES = {
 }  # fmt: skip
 KILLED = """
 import os, signal, sys
-from mmkeras.callbacks import Checkpoints
+from mmkeras.training.callbacks import Checkpoints
 from mmkeras.train import train
 
 config, folder, epoch, when, *overrides = sys.argv[1:]
@@ -243,10 +244,10 @@ def test_default_folder_is_continued_until_it_is_finished(config, tmp_path, monk
         training = {"best_epoch": 1, "epochs": 1, "seconds": 2.0, "weights": 3}
         run.write_json("metrics.json", {"valid": {"intent": {"accuracy": 0.5}}, "training": training})
 
-    monkeypatch.setattr("mmkeras.train._train", stopped)
+    monkeypatch.setattr("mmkeras.training.trainer._train", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(str(config))
-    monkeypatch.setattr("mmkeras.train._train", finished)
+    monkeypatch.setattr("mmkeras.training.trainer._train", finished)
     train(str(config))
     train(str(config))
     assert trained[0] == trained[1] != trained[2]
@@ -262,7 +263,7 @@ def test_other_settings_get_another_default_folder(config, tmp_path, monkeypatch
         trained.append(run.folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmkeras.train._train", stopped)
+    monkeypatch.setattr("mmkeras.training.trainer._train", stopped)
     for seed in (0, 1):
         with pytest.raises(KeyboardInterrupt):
             train(str(config), [f"train.seed={seed}"])
@@ -294,12 +295,11 @@ def test_two_processes_cannot_train_in_one_folder(config, tmp_path, monkeypatch)
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmkeras.train._train", interrupted)
+    monkeypatch.setattr("mmkeras.training.trainer._train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(str(config), run=tmp_path / "run")
-    hold = (
-        "import sys; from mmkeras.run import Run\nwith Run(sys.argv[1]).locked():\n  print('held', flush=True); input()"
-    )
+    imports = "import sys; from mmkeras.training.run import Run"
+    hold = f"{imports}\nwith Run(sys.argv[1]).locked():\n  print('held', flush=True); input()"
     arguments = [sys.executable, "-c", hold, tmp_path / "run"]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -360,7 +360,7 @@ def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeyp
 
 
 def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmkeras.train._train", lambda run, *_: None)
+    monkeypatch.setattr("mmkeras.training.trainer._train", lambda run, *_: None)
     monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
     frame = pd.read_csv(table, dtype=str)[["photo", "intent", "split"]]
     frame["photo"] = f"{table.parent}/" + frame["photo"]
@@ -575,7 +575,7 @@ def test_what_a_table_tells_is_at_most_five_lines_and_opens_no_file(own_table, c
     rows.loc[:, "customer"] = "one"
     rows.to_csv(own_table, index=False)
     found = read_config(own_table.with_name("config.yaml"), ["columns.price={type: number}", "split.group=null"])
-    monkeypatch.setattr("mmkeras.modalities.image.Image.read", None)
+    monkeypatch.setattr("mmkeras.components.modalities.image.Image.read", None)
     check(found, read_table(found.manifest))
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     own = [line for line in warnings if "stands in" not in line and "stand in" not in line]

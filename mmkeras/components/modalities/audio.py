@@ -1,0 +1,584 @@
+"""Sound.
+
+Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing. With `files` above 1 a list of them.
+Features: `spectrum` (T, F) float32, decibels of mel bands or their cepstral coefficients, z-scored by band, zeros after
+the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files have an axis in front, `file_mask`
+(files,) and `present` ().
+Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
+dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
+attention makes of them.
+Attribution: (T, F), of each frame's bands or coefficients; of several files (N, T, F).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import struct
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from mmkeras.base import html
+from mmkeras.base.lazy import lazy
+from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoding import Encoding
+from mmkeras.contracts.modality import Doubt, Modality
+from mmkeras.features.cells import at_least_one, check_bytes, check_files, chunked, split_paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+tf = lazy("tensorflow")
+keras = lazy("keras")
+layers = lazy("mmkeras.network.layers")
+ops = lazy("mmkeras.features.ops")
+
+ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf")
+MOST_FILES = 64
+SILENT, NEARLY_SILENT, LOUDEST = 1e-4, 3e-3, 0.999  # of full scale: -80 dB, -50 dB, the end
+CLIPPED = 0.01  # of the samples stand at full scale beside each other; a peak touches it now and then
+SHORT_SECONDS, LONG_SECONDS = 0.05, 3600
+BLOCK_SAMPLES = 1 << 20
+OGG, OGG_FLAGS, OGG_LAST = b"OggS", 5, 4  # a page's first bytes, the place of its flags, that of a stream's last page
+CUT_OFF = 0.9  # of the samples that a file promises; fewer are a file that was cut off
+PLAYED_HZ = (8000, 11_025, 12_000, 16_000)  # of the rates that MP3 knows
+PLAYED = {"MP3": ("MPEG_LAYER_III", "audio/mpeg"), "OGG": ("VORBIS", "audio/ogg")}
+BLOCK_DRAWN = 1 << 16
+DRAWN_STEPS, DRAWN_BANDS, DRAWN_DB = 480, 128, 80.0  # the most that a drawn spectrum shows
+FILLING = "display:block;width:100%;height:100%;max-width:none;margin:0"
+CURSOR = "position:absolute;left:0;top:0;width:2px;height:100%;background:#f33;opacity:0"
+ADAPT_CLIPS = 32  # whose spectra scikit-learn takes at a time
+
+
+class Audio(Modality):
+    """A clip of sound or several, as decibels over mel bands and time, or as cepstral coefficients."""
+
+    content: ClassVar = "spectrum"
+    switches: ClassVar = frozenset({"file_mask", "mask", "present"})
+    files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
+    seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
+    sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)
+    fft_samples: int = Field(512, ge=64, le=8192)
+    hop_samples: int = Field(320, ge=16, le=8192)
+    mel_bins: int = Field(48, ge=4, le=512)
+    max_seconds: float = Field(3600, gt=0, description="files that last longer are bad, though only `seconds` are read")
+    max_mb: float = Field(1000, gt=0, description="larger files are bad")
+    spectrum: Literal["mel", "mfcc"] = Field(
+        "mel", description="mel: decibels of each mel band; mfcc: their first cepstral coefficients"
+    )
+    mfcc_count: int = Field(20, ge=1, le=512, description="cepstral coefficients, at most mel_bins; mfcc only")
+    encoder: Literal["lstm", "gru", "cnn", "transformer"] = tunable(
+        "lstm", description="cnn: convolutions over the spectrum as a picture; the others follow strided convolutions"
+    )
+    convolutions: int = tunable(3, ge=0, le=8, description="each halves the number of steps; all encoders but cnn")
+    filters: int = tunable(64, ge=1, description="of each of these convolutions")
+    picture_filters: tuple[int, ...] = tunable(
+        (16, 32, 64), min_length=1, max_length=8, description="of each Conv2D + MaxPooling2D block; cnn only"
+    )
+    normalization: Literal["none", "batch", "layer"] = tunable("none", description="after each convolution")
+    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction; width of the others' tokens")
+    depth: int = tunable(1, ge=1, le=12, description="LSTMs or GRUs one after the other, blocks of the Transformer")
+    heads: int = tunable(4, ge=1, le=64, description="of the Transformer's attention; units is a multiple of it")
+    bidirectional: bool = tunable(False, description="lstm and gru only")
+    pooling: bool = tunable(
+        True, description="the mean and maximum over time in place of the last state; lstm and gru only"
+    )
+    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; half as much between layers")
+    file_pooling: Literal["mean", "attentive"] = tunable("mean", description="of a cell's clips; attentive: weighted")
+    mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring bands")
+    mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
+    mean: tuple[float, ...] | None = fitted()
+    deviation: tuple[float, ...] | None = fitted()
+
+    @model_validator(mode="after")
+    def _sizes_fit_together(self) -> Audio:
+        if self.spectrum == "mfcc" and self.mfcc_count > self.mel_bins:
+            raise ValueError(
+                f"mfcc_count is {self.mfcc_count}, expected at most mel_bins, which is {self.mel_bins}; "
+                "lower mfcc_count or raise mel_bins"
+            )
+        if self.encoder == "transformer" and self.units % self.heads:
+            raise ValueError(
+                f"units is {self.units}, expected a multiple of heads, which is {self.heads}; change one of them"
+            )
+        return self
+
+    @property
+    def frames(self) -> int:
+        """T of the features."""
+        return 1 + round(self.seconds * self.sample_rate_hz) // self.hop_samples
+
+    @property
+    def bands(self) -> int:
+        """F of the features."""
+        return self.mel_bins if self.spectrum == "mel" else self.mfcc_count
+
+    def paths(self, value: str) -> list[str]:
+        return split_paths(value) if self.files > 1 else [value]
+
+    def read(self, value: str) -> bytes | list[bytes]:
+        if self.files == 1:
+            return self._read_clip(value)
+        paths = split_paths(value)
+        check_files(paths, self.files)
+        return [self._read_one_of(paths, i) for i in range(len(paths))]
+
+    def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
+        """Of the files as they are: the cell is resampled, and cut."""
+        import soundfile
+
+        clips = [soundfile.info(path) for path in self.paths(value)]
+        figures = {
+            "seconds": float(np.mean([clip.duration for clip in clips])),
+            "rate_hz": float(np.mean([clip.samplerate for clip in clips])),
+        }
+        return figures | ({"files": len(clips)} if self.files > 1 else {})
+
+    def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
+        return [doubt for path in self.paths(value) for doubt in _doubts(path)]
+
+    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Audio:
+        """Learns the mean and deviation of each band or coefficient over all frames."""
+        from sklearn.preprocessing import StandardScaler
+
+        bands = StandardScaler()
+        measured = at_least_one(filter(None, map(self._spectra(), cells)))
+        for some in chunked((spectrum for spectra in measured for spectrum in spectra), ADAPT_CLIPS):
+            bands.partial_fit(np.concatenate(some))
+        return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
+
+    @property
+    def cell(self) -> tf.TensorSpec:
+        return tf.TensorSpec(() if self.files == 1 else (None,), tf.string)
+
+    @property
+    def cell_description(self) -> str:
+        clip = (
+            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
+            f"cut after {self.seconds:g} s"
+        )
+        if self.files == 1:
+            return f"{clip}; empty: missing"
+        return f"up to {self.files} strings, each the {clip}; empty strings are passed over, none at all: missing"
+
+    @property
+    def features(self) -> dict[str, tf.TensorSpec]:
+        return self._clip_features if self.files == 1 else ops.common.files_spec(self._clip_features, self.files)
+
+    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        if self.files == 1:
+            return self._examine_clip(cell)
+        return ops.common.map_files(cell, self.files, self._examine_clip, self._clip_features)
+
+    def sort_of(self, cell: bytes | list[bytes]) -> str | None:
+        """What `read` gives; None of several files and of another WAV file."""
+        most = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
+        is_plain = self.files == 1 and len(cell) <= most and ops.sound.is_plain_wav(cell, self.sample_rate_hz)
+        return "plain" if is_plain else None
+
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
+        sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
+        mel, steps = ops.sound.log_mels(cells, self.seconds, *sizes)
+        spectra = ops.common.standardize(self._spectrum(mel), self.mean, self.deviation)
+        return {
+            "spectrum": ops.common.pad_times(spectra, steps, self.frames),
+            "mask": ops.common.time_mask(steps, self.frames),
+            "present": tf.cast(steps > 0, tf.float32),
+        }
+
+    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self.files == 1:
+            return self._augment_clips(features, seed)
+        return ops.common.augment_files(features, seed, self._augment_clips)
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        spectrum, mask = inputs["spectrum"], inputs["mask"]
+        if self.files == 1:
+            # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
+            tokens, mask, vector = self._encode_clip(spectrum, mask)
+        else:
+            # Inputs (B, N, T, F) -> of each file tokens (B * N, T', D), vector (B * N, D')
+            tokens, mask, vector = self._encode_clip(layers.time.fold(spectrum), layers.time.fold(mask))
+            # All files -> tokens (B, N * T', D), vector (B, D')
+            vector = layers.time.pool_files(vector, inputs["file_mask"], self.file_pooling)
+            tokens, mask = layers.time.join_files(tokens, mask, inputs["file_mask"])
+        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+
+    def example(self, seed: int) -> bytes | list[bytes]:
+        """Tones of 200 to 2000 Hz, a fifth of a second each."""
+        rng = np.random.default_rng(seed)
+        time_s = np.arange(self.sample_rate_hz // 5) / self.sample_rate_hz
+        clips = [
+            _as_wav(0.5 * np.sin(2 * np.pi * rng.uniform(200, 2000) * time_s), self.sample_rate_hz)
+            for _ in range(1 if self.files == 1 else rng.integers(2, self.files + 1))
+        ]
+        return clips[0] if self.files == 1 else clips
+
+    @classmethod
+    def claims(cls, values: pd.Series) -> str | None:
+        named = values.map(_names_sounds).mean()
+        return f"{named:.0%} of the cells end as sound files do" if named >= 0.5 else None
+
+    @classmethod
+    def suggest(cls, values: pd.Series) -> dict[str, Any]:
+        most = max((len(split_paths(value)) for value in values if _names_sounds(value)), default=1)
+        return {"files": min(most, MOST_FILES)} if most > 1 else {}
+
+    def draw(
+        self,
+        cell: bytes | list[bytes],
+        attribution: np.ndarray | None = None,
+        method: str = "",
+        scale: float | None = None,
+    ) -> str:
+        shape = (self.frames, self.bands)
+        shape = shape if self.files == 1 else (self.files, *shape)
+        return html.files(self._draw_clip, cell, attribution, shape, method, scale)
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._mean_bands)
+
+    @property
+    def _clip_features(self) -> dict[str, tf.TensorSpec]:
+        return {
+            "spectrum": tf.TensorSpec((self.frames, self.bands), tf.float32),
+            "mask": tf.TensorSpec((self.frames,), tf.float32),
+            "present": tf.TensorSpec((), tf.float32),
+        }
+
+    def _read_one_of(self, paths: list[str], i: int) -> bytes:
+        try:
+            return self._read_clip(paths[i])
+        except ValueError as error:
+            raise ValueError(f"file {i + 1} of {len(paths)}: {error}") from None
+
+    def _read_clip(self, path: str) -> bytes:
+        import soundfile
+        import soxr
+
+        check_bytes(path, self.max_mb)
+        if _is_cut_wav(path):
+            raise ValueError("truncated WAV")
+        try:
+            with _sound_stream()(path) as clip:
+                self._check_clip(clip)
+                rate_hz = clip.samplerate
+                wanted = min(clip.frames, int(rate_hz * self.seconds) + 1)
+                samples = clip.read(frames=wanted, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError, TypeError) as error:
+            raise ValueError(f"not a readable sound: {getattr(error, 'error_string', error)}") from None
+        if not len(samples):
+            raise ValueError("holds no samples")
+        if len(samples) < CUT_OFF * wanted:
+            raise ValueError(f"truncated: holds {len(samples)} samples of {wanted} or more")
+        if not np.isfinite(samples).all():
+            raise ValueError("holds samples that are no finite numbers")
+        # Column by column: a mean along an axis of two takes NumPy ten times as long.
+        mono = sum(samples[:, channel] for channel in range(samples.shape[1])) / np.float32(samples.shape[1])
+        mono = soxr.resample(mono, rate_hz, self.sample_rate_hz)
+        return _as_wav(mono, self.sample_rate_hz)
+
+    def _check_clip(self, clip: Any) -> None:
+        lowest_hz, highest_hz = ops.sound.WAV_RATES_HZ
+        if not lowest_hz <= clip.samplerate <= highest_hz:
+            raise ValueError(f"{clip.format} at {clip.samplerate} Hz, expected {lowest_hz} to {highest_hz}")
+        if clip.channels > ops.sound.WAV_CHANNELS:
+            raise ValueError(f"{clip.format} of {clip.channels} channels, expected 1 to {ops.sound.WAV_CHANNELS}")
+        if clip.frames > self.max_seconds * clip.samplerate:
+            seconds = clip.frames // clip.samplerate
+            raise ValueError(f"{seconds} seconds, more than max_seconds {self.max_seconds:g}")
+
+    def _clips(self, cell: bytes | list[bytes]) -> list[bytes]:
+        """A cell's clips without what only fills it up."""
+        return [clip for clip in ([cell] if self.files == 1 else cell) if clip]
+
+    def _spectra(self) -> Callable[[bytes | list[bytes]], list[np.ndarray]]:
+        """A function: a cell -> (t, F) of each of its clips, not yet z-scored; [] where one of them is bad."""
+
+        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+        def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            samples, fault = self._decode(content)
+            return self._measure(samples), fault
+
+        def spectra(cell: bytes | list[bytes]) -> list[np.ndarray]:
+            found = [measure(tf.constant(clip)) for clip in self._clips(cell)]
+            return [] if any(fault.numpy() for _, fault in found) else [spectrum.numpy() for spectrum, _ in found]
+
+        return spectra
+
+    def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(t,) samples and what is wrong with a file."""
+        too_large = ops.common.bytes_fault(content, self.max_mb)
+        samples, fault = ops.sound.decode_wav(content, self.sample_rate_hz, self.seconds, self.max_seconds)
+        return samples, ops.common.first_fault((too_large != "", too_large), (True, fault))
+
+    def _measure(self, samples: tf.Tensor) -> tf.Tensor:
+        """(t, F): decibels or cepstral coefficients of a clip, not yet z-scored."""
+        mel = ops.sound.log_mel(samples, self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins)
+        return self._spectrum(mel)
+
+    def _spectrum(self, mel: tf.Tensor) -> tf.Tensor:
+        return mel if self.spectrum == "mel" else ops.sound.mfcc(mel, self.mfcc_count)
+
+    def _examine_clip(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        samples, fault = self._decode(content)
+        features = tf.cond(fault == "", lambda: self._present(samples), lambda: ops.common.zeros(self._clip_features))
+        return features, ops.common.first_fault((tf.strings.length(content) > 0, fault))
+
+    def _present(self, samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spectrum = ops.common.standardize(self._measure(samples), self.mean, self.deviation)
+        return {
+            "spectrum": ops.common.pad_time(spectrum, self.frames),
+            "mask": ops.common.time_mask(tf.shape(spectrum)[0], self.frames),
+            "present": tf.constant(1.0),
+        }
+
+    def _augment_clips(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        spectrum = ops.common.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
+        return {**features, "spectrum": spectrum}
+
+    def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""
+        spectrum = spectrum * keras.ops.expand_dims(mask, -1)
+        if self.encoder == "cnn":
+            tokens, mask = self._convolve_picture(spectrum, mask)
+            return tokens, mask, layers.time.mean_and_max(tokens, mask)
+        steps, mask = self._convolve_steps(spectrum, mask)
+        if self.encoder == "transformer":
+            tokens = layers.time.transform(steps, mask, self.units, self.depth, self.heads, self.dropout / 2)
+            return tokens, mask, layers.time.mean_and_max(tokens, mask)
+        return self._recur(steps, mask)
+
+    def _convolve_steps(self, steps: Any, mask: Any) -> tuple[Any, Any]:
+        """(B, T, F) -> (B, T', D), each convolution over the real steps only."""
+        for _ in range(self.convolutions):
+            steps = keras.layers.Conv1D(self.filters, 5, 2, padding="same", use_bias=self._has_bias)(steps)
+            mask = mask[:, ::2]
+            steps = keras.layers.Activation("relu")(self._normalize(steps, mask))
+            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
+        return steps, mask
+
+    def _convolve_picture(self, spectrum: Any, mask: Any) -> tuple[Any, Any]:
+        """(B, T, F) -> (B, T', D): blocks over time and bands, in which what lies behind a clip's end stays zero."""
+        picture = keras.ops.expand_dims(spectrum, -1)
+        for filters in self.picture_filters:
+            picture = keras.layers.Conv2D(filters, 3, padding="same", use_bias=self._has_bias)(picture)
+            visible = keras.ops.expand_dims(mask, -1)
+            picture = keras.layers.Activation("relu")(self._normalize(picture, visible))
+            picture = keras.layers.MaxPooling2D(padding="same")(picture * keras.ops.expand_dims(visible, -1))
+            picture, mask = keras.layers.Dropout(self.dropout / 2)(picture), mask[:, ::2]
+        # picture (B, T', f, C) -> steps (B, T', f * C): what a band means depends on where it lies
+        steps = keras.layers.Reshape((picture.shape[1], -1))(picture)
+        return keras.layers.Dense(self.units, activation="relu")(steps), mask
+
+    def _recur(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
+        cell = "gru" if self.encoder == "gru" else "lstm"
+        for _ in range(self.depth - 1):
+            steps, _ = layers.time.recur(steps, mask, self.units, self.bidirectional, True, cell)
+            steps = keras.layers.Dropout(self.dropout / 2)(steps)
+        tokens, vector = layers.time.recur(steps, mask, self.units, self.bidirectional, self.pooling, cell)
+        return tokens, mask, vector
+
+    @property
+    def _has_bias(self) -> bool:
+        """Whether convolutions have one: batch normalisation would take it away again."""
+        return self.normalization != "batch"
+
+    def _normalize(self, values: Any, mask: Any) -> Any:
+        """(B, …, D) with the statistics of what is real: padding must not shift them. The mask lacks the last axis."""
+        if self.normalization == "batch":
+            return keras.layers.BatchNormalization(momentum=0.9)(values, mask=mask)
+        return keras.layers.LayerNormalization()(values) if self.normalization == "layer" else values
+
+    def _draw_clip(self, clip: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
+        """A player over what the model makes of the sound, with (T, F) attributions on it where there are some."""
+        samples, fault = self._decode(tf.constant(clip))
+        if fault.numpy():
+            return html.note(f"a sound that cannot be played: {fault.numpy().decode()}")
+        spectrum = self._measure(samples).numpy()[: self.frames]
+        seconds = len(samples) / self.sample_rate_hz
+        is_cut = len(samples) >= round(self.seconds * self.sample_rate_hz)
+        player = (
+            f'<audio controls preload="metadata" src="{_compressed(samples.numpy(), self.sample_rate_hz)}" '
+            f'aria-label="sound of {seconds:.1f} seconds" style="display:block;width:100%;height:36px"></audio>'
+        )
+        said = html.remarks(f"the model hears the first {self.seconds:g} s") if is_cut else ""
+        picture = self._draw_spectrum(spectrum, None if values is None else values[: len(spectrum)], scale)
+        return f'<div class="mmkeras-sound" style="width:360px;max-width:100%">{player}{picture}{said}</div>'
+
+    def _draw_spectrum(self, spectrum: np.ndarray, values: np.ndarray | None, scale: float) -> str:
+        """(T, F) as a picture with axes, the heat map of (T, F) values over it and their sums beside it."""
+        seconds = len(spectrum) * self.hop_samples / self.sample_rate_hz
+        heat, above, beside = ("", "", "") if values is None else _heat_and_sums(values, scale, seconds)
+        words = "loudness of each frequency" if self.spectrum == "mel" else "cepstral coefficients"
+        image = f'<img src="{html.jpeg(_grey(self._as_shares(spectrum)))}" alt="{words} over time" style="{FILLING}">'
+        cursor = f'<span class="mmkeras-cursor" data-seconds="{seconds:.3f}" style="{CURSOR}"></span>'
+        times = "0 s", f"{seconds / 2:.3g} s", f"{seconds:.3g} s"
+        return html.with_axes(image + heat + cursor, self._band_labels, times, above, beside)
+
+    @property
+    def _band_labels(self) -> tuple[str, str, str]:
+        """Of the top, the middle and the bottom of a drawn spectrum."""
+        if self.spectrum == "mfcc":
+            return f"{self.mfcc_count}", "coefficient", "1"
+        import librosa
+
+        half_hz = self.sample_rate_hz / 2
+        middle_hz = librosa.mel_to_hz(librosa.hz_to_mel(half_hz) / 2)
+        return f"{half_hz:.0f} Hz", f"{middle_hz:.0f}", "0"
+
+    def _as_shares(self, spectrum: np.ndarray) -> np.ndarray:
+        """(T, F) in [0, 1]: decibels below the loudest, or each coefficient about its mean."""
+        if self.spectrum == "mel":
+            return np.clip((spectrum - spectrum.max()) / DRAWN_DB + 1, 0, 1)
+        spread = np.maximum(spectrum.std(axis=0), 1e-6)
+        return np.clip((spectrum - spectrum.mean(axis=0)) / (5 * spread) + 0.5, 0, 1)
+
+    def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
+        """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
+        spectra = self._spectra()
+        rows = []
+        for cell in cells:
+            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in spectra(cell)]
+            rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
+        return np.stack(rows).astype(np.float32)
+
+
+# Drawing
+
+
+def _compressed(samples: np.ndarray, rate_hz: int) -> str:
+    """(T,) samples as a data URI that browsers play: some 4 kB a second."""
+    import soundfile
+    import soxr
+
+    played_hz = next((known for known in PLAYED_HZ if known >= rate_hz), PLAYED_HZ[-1])
+    samples = np.clip(soxr.resample(samples, rate_hz, played_hz), -1, 1)
+    # libsndfile before 1.1 writes no MP3.
+    form = "MP3" if "MP3" in soundfile.available_formats() else "OGG"
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", played_hz, 1, PLAYED[form][0], format=form) as file:
+        for start in range(0, len(samples), BLOCK_DRAWN):  # Vorbis' encoder fails on long ones
+            file.write(samples[start : start + BLOCK_DRAWN])
+    return html.data_uri(stream.getvalue(), PLAYED[form][1])
+
+
+def _grey(spectrum: np.ndarray) -> Any:
+    """(T, F) in [0, 1] as a Pillow picture, time from left to right and the lowest band at the bottom."""
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(np.rint(255 * spectrum.T[::-1]).astype(np.uint8))
+    size_px = (min(picture.width, DRAWN_STEPS), min(picture.height, DRAWN_BANDS))
+    return picture.resize(size_px, Pillow.Resampling.BOX)
+
+
+def _heat_and_sums(values: np.ndarray, scale: float, seconds: float) -> tuple[str, str, str]:
+    """Of (T, F) attributions the heat map, a line of each moment's sum and one of each band's."""
+    moments, bands = values.sum(axis=1), values.sum(axis=0)
+    best = int(np.argmax(np.abs(moments)))
+    place = f"strongest {html.signed(moments[best])} at {(best + 0.5) * seconds / len(moments):.2f} s"
+    above = html.strip(moments[np.newaxis], f"sum of each moment, {place}", "width:100%;height:8px")
+    beside = html.strip(bands[::-1, np.newaxis], "sum of each band", f"width:8px;height:{html.AXES_PX}px")
+    return html.overlay(values.T[::-1], scale), above, beside
+
+
+def _doubts(path: str) -> list[Doubt]:
+    """What a file tells that is heard to its end."""
+    seconds, peak, clipped = _heard(path)
+    doubts = []
+    if cut_off := _cut_off(path):
+        doubts.append(Doubt("truncated", cut_off, "fetch or record the file again"))
+    if not np.isfinite(peak):
+        doubts.append(Doubt("not a number", "holds samples that are no numbers", "record or convert it again"))
+    elif peak < NEARLY_SILENT and seconds >= SHORT_SECONDS:
+        kind = "silent" if peak < SILENT else "nearly silent"
+        what = f"no sample is louder than {20 * np.log10(max(peak, 1e-6)):.0f} dB"
+        doubts.append(Doubt(kind, what, "record it again, or empty the cell"))
+    if clipped > CLIPPED:
+        what = f"{clipped:.0%} of the samples are cut off at full scale"
+        doubts.append(Doubt("clipped", what, "record it again, not as loud"))
+    if seconds < SHORT_SECONDS:
+        doubts.append(Doubt("hardly any sound", f"{1000 * seconds:.1f} ms long", "record it again, or empty the cell"))
+    if seconds > LONG_SECONDS:
+        what = f"{seconds / 3600:.1f} hours, of which training hears the first seconds"
+        doubts.append(Doubt("far too large", what, "cut out the part that matters"))
+    return doubts
+
+
+def _heard(path: str) -> tuple[float, float, float]:
+    """(seconds, the loudest sample, the share of samples cut off at full scale); NaN samples make the second NaN."""
+    import soundfile
+
+    samples, peak, clipped = 0, 0.0, 0
+    try:
+        with soundfile.SoundFile(path) as clip:
+            for block in clip.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
+                loudest = max(block.max(), -block.min())  # NaN where one is
+                peak = float(np.maximum(peak, loudest))
+                if loudest >= LOUDEST:
+                    full = np.abs(block) >= LOUDEST
+                    clipped += int((full[1:] & full[:-1]).any(axis=1).sum())
+                samples += len(block)
+            return samples / clip.samplerate, peak, clipped / max(1, samples)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"not a readable sound after {samples} samples: {reason}") from None
+
+
+def _cut_off(path: str) -> str:
+    """How a file shows that it ends too early, though decoders give what is there; "" where it does not."""
+    with open(path, "rb") as file:
+        if file.read(len(OGG)) != OGG:
+            return ""  # of others `read` sees it
+        file.seek(-min(os.path.getsize(path), 1 << 17), os.SEEK_END)  # a page has 65 307 bytes at most
+        end = file.read()
+    page = end.rfind(OGG)
+    flags = end[page + OGG_FLAGS] if 0 <= page < len(end) - OGG_FLAGS else OGG_LAST
+    return "" if flags & OGG_LAST else "the stream's last page is not there"
+
+
+def _names_sounds(value: str) -> bool:
+    """Whether all that a table's cell names ends as sound files do."""
+    paths = split_paths(value)
+    return bool(paths) and all(path.lower().endswith(ENDINGS) for path in paths)
+
+
+@functools.cache
+def _sound_stream() -> type:
+    """A sound file that is read once from its start."""
+    import soundfile
+
+    class Stream(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            """False: soundfile seeks to where each read has ended, which takes a tenth of the time of decoding."""
+            return False
+
+    return Stream
+
+
+def _is_cut_wav(path: str) -> bool:
+    """Whether a WAV file holds fewer samples than it says, as the graph judges it; libsndfile does not tell."""
+    end = os.stat(path).st_size
+    with open(path, "rb") as file:
+        name, _, kind = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        for _ in range(ops.sound.WAV_CHUNKS if (name, kind) == (b"RIFF", b"WAVE") else 0):
+            header = file.read(8)
+            if len(header) < 8:
+                break
+            name, size = struct.unpack("<4sI", header)
+            if name == b"data":
+                return size < ops.sound.WAV_OPEN_END and end - file.tell() < ops.sound.CUT_OFF * size
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
+
+
+def _as_wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:
+    """(T,) in [-1, 1] as 16-bit PCM WAV bytes."""
+    whole = np.minimum(np.rint(np.clip(samples, -1.0, 1.0) * 32768.0), 32767).astype("<i2").tobytes()
+    return ops.sound.plain_wav_header(sample_rate_hz, len(whole)) + whole

@@ -1,0 +1,39 @@
+"""What passes between the parts of a network: a column's encoding, and all columns fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a modality makes of one column.
+
+    Attributes:
+        vector: (B, D) float32.
+        tokens: (B, T, D) float32: the parts of the cell in order (word pieces, image patches, moments).
+        mask: (B, T) float32, 1 where a token is real and 0 where it is padding.
+        present: (B,) float32, 1 where the cell is there and 0 where it is missing.
+    """
+
+    vector: keras.KerasTensor
+    tokens: keras.KerasTensor
+    mask: keras.KerasTensor
+    present: keras.KerasTensor
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What a fusion makes of all columns.
+
+    Attributes:
+        vector: (B, D) float32.
+        weights: (B, M) float32, how much each column (in sorted order) counted; None where a fusion has no such figure.
+    """
+
+    vector: keras.KerasTensor
+    weights: keras.KerasTensor | None = None

@@ -1,0 +1,286 @@
+"""A table's rows to what `explain` tells of them: values, attributions, means over rows, checks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmkeras.base.terminal import progress, warn
+from mmkeras.contracts.config import Config
+from mmkeras.contracts.registry import walk
+from mmkeras.explanation import faithfulness, shapley
+from mmkeras.explanation.attribution import STEP_NUMBERS, TOLERANCE, Asked, Attributed
+from mmkeras.explanation.explainer import Explained, Explainer, Rows, of_rows
+from mmkeras.features.columns import Features, prepare, table_cells
+from mmkeras.table.manifest import Manifest
+
+MOST_AT_ONCE = 64
+CHECKED_ROWS = 32
+RESAMPLES = 1000
+
+Kept = tuple[Rows, np.ndarray, dict[str, Explained]]
+"""Some rows' features, their places among the explained rows, and what the columns did to them."""
+
+
+@dataclass
+class Found:
+    """What was found, row after row in a shuffled order."""
+
+    order: np.ndarray
+    between: list[dict[str, Explained]] = field(default_factory=list)
+    inside: dict[tuple[str, str], list[tuple[np.ndarray, Attributed]]] = field(default_factory=dict)
+    present: list[np.ndarray] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    looked_into: int = 0
+
+    def joined(self, target: str, name: str) -> np.ndarray:
+        """One field of `Explained` of all rows, in the order of the rows."""
+        values = np.concatenate([getattr(each[target], name) for each in self.between])
+        return values[np.argsort(self.order)]
+
+    def arrays(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """{(target, column, method): (N, *attribution)}: NaN where no cell was looked into, 0 where it is missing."""
+        found = {}
+        for (target, column), parts in self.inside.items():
+            for method in parts[0][1].by_method:
+                shape = parts[0][1].by_method[method].shape[1:]
+                values = np.full((len(self.order), *shape), np.nan, np.float32)
+                values[self.order[: self.looked_into]] = 0
+                for places, attributed in parts:
+                    values[places] = attributed.by_method[method]
+                found[target, column, method] = values
+        return found
+
+    def figures(self, target: str, column: str, name: str) -> np.ndarray:
+        """(N,) one figure of `Attributed`, NaN where there is none."""
+        found = np.full(len(self.order), np.nan)
+        for places, attributed in self.inside.get((target, column), ()):
+            found[places] = getattr(attributed, name)
+        return found
+
+
+def explain_rows(
+    explainer: Explainer, manifest: Manifest, chosen: np.ndarray, answers: dict[str, str | None], seconds: float
+) -> Found:
+    # Shuffled, so that whatever is looked into before the time is over is a fair sample.
+    found = Found(np.random.default_rng(0).permutation(len(chosen)))
+    cells = table_cells(manifest, explainer.schema.columns)
+    started = time.monotonic()
+    with progress("explaining", len(chosen)) as advance:
+        for places, rows in _chunks(explainer.schema, cells, chosen, found.order):
+            between = explainer.explain(rows, answers)
+            found.between.append(between)
+            found.present.append(np.stack([rows[column]["present"] > 0 for column in explainer.columns], axis=1))
+            if time.monotonic() - started < seconds or not found.looked_into:
+                _look_into(explainer, rows, places, between, found)
+                found.looked_into += len(places)
+            if sum(len(kept) for _, kept, _ in found.kept) < CHECKED_ROWS and found.looked_into:
+                found.kept.append((rows, places, between))
+            advance(len(places))
+    if found.looked_into < len(chosen):
+        warn(f"the time was over after the cells of {found.looked_into} of {len(chosen)} rows; --minutes gives more")
+    return found
+
+
+def _chunks(
+    schema: Config, cells: dict[str, pd.Series], chosen: np.ndarray, order: np.ndarray
+) -> Iterator[tuple[np.ndarray, Rows]]:
+    """(places among the chosen rows, their features), so many rows as memory takes easily."""
+    numbers = sum(
+        int(np.prod(spec.shape)) for _, modality in walk(schema.columns) for spec in modality.features.values()
+    )
+    at_once = int(np.clip(STEP_NUMBERS // numbers, 1, MOST_AT_ONCE))
+    bad: set[tuple[int, str]] = set()
+    for start in range(0, len(order), at_once):
+        places = order[start : start + at_once]
+        some = {column: values.iloc[chosen[places]] for column, values in cells.items()}
+        features = Features({
+            column: prepare(modality, some[column], "memory") for column, modality in walk(schema.columns)
+        })  # fmt: skip
+        bad |= {
+            (int(chosen[places[cell.row - 1]]) + 1, f"{cell.column}: {cell.reason}")
+            for cell in features.bad_cells(some)
+        }
+        yield places, features.rows(np.arange(len(places)))
+    if bad:
+        row, reason = min(bad)
+        count = "1 cell" if len(bad) == 1 else f"{len(bad)} cells"
+        warn(f"{count} cannot be used and count as missing, the first in row {row}, {reason}")
+
+
+def _look_into(
+    explainer: Explainer, rows: Rows, places: np.ndarray, between: dict[str, Explained], found: Found
+) -> None:
+    for column in explainer.columns:
+        there = np.flatnonzero(rows[column]["present"] > 0)
+        if not len(there):
+            continue
+        some = of_rows(rows, there)
+        for target in between:
+            attributed = explainer.attribute(column, some, explainer.asked(target, between, there))
+            if attributed is not None:
+                found.inside.setdefault((target, column), []).append((places[there], attributed))
+
+
+# What is told of it
+
+
+def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.DataFrame:
+    present = np.concatenate(found.present)[np.argsort(found.order)]
+    parts = []
+    for target in explainer.targets:
+        head = explainer.schema.targets[target]
+        values, whole = (found.joined(target, name) for name in ("values", "whole"))
+        weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+        for i, column in enumerate(explainer.columns):
+            inside = found.figures(target, column, "whole") - found.figures(target, column, "baseline")
+            part = {
+                "row": chosen + 1,
+                "target": target,
+                "answer": [head.parts[place] for place in found.joined(target, "places")],
+                "explained": whole,
+                "prior": found.joined(target, "prior"),
+                "column": column,
+                "value": values[:, i],
+                "weight": np.nan if weights is None else weights[:, i],
+                "present": present[:, i],
+                "inside": inside,
+                "being_there": values[:, i] - inside,
+            }
+            parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True).sort_values(["row", "target", "column"], ignore_index=True)
+
+
+def summary_of(explainer: Explainer, found: Found, answers: dict[str, str | None], units: np.ndarray) -> dict[str, Any]:
+    targets = {
+        target: _target_summary(explainer, found, target, answers[target], units) for target in explainer.targets
+    }
+    columns = {}
+    for column in explainer.columns:
+        methods = [parts[0][1].by_method for (_, name), parts in found.inside.items() if name == column]
+        errors = np.concatenate([found.figures(target, column, "errors") for target in explainer.targets])
+        errors = errors[np.isfinite(errors)]
+        columns[column] = {
+            "methods": list(methods[0]) if methods else [],
+            "completeness": {
+                "median": float(np.median(errors)) if len(errors) else np.nan,
+                "worst": float(errors.max()) if len(errors) else np.nan,
+                "rows": len(errors),
+                "rows_over_tolerance": int((errors > TOLERANCE).sum()),
+                "tolerance": TOLERANCE,
+            },
+        }
+    steps = [attributed.steps for parts in found.inside.values() for _, attributed in parts]
+    return {
+        "method": "exact" if explainer.is_exact else "sampled",
+        "permutations": None if explainer.is_exact else shapley.PERMUTATIONS,
+        "steps": np.nanmax(np.concatenate(steps)) if steps and np.isfinite(np.concatenate(steps)).any() else None,
+        "looked_into": found.looked_into,
+        "targets": targets,
+        "columns": columns,
+    }
+
+
+def _target_summary(
+    explainer: Explainer, found: Found, target: str, answer: str | None, units: np.ndarray
+) -> dict[str, Any]:
+    head = explainer.schema.targets[target]
+    values = found.joined(target, "values")
+    weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+    factors, terms = head.units
+    several = (
+        f" of {answer}"
+        if answer
+        else f" ({head.parts[0]})"
+        if head.predicts == "numbers" and len(head.parts) > 1
+        else ""
+    )
+    return {
+        "explains": (head.explains if not answer or head.predicts == "numbers" else "probability") + several,
+        "unit": "as in the table" if head.predicts == "numbers" else "probability",
+        "prior": (head.prior * factors + terms).tolist(),
+        "columns": {
+            column: {
+                "mean": float(values[:, i].mean()),
+                "mean_absolute": float(np.abs(values[:, i]).mean()),
+                "interval": _interval(np.abs(values[:, i]), units),
+                "weight": _mean_weight(weights, i),
+            }
+            for i, column in enumerate(explainer.columns)
+        },
+    }
+
+
+def _mean_weight(weights: np.ndarray | None, column: int) -> float:
+    """Over the rows in which the fusion gave anything."""
+    given = weights[weights.sum(axis=1) > 0] if weights is not None else ()
+    return float(given[:, column].mean()) if len(given) else np.nan
+
+
+def _interval(values: np.ndarray, units: np.ndarray) -> list[float]:
+    """95 % of a bootstrap of the mean, rows of one unit always together."""
+    sums, counts = np.bincount(units, values), np.bincount(units)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return np.percentile(means, (2.5, 97.5)).tolist()
+
+
+def checks_of(explainer: Explainer, found: Found) -> dict[str, Any]:
+    """The figures of each column and method, of the first target."""
+    target = explainer.targets[0]
+    arrays = {key[1:]: values for key, values in found.arrays().items() if key[0] == target}
+    columns = [column for column in explainer.columns if any(column == of for of, _ in arrays)]
+    samples = {column: list(_samples(explainer, found.kept, column, target)) for column in columns}
+    with progress("checking", 2 * len(columns)) as advance:
+        with explainer.untrained():
+            fresh = {}
+            for column, parts in samples.items():
+                fresh[column] = [explainer.attribute(column, each.rows, each.asked).by_method for each in parts]
+                advance(1)
+        checks: dict[str, Any] = {column: {} for column in columns}
+        for column, method in arrays:
+            others = [each[method] for each in fresh[column] if method in each]
+            checks[column][method] = _check(explainer, column, arrays[column, method], samples[column], others)
+        advance(len(columns))
+    return checks
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some rows that have a column, and what is asked of them."""
+
+    rows: Rows
+    places: np.ndarray
+    asked: Asked
+    terms: np.ndarray
+
+
+def _samples(explainer: Explainer, kept: Sequence[Kept], column: str, target: str) -> Iterator[_Sample]:
+    left = CHECKED_ROWS
+    for rows, places, between in kept:
+        there = np.flatnonzero(rows[column]["present"] > 0)[:left]
+        left -= len(there)
+        if len(there):
+            asked = explainer.asked(target, between, there)
+            yield _Sample(of_rows(rows, there), places[there], asked, between[target].terms[there])
+
+
+def _check(
+    explainer: Explainer, column: str, attributions: np.ndarray, samples: Sequence[_Sample], fresh: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    modality, shape = explainer.schema.columns[column], attributions.shape[1:]
+    deletions, correlations = [], []
+    for i, sample in enumerate(samples if shape else ()):  # a single number has no parts
+        is_real = faithfulness.there(modality, sample.rows[column], shape)
+        own = attributions[sample.places]
+        prepared = explainer.prepared(column, sample.rows)
+        deletions.append(faithfulness.delete(prepared, sample.asked, own, is_real, sample.terms))
+        if fresh:
+            correlations += faithfulness.rank_correlations(own, fresh[i], is_real)
+    scale = max((float(np.abs(factors).max()) for sample in samples for factors in sample.asked.values()), default=1.0)
+    return faithfulness.verdict(deletions, correlations, scale)

@@ -1,0 +1,63 @@
+"""What was trained: settings that differ from defaults, the picture of the model."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from mmkeras.contracts.component import Component
+from mmkeras.reporting import charts
+from mmkeras.reporting.results import Results
+from mmkeras.reporting.sections.common import SPLITS
+
+
+def model_part(results: Results) -> dict[str, Any]:
+    """What the model is, and what it was trained on."""
+    schema, training = results.schema, results.metrics.at("training") or {}
+    named = [(column, schema.columns[column].type_name()) for column in results.columns]
+    heads = [(target, head.type_name()) for target, head in results.heads.items()]
+    counts = results.splits.value_counts()
+    return {
+        "flow": charts.flow(named, schema.fusion.type_name(), heads),
+        "columns": [(column, kind, _changed(schema.columns[column])) for column, kind in named],
+        "fusion": (schema.fusion.type_name(), _changed(schema.fusion)),
+        "targets": [(target, kind, _changed(results.heads[target])) for target, kind in heads],
+        "splits": {split: int(counts[split]) for split in SPLITS if split in counts},
+        "has_training": bool(training),
+        "date": results.origin.get("date") or _date(results),
+        "table": results.identity.get("path") or "a DataFrame, kept in the run folder",
+        "picture": _picture(results),
+    }
+
+
+# The model
+
+
+def _changed(component: Component) -> list[tuple[str, str]]:
+    """Settings that are not their defaults."""
+    defaults = {name: field.default for name, field in type(component).model_fields.items()}
+    return [
+        (name, str(value))
+        for name, value in component.settings().items()
+        if name in defaults and value != _plain(defaults[name])
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _date(results: Results) -> str:
+    file = results.run.folder / "metrics.json"
+    return datetime.fromtimestamp(file.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+
+
+def _picture(results: Results) -> Markup | None:
+    """model.png as a data URI."""
+    file = results.run.folder / "model.png"
+    if not file.is_file():
+        return None
+    return Markup(f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}")

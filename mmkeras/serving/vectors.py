@@ -1,0 +1,131 @@
+"""Vectors of a table's rows, chunk by chunk, to a frame or a Parquet file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mmkeras.base.terminal import say
+from mmkeras.contracts.config import Config
+from mmkeras.network.build import FUSED, present_of, vector_of, with_vectors
+from mmkeras.network.inference import PRIOR, forward_chunks, warn_of_outside
+from mmkeras.table.manifest import Manifest, require_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+if TYPE_CHECKING:
+    import keras
+
+
+ENDING = ".parquet"
+OWN_NAMES = ("row", "status", "fused")
+Chunks = Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]
+
+
+def write_vectors(
+    model: keras.Model, schema: Config, manifest: Manifest, output: Path | None = None
+) -> pd.DataFrame | None:
+    """One line a row, in the table's order: its number, a status, the joint vector and each column's own.
+
+    Args:
+        model: Of the schema's columns and targets.
+        schema: Fitted.
+        manifest: The rows.
+        output: A .parquet file, written part by part; None: the rows are returned.
+
+    Raises:
+        ValueError: The table lacks a column.
+    """
+    require_columns(manifest, schema.columns)
+    statuses: list[pd.Series] = []
+    chunks = forward_chunks(with_vectors(model, schema.columns), schema, manifest, doing="embedding")
+    frames = _frames(chunks, schema.columns, statuses)
+    found = None
+    if output is None:
+        found = pd.concat(frames, ignore_index=True)
+        say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
+    else:
+        _write(output, frames, ["fused", *_names(schema.columns).values()])
+        say(f"{len(manifest.rows)} rows in {output}")
+    warn_of_outside(pd.concat(statuses))
+    return found
+
+
+def check_output(output: Path | None) -> None:
+    """Before the work, which may take long."""
+    if output is None:
+        return
+    if output.suffix != ENDING:
+        raise ValueError(f"-o {output}: vectors are written as Parquet; expected a name that ends in {ENDING}")
+    if output.is_dir() or not output.parent.is_dir():
+        wrong = output if output.is_dir() else output.parent
+        is_what = "is a folder" if output.is_dir() else "is no folder"
+        raise ValueError(f"-o {output}: {wrong} {is_what}; name a file in a folder that is there")
+
+
+def _frames(chunks: Chunks, columns: Collection[str], statuses: list[pd.Series]) -> Iterator[pd.DataFrame]:
+    """The rows part by part, numbered from 1; adds their statuses to the list."""
+    start = 1
+    for (outputs,), told in chunks:
+        frame = _frame(outputs, told, columns)
+        frame.insert(0, "row", range(start, start + len(frame)))
+        start += len(frame)
+        statuses.append(told)
+        yield frame
+
+
+def _frame(outputs: dict[str, np.ndarray], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
+    is_empty = statuses.str.startswith(PRIOR).to_numpy()
+    vectors = {"fused": _vectors(outputs[FUSED], ~is_empty)}
+    for column, name in _names(columns).items():
+        vectors[name] = _vectors(outputs[vector_of(column)], outputs[present_of(column)] > 0)
+    return pd.DataFrame({"status": statuses, **vectors})
+
+
+def _names(columns: Collection[str]) -> dict[str, str]:
+    """{column: what its vectors are called}."""
+    names: dict[str, str] = {}
+    for column in sorted(columns):
+        name = column
+        while name in OWN_NAMES or name in names.values() or (name != column and name in columns):
+            name += "_"
+        names[column] = name
+    return names
+
+
+def _vectors(values: np.ndarray, is_there: np.ndarray) -> pd.Series:
+    """(N, D), (N,) -> N arrays of float32, None where nothing is there."""
+    values = values.astype(np.float32)
+    return pd.Series([values[i] if is_there[i] else None for i in range(len(values))], dtype=object)
+
+
+def _write(output: Path, frames: Iterator[pd.DataFrame], vectors: Collection[str]) -> None:
+    """Whoever reads meanwhile, and a command that is stopped, finds the old file or the new one, never half of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Not of a fixed size: pyarrow before 26 cannot read such lists where one is null.
+    lists = dict.fromkeys(vectors, pa.list_(pa.float32()))
+    schema = pa.schema({"row": pa.int64(), "status": pa.string(), **lists})
+    part = output.with_name(output.name + ".part")
+    try:
+        with open(part, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+            for frame in frames:
+                writer.write_table(_arrow(frame, schema))
+        os.replace(part, output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pydict({name: frame[name].tolist() for name in schema.names}, schema)

@@ -1,0 +1,123 @@
+"""What is done with cells that cannot be used (`on_bad_file`), and `bad_rows.csv`, which names them.
+
+The file is what the rest goes by: which rows are left out, and what is counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmkeras.table.manifest import BadCell, Manifest
+from mmkeras.table.splits import SPLITS, UNUSED
+
+FILE = "bad_rows.csv"
+COLUMNS = ("row", "column", "path", "reason")
+DROPPED = "row left out"
+DONE = {"error": "training refused", "missing": "counted as missing", "drop": DROPPED}
+CELLS_SHOWN = 5
+
+
+def write(folder: Path, cells: Sequence[BadCell], policy: str) -> None:
+    """Writes `bad_rows.csv`: row (from 1), column, path, reason, and what is done with the cell."""
+    table = pd.DataFrame(cells, columns=list(COLUMNS))
+    table.assign(done=DONE[policy]).to_csv(folder / FILE, index=False)
+
+
+def refuse(cells: Sequence[BadCell], policy: str, manifest: Manifest, folder: Path | None) -> None:
+    """Ends a training that cannot begin, unless the policy says how it can.
+
+    Args:
+        cells: By row.
+        policy: `on_bad_file`.
+        manifest: The table.
+        folder: Where `bad_rows.csv` goes, if it can; None: nowhere.
+
+    Raises:
+        ValueError: Names the first cells, and how many there are.
+    """
+    if not cells or policy != "error":
+        return
+    it, its = ("it", "its row") if len(cells) == 1 else ("them", "their rows")
+    remedy = f"policy: error; set on_bad_file=missing to train without {it}, or drop to leave {its} out"
+    places = [f'row {cell.row}, column "{cell.column}": {_short(cell, manifest)}' for cell in cells[:CELLS_SHOWN]]
+    if len(cells) == 1:
+        raise ValueError(f"{manifest.name} {places[0]} ({remedy}){_written(folder, cells)}")
+    rows = len({cell.row for cell in cells})
+    more = [f"and {len(cells) - CELLS_SHOWN} more"] * (len(cells) > CELLS_SHOWN)
+    first = f"{manifest.name}: {_counted(len(cells), 'cell')} in {_counted(rows, 'row')} cannot be used ({remedy})"
+    raise ValueError("\n  ".join([first + _written(folder, cells), *places, *more]))
+
+
+def in_use(split: pd.Series, folder: Path) -> pd.Series:
+    """The split of each row, "unused" for those that `bad_rows.csv` in a folder leaves out."""
+    found = _read(folder)
+    return _without(split, found["row"][found["done"] == DROPPED])
+
+
+def without(split: pd.Series, cells: Collection[BadCell]) -> pd.Series:
+    """The same for cells that are not written yet."""
+    return _without(split, [cell.row for cell in cells])
+
+
+def check_in_use(split: pd.Series, kept: pd.Series, manifest: Manifest, folder: Path) -> None:
+    """Refuses what is left of the splits, where one has no rows any more.
+
+    Raises:
+        ValueError: Says which, and where the bad cells are named.
+    """
+    for name in SPLITS:
+        if (split == name).any() and not (kept == name).any():
+            raise ValueError(
+                f"{manifest.name}: each row of the split {name} has a bad cell and is left out (policy: drop); "
+                f"mend the cells that {folder / FILE} names, or set on_bad_file=missing"
+            )
+
+
+def counts(folder: Path, policy: str) -> dict[str, Any]:
+    """{"policy": …, "cells": how many, "rows": in how many, "columns": {column: cells}} of `bad_rows.csv`."""
+    found = _read(folder)
+    columns = {str(column): int(cells) for column, cells in found["column"].value_counts(sort=False).items()}
+    return {"policy": policy, "cells": len(found), "rows": int(found["row"].nunique()), "columns": columns}
+
+
+def summary(found: dict[str, Any], folder: Path) -> str:
+    """`counts` as a line."""
+    cells, rows = _counted(found["cells"], "bad cell"), _counted(found["rows"], "row")
+    done = f"{cells} in {rows} counted as missing" if found["policy"] != "drop" else f"{rows} with {cells} left out"
+    columns = ", ".join(f"{column} {count}" for column, count in sorted(found["columns"].items()))
+    return f"{done}: {columns}; {folder / FILE} names {'it' if found['cells'] == 1 else 'them'}"
+
+
+def _without(split: pd.Series, rows: Collection[int]) -> pd.Series:
+    kept = split.copy()
+    kept.iloc[np.array(rows, np.int64) - 1] = UNUSED
+    return kept
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / FILE, dtype={"row": "int64", "column": str, "done": str}, keep_default_na=False)
+
+
+def _short(cell: BadCell, manifest: Manifest) -> str:
+    return f"{cell.path.replace(f'{manifest.folder}{os.sep}', '')}: {cell.reason}"
+
+
+def _written(folder: Path | None, cells: Sequence[BadCell]) -> str:
+    """Where they are named, if they could be written."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder, cells, "error")
+            return f"; {folder / FILE} names {'it' if len(cells) == 1 else 'them all'}"
+    return ""
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'s' * (count != 1)}"

@@ -1,0 +1,309 @@
+"""A run folder: what is in it, written and read in one place.
+
+config.yaml          the resolved configuration, every default visible
+schema.json          the same with the fitted state: vocabulary, means, classes
+origin.json          when, with which command and which versions of packages it was begun
+table.json           which table it was trained on: path (without one, the folder of its files) and content hash
+splits.csv           the split of each row; unused, where a bad cell dropped it
+bad_rows.csv         cells that could not be used: row, column, path, reason, what was done
+model.weights.h5     the best epoch's weights
+checkpoints/         the last finished epoch, until training is done
+history.json         losses and metrics of each epoch
+metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
+predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
+evaluation.json      what `evaluate` found, and evaluation_rows.parquet: what became of each judged row
+run.log              what was printed, with times
+tensorboard/         event files; below, in answers/, vectors.tsv with metadata.tsv for the projector
+*.png                pictures of the model, the curves, right and wrong answers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import html
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+import mmkeras
+from mmkeras.base.files import holds_more_than, write_atomically
+from mmkeras.contracts.config import Config, parse_config
+from mmkeras.network.build import build_model
+from mmkeras.table import bad_rows
+from mmkeras.table.manifest import Manifest, read_table, table_hash
+
+if TYPE_CHECKING:
+    import keras as keras_types
+
+
+log = logging.getLogger("mmkeras")
+VERSIONED = ("mmkeras", "tensorflow", "tensorflow-text", "keras", "numpy")
+
+
+class Run:
+    """A training's folder.
+
+    Args:
+        folder: A run folder that `train` wrote.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: The folder is not a run.
+    """
+
+    def __init__(self, folder: str | Path | Run):
+        self.folder = folder.folder if isinstance(folder, Run) else Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}: no such run folder; expected one that `mmkeras train` wrote")
+        if not (self.folder / "config.yaml").is_file():
+            raise ValueError(
+                f"{self.folder}: not a run folder: it holds no config.yaml; expected one that `mmkeras train` wrote"
+            )
+
+    @classmethod
+    def create(cls, folder: Path, config: Config, manifest: Manifest) -> Run:
+        """Starts a run folder.
+
+        Raises:
+            ValueError: The folder holds something else already.
+        """
+        if folder.exists() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
+            raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
+        (folder / "origin.json").write_text(json.dumps(_origin(), indent=2))
+        if config.manifest is None:
+            manifest.rows.to_parquet(folder / "table.parquet")
+        # Last, since it makes the folder a run
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        return cls(folder)
+
+    # What a run holds
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def config(self) -> Config:
+        """The configuration, without fitted state."""
+        import yaml
+
+        return parse_config(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")), "config.yaml")
+
+    @property
+    def schema(self) -> Config:
+        """The configuration with the fitted state of columns and heads.
+
+        Raises:
+            ValueError: The training was stopped before it began.
+        """
+        if not (self.folder / "schema.json").is_file():
+            raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
+        return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the last finished epoch lies until training is done."""
+        return self.folder / "checkpoints"
+
+    @property
+    def board(self) -> Path:
+        """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
+        return self.folder / "tensorboard" / "answers"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training came to its end."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """{"test TARGET": (R, P)} predictions of these rows, in the table's order; "valid TARGET" too."""
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as held:
+            return dict(held)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        return json.loads((self.folder / "history.json").read_text())
+
+    @property
+    def splits(self) -> pd.Series:
+        """train, valid or test for each row of the table."""
+        return pd.read_csv(self.folder / "splits.csv", dtype=str)["split"]
+
+    def table(self) -> Manifest:
+        """The table that the run was trained on.
+
+        Raises:
+            FileNotFoundError, ValueError: It is gone, or its content is another one now.
+        """
+        identity = json.loads((self.folder / "table.json").read_text())
+        if identity["path"] is None:
+            return read_table(self.folder / "table.parquet", Path(identity["folder"]), self.config.access)
+        manifest = read_table(identity["path"], access=self.config.access)
+        if table_hash(manifest) != identity["sha256"]:
+            raise ValueError(
+                f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
+            )
+        return manifest
+
+    def is_own(self, manifest: Manifest) -> bool:
+        """Whether a table is the one that the run was trained on, wherever it lies."""
+        return table_hash(manifest) == json.loads((self.folder / "table.json").read_text())["sha256"]
+
+    def read(self, table: Any, allow_outside: bool = False) -> Manifest:
+        """Another table, its files looked for where the run's config allows it, or anywhere."""
+        access = self.config.access
+        return read_table(table, access=replace(access, allow_outside=allow_outside or access.allow_outside))
+
+    def model(self) -> keras_types.Model:
+        """The trained model, rebuilt from `schema.json` with the best weights.
+
+        Raises:
+            ValueError: The training was not finished.
+        """
+        if not self.is_done:
+            raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
+        schema = self.schema
+        columns = {column: modality.trained() for column, modality in schema.columns.items()}
+        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        try:
+            model.load_weights(self.folder / "model.weights.h5")
+        except (ValueError, KeyError):
+            raise ValueError(f"{self.folder}: its weights fit another version of mmkeras; train it again") from None
+        return model
+
+    # Writing
+
+    def write_schema(self, schema: Config) -> None:
+        write_atomically(self.folder / "schema.json", schema.model_dump_json())
+
+    def write_json(self, name: str, content: Any) -> None:
+        write_atomically(self.folder / name, json.dumps(content, indent=2))
+
+    def write_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
+        np.savez_compressed(self.folder / "predictions.npz", **predictions)
+
+    @contextlib.contextmanager
+    def logged(self) -> Iterator[None]:
+        """Copies what is logged into run.log."""
+        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training in the same folder.
+
+        Raises:
+            ValueError: Another process does already.
+        """
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.folder}: another process is training here; choose another --run") from None
+            yield
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        metrics = self.metrics if self.is_done else {}
+        splits = [split for split in ("test", "valid") if split in metrics]
+        rows = "".join(
+            f"<tr><td>{html.escape(target)}</td><td>{metric}</td>"
+            + "".join(f"<td>{metrics[split][target].get(metric, float('nan')):.3f}</td>" for split in splits)
+            + "</tr>"
+            for target, scores in (metrics[splits[0]] if splits else {}).items()
+            for metric in scores
+        )
+        header = "".join(f"<th>{name}</th>" for name in ("target", "metric", *(f"{split} rows" for split in splits)))
+        state = "" if self.is_done else " (not finished)"
+        return f"<b>{html.escape(str(self.folder))}</b>{state}<table><tr>{header}</tr>{rows}</table>"
+
+
+def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str) -> Run | None:
+    """The run that the same command began and did not finish.
+
+    Args:
+        config: What is asked for now.
+        manifest: The table.
+        folder: The run folder that was asked for; None looks at `runs/<name>-*`, the newest first.
+        name: What default run folders are called after.
+    """
+    folders = [folder] if folder else sorted(Path("runs").glob(f"{name}-*"), reverse=True)
+    wanted = config.to_yaml(), _table_identity(manifest)
+    for candidate in folders:
+        files = candidate / "config.yaml", candidate / "table.json"
+        if all(file.is_file() for file in files):
+            found = files[0].read_text(encoding="utf-8"), json.loads(files[1].read_text())
+            run = Run(candidate)
+            # Of a folder that was asked for, `locked` says that another process trains there.
+            if found == wanted and (folder or not run.is_done and not _is_locked(candidate)):
+                return run
+    return None
+
+
+def default_folder(name: str) -> Path:
+    """runs/<name>-<date and time>, not there yet."""
+    stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (stem.with_name(f"{stem.name}-{number}") for number in range(2, 100))
+    return next(folder for folder in (stem, *numbered) if not folder.exists())
+
+
+def _table_identity(manifest: Manifest) -> dict[str, Any]:
+    path = manifest.folder / manifest.name
+    sha256 = table_hash(manifest)
+    if path.is_file():
+        return {"path": str(path.resolve()), "sha256": sha256}
+    return {"path": None, "folder": str(manifest.folder), "sha256": sha256}
+
+
+def _origin() -> dict[str, Any]:
+    """What a reader needs to make the same run again, beside its config and table."""
+    return {
+        "date": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else None,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a clone that was not installed, another build of TensorFlow
+        return mmkeras.__version__ if package == "mmkeras" else None
+
+
+def _is_locked(folder: Path) -> bool:
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
