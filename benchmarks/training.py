@@ -35,7 +35,7 @@ from mmkeras.contracts.config import read_config
 from mmkeras.features.batches import training_batches
 from mmkeras.features.columns import table_cells
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_columns
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest, read_table
 from mmkeras.table.plan import check
 from mmkeras.training.fit import compile_model, training_targets
@@ -93,7 +93,7 @@ def _trainable(path: Path, count: int | None) -> Trainable:
     schema = fit_schema(config, manifest, split)
     features = prepare_columns(schema, table_cells(manifest, schema.columns))
     keras.utils.set_random_seed(0)
-    model = build_model(schema.columns, schema.fusion, schema.targets)
+    model = build_network(schema.columns, schema.fusion, schema.targets).model
     compile_model(model, schema, split)
     model.make_train_function()
     rows = np.flatnonzero(split == "train")

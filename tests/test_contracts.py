@@ -18,7 +18,7 @@ from mmkeras.contracts.modality import Survey
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.columns import missing_cell
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 
 MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
 EVERY = [(kind, name) for kind in ("modality", "fusion", "head") for name in members(kind)]
@@ -464,7 +464,7 @@ def assert_every_weight_learns(model, features, head, unused="nothing"):
 def test_gradients_reach_every_weight_of_a_modality(modality, fit):
     keras.utils.set_random_seed(1)
     fusion, head = fit("fusion", "concat"), fit("head", "classification")
-    model = build_model({"column": modality, "other": modality}, fusion, {"target": head})
+    model = build_network({"column": modality, "other": modality}, fusion, {"target": head}).model
     assert_every_weight_learns(model, batch_of(modality), head)
 
 
@@ -473,9 +473,9 @@ def test_gradients_reach_every_weight_of_a_modality(modality, fit):
 def test_gradients_reach_every_weight_of_a_fusion_and_a_head(fusion_name, head_name, fit):
     keras.utils.set_random_seed(1)
     modality, fusion, head = fit("modality", "number"), fit("fusion", fusion_name), fit("head", head_name)
-    model = build_model({"column": modality, "other": modality}, fusion, {"target": head})
+    model = build_network({"column": modality, "other": modality}, fusion, {"target": head}).model
     # A fusion may leave what is absent out altogether.
-    assert_every_weight_learns(model, batch_of(modality), head, unused="_or_absent/absent")
+    assert_every_weight_learns(model, batch_of(modality), head, unused="or_absent/absent")
 
 
 # Modalities: what people see
@@ -593,7 +593,7 @@ def test_a_fusion_does_not_see_the_order_of_a_dict(name, modality_pair, fit):
     models = []
     for columns in (modality_pair, dict(reversed(modality_pair.items()))):
         keras.utils.set_random_seed(2)
-        models.append(build_model(columns, fusion, heads))
+        models.append(build_network(columns, fusion, heads).model)
     features = Preprocessor(modality_pair)(
         {column: together(modality, [modality.example(1)]) for column, modality in modality_pair.items()}
     )

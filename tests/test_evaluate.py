@@ -17,7 +17,6 @@ from mmkeras.evaluate import evaluate
 from mmkeras.evaluation import baselines
 from mmkeras.evaluation import judge_run as module
 from mmkeras.export import export
-from mmkeras.network.build import calibrate
 from mmkeras.network.inference import predict_rows
 from mmkeras.predict import predict
 from mmkeras.table.manifest import Manifest, read_table
@@ -483,9 +482,8 @@ def test_calibrated_probabilities_are_the_same_everywhere(planted, tmp_path):
     import tensorflow as tf
 
     rows = planted.table().rows[(planted.splits == "test").to_numpy()].reset_index(drop=True)
-    predictions, _ = predict_rows(planted.model(), planted.schema, read_table(rows))
-    plain = planted.model()
-    calibrate(plain, dict.fromkeys(planted.schema.targets, 1.0))
+    predictions, _ = predict_rows(planted.network(), planted.schema, read_table(rows))
+    plain = planted.network().answering({name: head.untuned() for name, head in planted.schema.targets.items()})
     uncalibrated, _ = predict_rows(plain, planted.schema, read_table(rows))
     serve = tf.saved_model.load(str(export(planted, tmp_path / "model"))).signatures["serving_default"]
     cells = {"colour": tf.constant(rows["colour"].tolist())}
@@ -506,8 +504,7 @@ def test_calibrated_probabilities_are_the_same_everywhere(planted, tmp_path):
 def test_the_temperature_is_the_one_that_validation_rows_ask_for(planted):
     table, splits = planted.table(), planted.splits
     rows = table.rows[(splits == "valid").to_numpy()].reset_index(drop=True)
-    plain = planted.model()
-    calibrate(plain, dict.fromkeys(planted.schema.targets, 1.0))
+    plain = planted.network().answering({name: head.untuned() for name, head in planted.schema.targets.items()})
     uncalibrated, _ = predict_rows(plain, planted.schema, read_table(rows))
     for target in ("grade", "level", "tags"):
         head = planted.schema.targets[target]
@@ -522,7 +519,7 @@ def test_the_temperature_is_the_one_that_validation_rows_ask_for(planted):
 def worse(copied):
     """The planted run with noise in its weights."""
     run = copied("worse")
-    model, rng = run.model(), np.random.default_rng(0)
+    model, rng = run.network().model, np.random.default_rng(0)
     model.set_weights([values + rng.normal(0, 0.6, values.shape) for values in model.get_weights()])
     model.save_weights(run.folder / "model.weights.h5")
     return run

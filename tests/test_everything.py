@@ -63,7 +63,7 @@ def empty(everything_run):
 def predicted(everything_run, judged):
     """What `predict` says of the test rows, as they are and with each column's cells missing, and the statuses."""
     hidden = [(), *([name] for name in NAMES)]
-    found, statuses = predict_without(everything_run.model(), everything_run.schema, judged, hidden)
+    found, statuses = predict_without(everything_run.network(), everything_run.schema, judged, hidden)
     return dict(zip(("", *NAMES), found, strict=True)), statuses
 
 
@@ -111,7 +111,7 @@ def test_a_column_hidden_is_a_column_missing(everything_run, judged, predicted):
     """Hiding features, which `evaluate` does, says what a table without the cells says."""
     emptied = rows_of(judged, np.ones(len(judged.rows), bool))
     emptied.rows["photo"] = ""
-    got, statuses = predict_rows(everything_run.model(), everything_run.schema, emptied)
+    got, statuses = predict_rows(everything_run.network(), everything_run.schema, emptied)
     for name, wanted in predicted[0]["photo"].items():
         np.testing.assert_allclose(got[name], wanted, atol=1e-6)
     assert statuses.str.contains("missing: photo").all()

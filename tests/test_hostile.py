@@ -307,7 +307,7 @@ def test_a_broken_row_changes_no_other_rows_answer(runs, tmp_path):
     broken = np.flatnonzero(mended["fault"] != "")
     for column in run.schema.columns:
         mended.loc[broken, column] = ""
-    model = run.model()
+    model = run.network()
     found, _ = predict_rows(model, run.schema, manifest)
     without, _ = predict_rows(model, run.schema, replace(manifest, rows=mended))
     is_clean = (manifest.rows["fault"] == "").to_numpy()

@@ -14,7 +14,7 @@ from mmkeras.contracts.config import build, parse_config
 from mmkeras.contracts.fusion import own_prediction
 from mmkeras.contracts.registry import members, walk
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model, with_column_weights
+from mmkeras.network.build import build_network
 from mmkeras.network.inference import named_answers
 from mmkeras.serving import saved_model as export
 from mmkeras.training.fit import compile_model, training_targets
@@ -168,7 +168,8 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     names = COUNTS[count]
     schema = schema_of(fusion, {name: columns[name] for name in names}, task)
     keras.utils.set_random_seed(5)
-    model = build_model(schema.columns, schema.fusion, schema.targets)
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    model = network.model
     owns = {own_prediction(target, name) for target in schema.targets for name in names}
     assert {*model.output} == {*schema.targets, *(owns if count != "one" else ())}
 
@@ -177,8 +178,8 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     model.run_eagerly = count == "seven"  # a step of seven encoders is traced in test_everything.py
     assert_learns(model, schema, features)
 
-    write_saved_model(model, schema, tmp_path / "model")
-    predictions = with_column_weights(model)(features, training=False)
+    write_saved_model(network, schema, tmp_path / "model")
+    predictions = network.told(network.all_told)(features, training=False)
     for target, head in walk(schema.targets):
         assert np.ptp(predictions[target][:ONE_GONE], axis=0).max() > 1e-5  # or equality would say nothing
         np.testing.assert_allclose(predictions[target][ALL_GONE], head.prior, atol=1e-6)
@@ -201,5 +202,5 @@ def test_recurrent_columns_are_joined_without_a_warning(fusion, columns):
         "clip": columns["clip"].model_copy(update={"temporal": "gru", "units": 2}),
     }
     schema = schema_of(fusion, recurrent, "classification")
-    model = build_model(schema.columns, schema.fusion, schema.targets)
-    assert any("bidirectional" in layer.name for layer in model.layers)
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    assert any("bidirectional" in layer.name for layer in network.columns["note"].layers)

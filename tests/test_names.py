@@ -12,7 +12,7 @@ from mmkeras.contracts.config import parse_config
 from mmkeras.contracts.registry import find
 from mmkeras.evaluate import evaluate
 from mmkeras.export import export
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import read_table
 from mmkeras.train import train
@@ -63,7 +63,7 @@ def test_an_exported_model_says_how_they_are_called(run, tmp_path):
     assert all(name.isascii() and name.isidentifier() for name in told["inputs"])
 
     manifest = read_table(run.config.manifest)
-    wanted, statuses = predict_rows(run.model(), run.schema, manifest)
+    wanted, statuses = predict_rows(run.network(), run.schema, manifest)
     cells = {
         name: tf.constant(manifest.rows[column]) if column == "产品 名称" else manifest.rows[column].astype(np.float32)
         for name, column in told["columns"].items()
@@ -111,4 +111,4 @@ def test_a_target_that_is_called_as_a_layer_is(target, adapted):
     head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
     columns = {name: adapted(find("modality", "number")()) for name in "ab"}
     with pytest.raises(ValueError, match=f'^target "{target}": a layer inside the model is called so; rename the'):
-        build_model(columns, find("fusion", "concat")(), {target: head, "y": head})
+        build_network(columns, find("fusion", "concat")(), {target: head, "y": head})

@@ -78,7 +78,7 @@ def killed_training(config, folder, epoch: int, when: str = "after writing") -> 
 
 
 def weights(run: Run) -> list[np.ndarray]:
-    return run.model().get_weights()
+    return run.network().model.get_weights()
 
 
 def figures(run: Run) -> dict:
@@ -338,7 +338,7 @@ def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     train_counts = rows["intent"][rows["split"] == "train"].value_counts()
     assert head.weights == pytest.approx([train_counts.sum() / (3 * train_counts[label]) for label in LABELS])
     valid = rows[rows["split"] == "valid"].reset_index(drop=True)
-    predictions, _ = predict_rows(run.model(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
+    predictions, _ = predict_rows(run.network(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
     truth = head.encode_target(valid["intent"])
     uncalibrated = head.tempered(predictions["intent"], 1 / head.temperature)
     losses = -np.log(uncalibrated[np.arange(len(truth)), truth])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -104,6 +104,10 @@ class Head(Component):
 
         found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-8})
         return self.model_copy(update={"temperature": float(np.exp(found.x))})
+
+    def untuned(self) -> Self:
+        """A copy that has forgotten what it learned of the validation rows: predictions as the network makes them."""
+        return self.model_copy(update={"temperature": 1.0})
 
     def tempered(self, predictions: np.ndarray, temperature: float) -> np.ndarray:
         """(N, P) predictions with their logits divided, as the model's last layer does; the prior stays what it is."""

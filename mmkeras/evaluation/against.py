@@ -86,7 +86,7 @@ def show_against(first: Side, other: Run, rows: JudgedRows, statuses: pd.Series)
 def _asked(run: Run, rows: JudgedRows, targets: set[str]) -> dict[str, Said]:
     """What the second run says of the targets of both."""
     schema = run.schema
-    predictions, _ = predict_rows(run.model(), schema, rows.manifest)
+    predictions, _ = predict_rows(run.network(), schema, rows.manifest)
     found = {}
     for target, head in walk(schema.targets):
         if target in targets:

@@ -115,7 +115,7 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:
     alone = config.model_copy(update={"columns": {column: config.columns[column]}})
     with silence():
         trained = train_config(alone, run.table(), run.folder / "alone" / layer_name(column))
-    predictions, _ = predict_rows(trained.model(), trained.schema, judged)
+    predictions, _ = predict_rows(trained.network(), trained.schema, judged)
     return {
         target: Said(head, head.encode_target(judged.rows[target]), predictions[target])
         for target, head in walk(trained.schema.targets)

@@ -89,7 +89,7 @@ def judge_run(
 def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[str, Said]], dict[str, Any]]:
     """{target: {model: what it says}}, the run's own and it with columns hidden; and what else came out of the own."""
     hidden = _hidden(sorted(schema.columns))
-    every, statuses = predict_without(run.model(), schema, rows.manifest, list(hidden.values()))
+    every, statuses = predict_without(run.network(), schema, rows.manifest, list(hidden.values()))
     warn_of_outside(statuses)
     models: dict[str, dict[str, Said]] = {}
     for target, head in walk(schema.targets):

@@ -92,7 +92,7 @@ def validation(run: Run) -> dict[str, Said]:
         held = run.predictions
         predictions: Mapping[str, np.ndarray] = {target: held[f"valid {target}"] for target in schema.targets}
     else:  # a run of an older version
-        predictions, _ = predict_rows(run.model(), schema, rows)
+        predictions, _ = predict_rows(run.network(), schema, rows)
     return {
         target: Said(head, head.encode_target(rows.rows[target]), predictions[target])
         for target, head in walk(schema.targets)

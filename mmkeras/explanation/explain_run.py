@@ -71,7 +71,7 @@ def explanation_of(
     answers = answers_of(schema, target, answer)
     manifest, chosen, split = _rows_to_explain(run, table, rows, allow_outside)
     require_columns(manifest, list(schema.columns))
-    explainer = Explainer(run.model(), schema, list(answers))
+    explainer = Explainer(run.network(), schema, list(answers))
     found = explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
     checks = checks_of(explainer, found) if check else {}
     summary = summary_of(explainer, found, answers, _units(run, manifest, chosen))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ from mmkeras.contracts.config import Config
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import layer_name, walk
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import COLUMN_WEIGHTS, with_column_weights
-from mmkeras.network.inference import PRIOR, named_answers
+from mmkeras.network.inference import named_answers
+from mmkeras.network.network import COLUMN_WEIGHTS, Network
+from mmkeras.network.statuses import PRIOR, statuses
 
 if TYPE_CHECKING:
-    import keras as keras_types
     import tensorflow as tf_types
 from mmkeras.base.lazy import lazy
 
@@ -29,23 +29,24 @@ tf = lazy("tensorflow")
 ASSETS = "assets.extra"  # TensorFlow's name for files that travel with a SavedModel
 
 
-def write_saved_model(model: keras_types.Model, schema: Config, folder: Path) -> None:
-    """What `export` writes of a model; the folder appears when all of it is there.
+def write_saved_model(network: Network, schema: Config, folder: Path) -> None:
+    """What `export` writes of a network; the folder appears when all of it is there.
 
     Args:
-        model: As `build_model` makes it.
-        schema: Adapted columns and targets, those of the model.
+        network: Trained.
+        schema: Adapted columns and targets, those of the network.
         folder: Not there yet.
     """
-    model = with_column_weights(model)
+    model = network.told(network.all_told)
     preprocessor = Preprocessor(schema.columns)
 
     def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
         features, faults = preprocessor.examine(cells)
         predictions = model(features, training=False)
         answers = named_answers(schema.targets, predictions)
+        present = {column: each["present"] for column, each in features.items()}
         weights = {COLUMN_WEIGHTS: predictions[COLUMN_WEIGHTS]} if COLUMN_WEIGHTS in predictions else {}
-        return {**answers, **weights, "status": _statuses(features, faults)}
+        return {**answers, **weights, "status": statuses(present, faults)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -53,7 +54,7 @@ def write_saved_model(model: keras_types.Model, schema: Config, folder: Path) ->
     temporary = folder.with_name(folder.name + ".part")
     with _quiet():
         archive.write_out(str(temporary), verbose=False)
-    _write_assets(temporary / ASSETS, schema, COLUMN_WEIGHTS in model.output)
+    _write_assets(temporary / ASSETS, schema, network.weighs_columns)
     os.replace(temporary, folder)
 
 
@@ -67,17 +68,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _statuses(features: Mapping[str, Any], faults: Mapping[str, Any]) -> Any:
-    """(B,) strings as `predict` gives them: `ok`, `bad: photo: truncated JPEG; missing: voice`."""
-    found, given = "", 0.0
-    for column in sorted(features):
-        word = tf.where(faults[column] == "", f"; missing: {column}", f"; bad: {column}: " + faults[column])
-        found += tf.where(features[column]["present"] > 0, "", word)
-        given += features[column]["present"]
-    found = tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
-    return tf.where(given > 0, found, PRIOR + "; " + found)
 
 
 def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:

@@ -13,15 +13,13 @@ import pandas as pd
 
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
-from mmkeras.network.build import FUSED, present_of, vector_of, with_vectors
-from mmkeras.network.inference import PRIOR, forward_chunks, warn_of_outside
+from mmkeras.network.inference import forward_chunks, warn_of_outside
+from mmkeras.network.network import FUSED, Network, present_of, vector_of
+from mmkeras.network.statuses import PRIOR
 from mmkeras.table.manifest import Manifest, require_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-if TYPE_CHECKING:
-    import keras
 
 
 ENDING = ".parquet"
@@ -30,12 +28,12 @@ Chunks = Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]
 
 
 def write_vectors(
-    model: keras.Model, schema: Config, manifest: Manifest, output: Path | None = None
+    network: Network, schema: Config, manifest: Manifest, output: Path | None = None
 ) -> pd.DataFrame | None:
     """One line a row, in the table's order: its number, a status, the joint vector and each column's own.
 
     Args:
-        model: Of the schema's columns and targets.
+        network: Trained, of the schema's columns and targets.
         schema: Fitted.
         manifest: The rows.
         output: A .parquet file, written part by part; None: the rows are returned.
@@ -45,7 +43,8 @@ def write_vectors(
     """
     require_columns(manifest, schema.columns)
     statuses: list[pd.Series] = []
-    chunks = forward_chunks(with_vectors(model, schema.columns), schema, manifest, doing="embedding")
+    vectors = [name for column in schema.columns for name in (vector_of(column), present_of(column))]
+    chunks = forward_chunks(network.step([FUSED, *vectors]), schema, manifest, doing="embedding")
     frames = _frames(chunks, schema.columns, statuses)
     found = None
     if output is None:

@@ -16,8 +16,8 @@ from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.features.batches import Source
-from mmkeras.network.build import FUSED
 from mmkeras.network.inference import concatenated, forward
+from mmkeras.network.network import FUSED
 from mmkeras.table.manifest import Manifest
 from mmkeras.training import plots
 
@@ -65,7 +65,7 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
 
     Args:
         folder: One with event files; gets projector_config.pbtxt, vectors.tsv and metadata.tsv.
-        step: The model with its vectors (`with_vectors`) as one traced function.
+        step: A network's, with `FUSED` among its outputs.
         schema: Fitted.
         features: Of the whole table.
         manifest: The table.

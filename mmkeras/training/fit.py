@@ -15,6 +15,7 @@ from mmkeras.contracts.config import Config, Train
 from mmkeras.contracts.fusion import own_prediction
 from mmkeras.contracts.registry import walk
 from mmkeras.features.batches import Source, batches, training_batches
+from mmkeras.network.build import loss_weight_of
 from mmkeras.training.run import Run
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _loss(model: keras_types.Model, schema: Config, output: str, target: str) ->
     loss = schema.targets[target].loss()
     if output != target or schema.train.loss_weights == "fixed":
         return loss
-    layer = model.get_layer(target)
+    layer = model.get_layer(loss_weight_of(target))
 
     def weighed_by_uncertainty(targets: Any, predictions: Any) -> Any:
         log_variance = keras.ops.convert_to_tensor(layer.log_variance)

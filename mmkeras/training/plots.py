@@ -6,15 +6,12 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mmkeras.contracts.head import Head
-from mmkeras.contracts.registry import layer_name
-
-if TYPE_CHECKING:
-    import keras
+from mmkeras.network.network import Network
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
@@ -47,12 +44,12 @@ PLUMBING = (
 )
 
 
-def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
+def draw_model(network: Network, path: Path) -> None:
     """Each column's layers from its features to its vector, what joins them, and the targets."""
-    branches = {column: _branch(model, column) for column in columns}
+    model, branches = network.model, {column: each.layers for column, each in network.columns.items()}
     answers = [layer for layer in model.layers if type(layer).__name__ == "Answer"]
     own = set(model.output_names) - {layer.name for layer in answers}
-    seen = {layer for branch in branches.values() for layer in branch} | set(answers)
+    seen = {*network.columns.values(), *answers}
     joined = [layer for layer in model.layers if layer not in seen and layer.name.removesuffix("_raw") not in own]
     stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
     rows = [stacks[start : start + COLUMNS_IN_A_ROW] for start in range(0, len(stacks), COLUMNS_IN_A_ROW)]
@@ -192,19 +189,6 @@ def _draw_coverage(axes: Any, coverage: Mapping[str, Any] | None) -> None:
     if coverage["accuracy"] is not None:
         label = f"confidence {coverage['confidence']:.2f} or more"
         axes.plot(coverage["coverage"], coverage["accuracy"], "o", color="#b0533c", label=label)
-
-
-def _branch(model: keras.Model, column: str) -> list[Any]:
-    """The layers from a column's features to its vector, in the order of computation."""
-    found: set[Any] = set()
-    waiting = [model.get_layer(f"{layer_name(column)}_or_absent")]
-    while waiting:
-        layer = waiting.pop()
-        if layer not in found:
-            found.add(layer)
-            tensors = [tensor for node in layer._inbound_nodes[:1] for tensor in node.input_tensors]
-            waiting += [tensor._keras_history.operation for tensor in tensors]
-    return [layer for layer in model.layers if layer in found]
 
 
 def _lines(layers: list[Any]) -> list[str]:

@@ -41,12 +41,13 @@ import pandas as pd
 import mmkeras
 from mmkeras.base.files import holds_more_than, write_atomically
 from mmkeras.contracts.config import Config, parse_config
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
+from mmkeras.network.network import Network
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, read_table, table_hash
 
 if TYPE_CHECKING:
-    import keras as keras_types
+    pass
 
 
 log = logging.getLogger("mmkeras")
@@ -174,8 +175,8 @@ class Run:
         access = self.config.access
         return read_table(table, access=replace(access, allow_outside=allow_outside or access.allow_outside))
 
-    def model(self) -> keras_types.Model:
-        """The trained model, rebuilt from `schema.json` with the best weights.
+    def network(self) -> Network:
+        """The trained network, rebuilt from `schema.json` with the best weights.
 
         Raises:
             ValueError: The training was not finished.
@@ -184,12 +185,12 @@ class Run:
             raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
         schema = self.schema
         columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        network = build_network(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         try:
-            model.load_weights(self.folder / "model.weights.h5")
+            network.model.load_weights(self.folder / "model.weights.h5")
         except (ValueError, KeyError):
             raise ValueError(f"{self.folder}: its weights fit another version of mmkeras; train it again") from None
-        return model
+        return network
 
     # Writing
 

@@ -21,8 +21,9 @@ from mmkeras.contracts.registry import walk
 from mmkeras.features.columns import Features
 from mmkeras.features.fitted import Prepared, encoded_targets, fit_schema, prepare_rows, split_series, without_bad_rows
 from mmkeras.features.records import Records
-from mmkeras.network.build import build_model, calibrate, with_vectors
-from mmkeras.network.inference import forward, forward_step
+from mmkeras.network.build import build_network
+from mmkeras.network.inference import forward
+from mmkeras.network.network import FUSED
 from mmkeras.network.strategy import choose_strategy
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import SPLITS, Manifest
@@ -86,7 +87,7 @@ def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
         predictions: (N, P) before any temperature.
     """
     known = head.known(targets)
-    head = head.model_copy(update={"temperature": 1.0})
+    head = head.untuned()
     return head.tune(targets[known], predictions[known]) if known.any() else head
 
 
@@ -110,20 +111,20 @@ def _train(
         split, schema = prepared.split, prepared.schema
     features = prepared.features.select(schema.columns)
     with strategy.scope():
-        model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        heads = {target: head.untuned() for target, head in schema.targets.items()}  # a resumed run's are tuned already
+        network = build_network(schema.columns, schema.fusion, heads, schema.train.loss_weights == "learned")
+        model = network.model
         seen = compile_model(model, schema, split)
-    plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
+    plots.draw_model(network, run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
     targets = encoded_targets(schema, manifest)
-    calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
-    step = forward_step(with_vectors(model, schema.columns))
+    step = network.step()
     watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
     trained = fit_model(run, model, schema, features, targets, split, [watcher])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
     schema = _tuned(run, step, schema, features, targets, split)
-    calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
-    step = forward_step(with_vectors(model, schema.columns))
+    step = network.answering(schema.targets).step([FUSED, *schema.targets])
     metrics = _judge(run, step, schema, features, targets, split)
     write_vectors(run.board, step, schema, features, manifest, split)
     metrics["bad_cells"] = prepared.bad_cells

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmkeras.features.columns import ColumnFeatures, Features
-from mmkeras.network.inference import _statuses, forward, forward_step, named_answers
+from mmkeras.network.inference import _statuses, forward, named_answers
+from mmkeras.network.network import forward_step
 
 
 class Doubling:

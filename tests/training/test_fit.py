@@ -10,7 +10,7 @@ from mmkeras.contracts.config import parse_config
 from mmkeras.contracts.registry import find
 from mmkeras.features.batches import batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_rows
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network, loss_weight_of
 from mmkeras.table.manifest import Manifest
 from mmkeras.train import train
 from mmkeras.training.fit import _finite, _loss, compile_model
@@ -86,20 +86,20 @@ def test_the_loss_is_weighed_as_kendalls_formula_says():
 
 
 def test_a_noisy_target_gets_the_lower_weight(learned):
-    model = learned.model()
-    clear, noisy = (float(model.get_layer(name).log_variance.numpy()) for name in ("clear", "noisy"))
+    model = learned.network().model
+    clear, noisy = (float(model.get_layer(loss_weight_of(name)).log_variance.numpy()) for name in ("clear", "noisy"))
     assert np.exp(-clear) > 1.05 * np.exp(-noisy)
     assert clear < -0.1
 
 
 def test_learned_weights_are_kept_with_the_run(learned):
     """The validation loss of the best epoch, worked out again from the run's folder."""
-    model, schema = learned.model(), learned.schema
+    model, schema = learned.network().model, learned.schema
     is_valid = (learned.splits == "valid").to_numpy()
     expected = 0.0
     for target, head in schema.targets.items():
         truth = head.encode_target(learned.table().rows[target][is_valid])
-        known, log_variance = head.known(truth), float(model.get_layer(target).log_variance.numpy())
+        known, log_variance = head.known(truth), float(model.get_layer(loss_weight_of(target)).log_variance.numpy())
         squares = (truth - learned.predictions[f"valid {target}"])[known] ** 2
         expected += (np.exp(-log_variance) * squares + log_variance).sum() / len(truth)
     best = learned.metrics["training"]["best_epoch"] - 1
@@ -125,7 +125,7 @@ def test_a_stopped_training_with_learned_weights_goes_on_exactly(learned, tmp_pa
     again = train(config, run=tmp_path / "run")
     assert f"going on after epoch 3 of {EPOCHS}" in capsys.readouterr().out
     assert again.history == learned.history
-    weights = zip(again.model().get_weights(), learned.model().get_weights(), strict=True)
+    weights = zip(again.network().model.get_weights(), learned.network().model.get_weights(), strict=True)
     assert all(np.array_equal(*pair) for pair in weights)
 
 
@@ -146,7 +146,7 @@ def judged(tmp_path_factory):
         schema = fit_schema(config, manifest, table["part"])
         features = prepare_rows(schema, manifest, folder)
         keras.utils.set_random_seed(0)
-        model = build_model(schema.columns, schema.fusion, schema.targets)
+        model = build_network(schema.columns, schema.fusion, schema.targets).model
         compile_model(model, schema, table["part"])
         targets = {target: _finite(pair) for target, pair in encoded_targets(schema, manifest).items()}
         everything = np.arange(len(table))

@@ -13,7 +13,7 @@ from mmkeras.components.fusions.concat import Concat
 from mmkeras.components.heads.classification import Classification
 from mmkeras.components.modalities.number import Number
 from mmkeras.evaluation.judging import Said, judge
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.training import plots
 
 pytest_plugins = "fixtures_tables"
@@ -40,7 +40,7 @@ def size_px(path: Path) -> tuple[int, int]:
 
 
 def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
-    plots.draw_model(run.model(), ["photo", "question", "voice"], tmp_path / "model.png")
+    plots.draw_model(run.network(), tmp_path / "model.png")
     shown = "\n".join(texts)
     for name in ("photo", "question", "voice", "Conv2D", "LSTM", "Embedding", "intent", "Concatenate"):
         assert name in shown
@@ -52,7 +52,7 @@ def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
 def test_many_columns_stand_in_rows(adapted, tmp_path, texts):
     columns = {f"number{i}": adapted(Number()) for i in range(7)}
     head = Classification().adapt(pd.Series(["x", "y"], dtype=object))
-    plots.draw_model(build_model(columns, Concat(), {"grade": head}), sorted(columns), tmp_path / "model.png")
+    plots.draw_model(build_network(columns, Concat(), {"grade": head}), tmp_path / "model.png")
     assert {name for text in texts for name in columns if text.startswith(name)} == columns.keys()
     assert any("7 predictions of single columns" in text for text in texts)
     width, height = size_px(tmp_path / "model.png")

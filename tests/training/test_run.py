@@ -67,7 +67,7 @@ def test_empty_folder_may_be_there_already(asked, tmp_path):
 def test_unfinished_run_has_no_model(asked, tmp_path):
     run = Run.create(tmp_path / "run", *asked)
     with pytest.raises(ValueError, match="training is not finished; give the train command again to go on"):
-        run.model()
+        run.network()
     with pytest.raises(ValueError, match="training stopped before its first epoch"):
         _ = run.schema
 

@@ -245,7 +245,7 @@ class Text(Modality):
         }
         output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
         # Ends here: what BERT makes of the first token for its own training is not used.
-        body = keras.Model(backbone.input, output)
+        body = layers.nested.Nested(keras.Model(backbone.input, output))
         tokens = body({name: known[name] for name in backbone.input})
         return tokens, self._pool(tokens, mask)
 

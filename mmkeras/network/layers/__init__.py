@@ -2,5 +2,6 @@
 
 from mmkeras.network.layers import answers as answers
 from mmkeras.network.layers import joining as joining
+from mmkeras.network.layers import nested as nested
 from mmkeras.network.layers import pictures as pictures
 from mmkeras.network.layers import time as time
