@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def _asked(table: Any, overrides: list[str], target: str | None) -> tuple[Subjec
     if is_table and target is None:
         return _without_target(read_table(table), overrides)
     config, manifest, _ = understand(table, overrides, target)
-    manifest, settings = replace(manifest, access=config.access), config.split
+    manifest, settings = manifest.allowed(config.access), config.split
     require_columns(manifest, [*config.columns, *config.targets])
     _check_settings(manifest, config.columns)
     split, notes = _split(manifest, settings, config)
@@ -202,7 +202,7 @@ def _without_target(manifest: Manifest, overrides: list[str]) -> tuple[Subject, 
     columns = {name: build("modality", item, f"columns.{name}") for name, item in raw["columns"].items()}
     settings = Split(**raw["split"])
     access = Access(raw.get("allow_outside") is True, raw.get("filesystems") or {})
-    manifest = replace(manifest, access=access)
+    manifest = manifest.allowed(access)
     require_columns(manifest, columns)
     _check_settings(manifest, columns)
     split, notes = _split(manifest, settings, None) if settings.column else (None, [])

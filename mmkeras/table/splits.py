@@ -250,12 +250,9 @@ def _turns(sizes: np.ndarray, is_kept: np.ndarray, is_first: np.ndarray, fractio
         yield split
 
 
-def write_splits(path: str | Path, manifest: Manifest, split: pd.Series, group: str | None = None) -> None:
-    """Writes the split of each row, and its group if there is one, as CSV: row (from 1), split, group."""
-    columns = {"row": np.arange(1, len(split) + 1), "split": split.to_numpy()}
-    if group is not None:
-        columns["group"] = manifest.rows[group].to_numpy()
-    pd.DataFrame(columns).to_csv(path, index=False)
+def write_splits(path: str | Path, split: pd.Series) -> None:
+    """Writes the split of each row as CSV: row (from 1), split."""
+    pd.DataFrame({"row": np.arange(1, len(split) + 1), "split": split.to_numpy()}).to_csv(path, index=False)
 
 
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────

@@ -44,6 +44,7 @@ from mmkeras.contracts.config import Config, parse_config
 from mmkeras.network.build import build_model
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, read_table, table_hash
+from mmkeras.table.plan import Plan
 
 if TYPE_CHECKING:
     import keras as keras_types
@@ -74,7 +75,7 @@ class Run:
             )
 
     @classmethod
-    def create(cls, folder: Path, config: Config, manifest: Manifest) -> Run:
+    def create(cls, folder: Path, plan: Plan) -> Run:
         """Starts a run folder.
 
         Raises:
@@ -83,12 +84,12 @@ class Run:
         if folder.exists() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
             raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
+        (folder / "table.json").write_text(json.dumps(_table_identity(plan.manifest), indent=2))
         (folder / "origin.json").write_text(json.dumps(_origin(), indent=2))
-        if config.manifest is None:
-            manifest.rows.to_parquet(folder / "table.parquet")
+        if plan.config.manifest is None:
+            plan.manifest.rows.to_parquet(folder / "table.parquet")
         # Last, since it makes the folder a run
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        (folder / "config.yaml").write_text(plan.config.to_yaml(), encoding="utf-8")
         return cls(folder)
 
     # What a run holds
@@ -246,17 +247,16 @@ class Run:
         return f"<b>{html.escape(str(self.folder))}</b>{state}<table><tr>{header}</tr>{rows}</table>"
 
 
-def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str) -> Run | None:
+def resumable(plan: Plan, folder: Path | None, name: str) -> Run | None:
     """The run that the same command began and did not finish.
 
     Args:
-        config: What is asked for now.
-        manifest: The table.
+        plan: What is asked for now.
         folder: The run folder that was asked for; None looks at `runs/<name>-*`, the newest first.
         name: What default run folders are called after.
     """
     folders = [folder] if folder else sorted(Path("runs").glob(f"{name}-*"), reverse=True)
-    wanted = config.to_yaml(), _table_identity(manifest)
+    wanted = plan.config.to_yaml(), _table_identity(plan.manifest)
     for candidate in folders:
         files = candidate / "config.yaml", candidate / "table.json"
         if all(file.is_file() for file in files):

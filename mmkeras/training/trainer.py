@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.features.columns import Features
-from mmkeras.features.fitted import Prepared, encoded_targets, fit_schema, prepare_rows, split_series, without_bad_rows
+from mmkeras.features.fitted import Fitted, encoded_targets, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.features.records import Records
 from mmkeras.network.build import build_model, calibrate, with_vectors
 from mmkeras.network.inference import forward, forward_step
 from mmkeras.network.strategy import choose_strategy
 from mmkeras.table import bad_rows
-from mmkeras.table.manifest import SPLITS, Manifest
-from mmkeras.table.plan import check, check_heads
+from mmkeras.table.manifest import SPLITS
+from mmkeras.table.plan import Plan, check_learnable, check_rows
 from mmkeras.table.splits import write_splits
 from mmkeras.training import plots
 from mmkeras.training.board import Step, board, write_vectors
@@ -37,37 +36,32 @@ keras = lazy("keras")
 tf = lazy("tensorflow")
 
 
-def train_config(
-    config: Config,
-    manifest: Manifest,
+def train_plan(
+    plan: Plan,
     folder: str | Path | None,
     name: str = "run",
-    prepared: Prepared | None = None,
+    known: Fitted | None = None,
     records: Records | None = None,
 ) -> Run:
     """What `train` does once it knows what is asked for.
 
     Args:
-        config: Checked, not fitted.
-        manifest: The table that it is about.
+        plan: Its config is not fitted.
         folder: The run folder; None takes runs/<name>-<date and time>.
         name: What default run folders are called after.
-        prepared: What is known already of the same columns and targets, or of more columns.
+        known: What is fitted already of the same rows and targets, and of these columns or more.
         records: The same columns' features in shards, as `open_records` gives them.
     """
-    manifest = replace(manifest, access=config.access)
     folder = Path(folder) if folder else None
-    if prepared or records:
-        split = prepared.split if prepared else split_series(records)
-    else:
-        split = check(config, manifest, folder or default_folder(name))
-    run = resumable(config, manifest, folder, name) or Run.create(folder or default_folder(name), config, manifest)
+    if not (known or records):
+        check_rows(plan, folder or default_folder(name))
+    run = resumable(plan, folder, name) or Run.create(folder or default_folder(name), plan)
     with run.locked(), run.logged():
         if run.is_done:
             say(f"{run.folder} is finished already; choose another --run to train again")
         else:
             with _damage_named(records):
-                _train(run, config, manifest, prepared or split, records)
+                _train(run, plan, known, records)
     return run
 
 
@@ -93,28 +87,23 @@ def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
 # Training
 
 
-def _train(
-    run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series, records: Records | None
-) -> None:
+def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) -> None:
     started = time.perf_counter()
-    split = prepared.split if isinstance(prepared, Prepared) else prepared
-    strategy, why = choose_strategy(config.train.devices)
-    say(f"run folder {run.folder}; {len(split)} rows: {_counts(split)}; {why}")
-    keras.utils.set_random_seed(config.train.seed)
-    if config.train.deterministic:
+    strategy, why = choose_strategy(plan.config.train.devices)
+    say(f"run folder {run.folder}; {len(plan.split)} rows: {_counts(plan.split)}; {why}")
+    keras.utils.set_random_seed(plan.config.train.seed)
+    if plan.config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    write_splits(run.folder / "splits.csv", manifest, split)
-    schema = _fitted(run, config, manifest, prepared, records)
-    if not isinstance(prepared, Prepared):
-        prepared = _prepared(run, schema, manifest, split, records)
-        split, schema = prepared.split, prepared.schema
-    features = prepared.features.select(schema.columns)
+    write_splits(run.folder / "splits.csv", plan.split)
+    fitted = _fitted(run, plan, known, records)
+    plan, features = fitted.plan, fitted.features
+    schema, split = plan.config, plan.split
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         seen = compile_model(model, schema, split)
     plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
-    targets = encoded_targets(schema, manifest)
+    targets = encoded_targets(plan)
     calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
     step = forward_step(with_vectors(model, schema.columns))
     watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
@@ -125,8 +114,8 @@ def _train(
     calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
     step = forward_step(with_vectors(model, schema.columns))
     metrics = _judge(run, step, schema, features, targets, split)
-    write_vectors(run.board, step, schema, features, manifest, split)
-    metrics["bad_cells"] = prepared.bad_cells
+    write_vectors(run.board, step, schema, features, plan.manifest, split)
+    metrics["bad_cells"] = fitted.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
         "epochs": trained.next_epoch,
@@ -134,8 +123,8 @@ def _train(
         "weights": model.count_params(),
     }
     _finish(run, metrics, trained.history, shown_figures(model, schema))
-    if prepared.bad_cells.get("cells"):
-        say(bad_rows.summary(prepared.bad_cells, run.folder))
+    if fitted.bad_cells.get("cells"):
+        say(bad_rows.summary(fitted.bad_cells, run.folder))
 
 
 @contextlib.contextmanager
@@ -153,30 +142,27 @@ def _counts(split: pd.Series) -> str:
     return ", ".join(f"{(split == name).sum()} {name}" for name in SPLITS)
 
 
-def _fitted(
-    run: Run, config: Config, manifest: Manifest, prepared: Prepared | pd.Series, records: Records | None
-) -> Config:
-    """The config whose columns and heads know the training rows."""
+def _fitted(run: Run, plan: Plan, known: Fitted | None, records: Records | None) -> Fitted:
+    """All that is done between learning from the rows and training; writes it down."""
+    plan = plan.of_config(_schema(run, plan, known, records))
+    if known:
+        return known.of_plan(plan)
+    features = prepare_rows(plan, run.folder, names_foreign=True, records=records)
+    fitted = without_bad_rows(plan, features, run.folder)
+    if fitted.plan is not plan:
+        check_learnable(fitted.plan)
+        write_splits(run.folder / "splits.csv", fitted.plan.split)
+        run.write_schema(fitted.plan.config)
+    return fitted
+
+
+def _schema(run: Run, plan: Plan, known: Fitted | None, records: Records | None) -> Config:
+    """The config whose columns and heads know the training rows; one that was begun keeps what it knew."""
     if run.checkpoints.is_dir():
         return run.schema
-    known = prepared.schema if isinstance(prepared, Prepared) else fit_schema(config, manifest, prepared, records)
-    columns = {column: known.columns[column] for column in config.columns}
-    schema = config.model_copy(update={"columns": columns, "targets": known.targets})
+    schema = known.schema_of(plan.config) if known else fit_schema(plan, records)
     run.write_schema(schema)
     return schema
-
-
-def _prepared(
-    run: Run, schema: Config, manifest: Manifest, split: pd.Series, records: Records | None = None
-) -> Prepared:
-    """All that is done between learning from the rows and training; writes it down."""
-    features = prepare_rows(schema, manifest, run.folder, split, records)
-    found = without_bad_rows(schema, manifest, split, features, run.folder)
-    if found.split is not split:
-        check_heads(schema, manifest, found.split)
-        write_splits(run.folder / "splits.csv", manifest, found.split)
-        run.write_schema(found.schema)
-    return found
 
 
 # Results
