@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import progress, say, silence
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
@@ -115,7 +116,7 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:
     config = run.config
     alone = config.model_copy(update={"columns": {column: config.columns[column]}})
     with silence():
-        trained = train_plan(planned(alone, run.table()), run.folder / "alone" / layer_name(column))
+        trained = train_plan(planned(alone, run.table()), run.folder / run_files.ALONE / layer_name(column))
     predictions, _ = predict_rows(trained.model(), trained.schema, judged)
     return {
         target: Said(head, head.encode_target(judged.rows[target]), predictions[target])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say, silence
@@ -57,12 +58,12 @@ class Fold:
 
     @property
     def is_begun(self) -> bool:
-        return (self.folder / "schema.json").is_file()
+        return (self.folder / run_files.SCHEMA).is_file()
 
     @property
     def schema(self) -> Config:
         """The config whose columns and heads know the rows that train."""
-        return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+        return parse_config(json.loads((self.folder / run_files.SCHEMA).read_text(encoding="utf-8")), run_files.SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        return (self.folder / "metrics.json").is_file()
+        return (self.folder / run_files.METRICS).is_file()
 
 
 @dataclass(frozen=True)
@@ -187,14 +188,14 @@ def claim(folder: Path, folds: Sequence[Fold]) -> None:
     """Keeps two comparisons from sharing a folder."""
     plan = folds[0].plan
     wanted = f"# {len(folds)} folds of a table with the hash {table_hash(plan.manifest)}\n{plan.config.to_yaml()}"
-    file = folder / "config.yaml"
-    if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
+    file = folder / run_files.CONFIG
+    if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(run_files.BAD_ROWS, folder)):
         raise ValueError(f"{folder}: exists and is no comparison; choose another --out or delete it")
     if file.is_file() and (found := file.read_text(encoding="utf-8")) != wanted:
         what = _difference(found, wanted)
         raise ValueError(f"{folder}: holds a comparison {what}; choose another --out, or delete the folder")
     for fold in folds:
-        held = fold.folder / "splits.csv"
+        held = fold.folder / run_files.SPLITS
         if held.is_file() and pd.read_csv(held, dtype=str)["split"].tolist() != fold.plan.split.tolist():
             raise ValueError(
                 f"{folder}: its rows were dealt otherwise, by another version of mmkeras or scikit-learn; "
@@ -258,10 +259,10 @@ def judge_trainings(
 def _fitted(fold: Fold) -> Fitted:
     """What all trainings on a fold share, made once."""
     fold.folder.mkdir(parents=True, exist_ok=True)
-    write_splits(fold.folder / "splits.csv", fold.plan.split)
+    write_splits(fold.folder / run_files.SPLITS, fold.plan.split)
     plan = fold.plan.of_config(fit_schema(fold.plan))
     fitted = without_bad_rows(plan, prepare_rows(plan, fold.folder), fold.folder)
-    write_atomically(fold.folder / "schema.json", fitted.plan.config.model_dump_json())
+    write_atomically(fold.folder / run_files.SCHEMA, fitted.plan.config.model_dump_json())
     return fitted
 
 
@@ -274,7 +275,7 @@ def _train(training: Training, fitted: Fitted) -> None:
 def _judged_run(training: Training) -> Judged:
     run = Run(training.folder)
     metrics, schema = run.metrics, run.schema
-    if (run.folder / "config.yaml").read_text(encoding="utf-8") != training.config.to_yaml():
+    if (run.folder / run_files.CONFIG).read_text(encoding="utf-8") != training.config.to_yaml():
         raise ValueError(f"{run.folder}: was trained with other settings, by another version of mmkeras; delete it")
     predictions = {
         key.removeprefix("test "): found for key, found in run.predictions.items() if key.startswith("test ")

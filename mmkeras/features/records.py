@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config, parse_config
 from mmkeras.contracts.modality import Modality
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 
-META, SCHEMA, BAD = "prepared.json", "schema.json", "bad_rows.json"
+META, BAD = "prepared.json", "bad_rows.json"
 OPEN_SHARDS = 16  # read in turn, some records of each
 RECORDS_IN_TURN = 8
 SHUFFLED_BYTES = 32 << 20  # a block; at most three lie in memory
@@ -106,7 +107,7 @@ class Records:
 
     def fitted(self, columns: Mapping[str, Modality]) -> dict[str, Modality]:
         """The columns with what they learned when the features were made; settings of encoders are those of now."""
-        known = parse_config(read_json(self.folder, SCHEMA), SCHEMA).columns
+        known = parse_config(read_json(self.folder, run_files.SCHEMA), run_files.SCHEMA).columns
         return {
             column: known[column].model_copy(update={name: getattr(now, name) for name in now.tunable_fields()})
             for column, now in columns.items()
@@ -273,7 +274,7 @@ def write_json(folder: str, name: str, content: Any) -> None:
 
 def write_schema(folder: str, schema: Config) -> None:
     """The fitted config."""
-    write_json(folder, SCHEMA, json.loads(schema.model_dump_json()))
+    write_json(folder, run_files.SCHEMA, json.loads(schema.model_dump_json()))
 
 
 def is_as_written(folder: str, shard: Mapping[str, Any]) -> bool:

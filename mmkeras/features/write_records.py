@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, say
 from mmkeras.contracts.config import Config, parse_config, read_config
@@ -20,7 +21,6 @@ from mmkeras.features.fitted import fit_schema
 from mmkeras.features.records import (
     BAD,
     META,
-    SCHEMA,
     Specs,
     examples,
     is_as_written,
@@ -90,7 +90,7 @@ def _begun(out: str, plan: Plan, shard_mb: int, compression: str) -> dict[str, A
 
 
 def _known_schema(out: str) -> Config:
-    return parse_config(read_json(out, SCHEMA), SCHEMA)
+    return parse_config(read_json(out, run_files.SCHEMA), run_files.SCHEMA)
 
 
 def _dealt(split: pd.Series, specs: Specs, shard_mb: int) -> dict[str, list[dict[str, Any]]]:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.table.manifest import BadCell, Manifest
 from mmkeras.table.splits import SPLITS, UNUSED
 
-FILE = "bad_rows.csv"
+FILE = run_files.BAD_ROWS
 COLUMNS = ("row", "column", "path", "reason")
 DROPPED = "row left out"
 DONE = {"error": "training refused", "missing": "counted as missing", "drop": DROPPED}

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import mmkeras
+from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, run_name
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.config import Config, read_config
@@ -212,7 +213,7 @@ def _split_of(config: Config, manifest: Manifest) -> pd.Series:
 
 def _unless_a_run(folder: Path) -> Path | None:
     """The folder, unless it holds a run already."""
-    return None if folder.is_dir() and holds_more_than(bad_rows.FILE, folder) else folder
+    return None if folder.is_dir() and holds_more_than(run_files.BAD_ROWS, folder) else folder
 
 
 def _warn_of_doubts(plan: Plan) -> None:

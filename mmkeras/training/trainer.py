@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
@@ -94,22 +95,22 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
     keras.utils.set_random_seed(plan.config.train.seed)
     if plan.config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    write_splits(run.folder / "splits.csv", plan.split)
+    write_splits(run.folder / run_files.SPLITS, plan.split)
     fitted = _fitted(run, plan, known, records)
     plan, features = fitted.plan, fitted.features
     schema, split = plan.config, plan.split
     with strategy.scope():
         model = build_model(schema.columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
         seen = compile_model(model, schema, split)
-    plots.draw_model(model, sorted(schema.columns), run.folder / "model.png")
-    say(f"{model.count_params():,} weights; the model is drawn in {run.folder / 'model.png'}")
+    plots.draw_model(model, sorted(schema.columns), run.folder / run_files.MODEL_PICTURE)
+    say(f"{model.count_params():,} weights; the model is drawn in {run.folder / run_files.MODEL_PICTURE}")
     targets = encoded_targets(plan)
     calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
     step = forward_step(with_vectors(model, schema.columns))
     watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
     trained = fit_model(run, model, schema, features, targets, split, [watcher])
     model.set_weights(trained.best_weights)
-    model.save_weights(run.folder / "model.weights.h5")
+    model.save_weights(run.folder / run_files.WEIGHTS)
     schema = _tuned(run, step, schema, features, targets, split)
     calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
     step = forward_step(with_vectors(model, schema.columns))
@@ -151,7 +152,7 @@ def _fitted(run: Run, plan: Plan, known: Fitted | None, records: Records | None)
     fitted = without_bad_rows(plan, features, run.folder)
     if fitted.plan is not plan:
         check_learnable(fitted.plan)
-        write_splits(run.folder / "splits.csv", fitted.plan.split)
+        write_splits(run.folder / run_files.SPLITS, fitted.plan.split)
         run.write_schema(fitted.plan.config)
     return fitted
 
@@ -191,7 +192,7 @@ def _judge(run: Run, step: Step, schema: Config, features: Features | Records, t
         for target, head in walk(schema.targets):
             truth, predicted = targets[target][0][found], predictions[name][target]
             metrics.setdefault(name, {})[target] = score(head, truth, predicted)
-            known, picture = head.known(truth), run.folder / f"answers_{target}_{name}.png"
+            known, picture = head.known(truth), run.folder / run_files.answers_picture(target, name)
             title = f"{target}, {known.sum()} {name} rows"
             plots.draw_answers(head, truth[known], predicted[known], title, picture)
     run.write_predictions({f"{name} {target}": predictions[name][target] for name in rows for target in schema.targets})
@@ -202,7 +203,7 @@ def _finish(
     run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, tuple[str, str]]
 ) -> None:
     """Writes what was found; `metrics.json` comes last, since it says that the run is done."""
-    run.write_json("history.json", history)
-    plots.draw_history(history, shown, run.folder / "history.png")
-    run.write_json("metrics.json", metrics)
+    run.write_json(run_files.HISTORY, history)
+    plots.draw_history(history, shown, run.folder / run_files.HISTORY_PICTURE)
+    run.write_json(run_files.METRICS, metrics)
     shutil.rmtree(run.checkpoints, ignore_errors=True)

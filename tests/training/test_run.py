@@ -14,6 +14,7 @@ from mmkeras.base.files import run_name, write_atomically
 from mmkeras.contracts.config import read_config
 from mmkeras.table.manifest import read_table, table_hash
 from mmkeras.table.plan import Plan, planned
+from mmkeras.training import run as module
 from mmkeras.training.run import Run, default_folder, resumable
 
 pytest_plugins = "fixtures_tables"
@@ -154,7 +155,43 @@ def test_table_that_changed_is_refused(asked, own_table, tmp_path):
     assert len(run.table().rows) == 60
     own_table.write_text(own_table.read_text().replace("red", "blue"))
     with pytest.raises(ValueError, match=r"table\.csv: changed since .*/run was trained on it; name the table to use"):
-        run.table()
+        Run(run).table()
+
+
+@pytest.fixture
+def parses(monkeypatch) -> list[str]:
+    """Which files runs have parsed."""
+    files = []
+    parse, read = module.parse_config, module.read_table
+    monkeypatch.setattr(module, "parse_config", lambda raw, name: files.append(name) or parse(raw, name))
+    monkeypatch.setattr(module, "read_table", lambda path, *a, **k: files.append(str(path)) or read(path, *a, **k))
+    return files
+
+
+def test_a_run_parses_each_file_once(asked, table, tmp_path, parses):
+    run = Run.create(tmp_path / "run", asked)
+    run.write_schema(asked.config)
+    for _ in range(3):
+        assert run.config == run.schema == asked.config
+        assert len(run.table().rows) == 60
+        assert run.read(table).access == run.table().access
+    assert sorted(set(parses)) == sorted(["config.yaml", "schema.json", str(table)])
+    assert parses.count("config.yaml") == parses.count("schema.json") == 1
+    assert parses.count(str(table)) == 1 + 3  # `read` is for any table, which may change
+    assert Run(run).config == asked.config
+    assert parses.count("config.yaml") == 2
+
+
+def test_a_schema_that_is_written_is_the_one_that_is_seen(asked, tmp_path, parses):
+    run = Run.create(tmp_path / "run", asked)
+    with pytest.raises(ValueError, match="training stopped before its first epoch"):
+        run.schema  # noqa: B018
+    run.write_schema(asked.config)
+    assert run.schema == asked.config
+    newer = asked.config.model_copy(update={"on_bad_file": "drop"})
+    run.write_schema(newer)
+    assert run.schema == run.schema == newer
+    assert parses.count("schema.json") == 2
 
 
 def test_table_without_a_file_is_kept_in_the_folder(asked, tmp_path):
