@@ -42,7 +42,7 @@ class Fitted:
         return config.model_copy(update={"columns": columns, "targets": self.plan.config.targets})
 
     def of_plan(self, plan: Plan) -> Fitted:
-        """The same rows' features for a plan of some of the columns."""
+        """These rows' features for a plan of some of the columns."""
         return Fitted(plan, self.features.select(plan.config.columns), self.bad_cells)
 
 

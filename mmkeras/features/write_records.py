@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, say
 from mmkeras.contracts.config import Config, parse_config, read_config
-from mmkeras.contracts.registry import walk
-from mmkeras.features import columns
-from mmkeras.features.columns import Features, table_cells
+from mmkeras.features.columns import features_in_chunks, table_cells
 from mmkeras.features.fitted import fit_schema
 from mmkeras.features.records import (
     BAD,
@@ -96,12 +94,12 @@ def _known_schema(out: str) -> Config:
 def _dealt(split: pd.Series, specs: Specs, shard_mb: int) -> dict[str, list[dict[str, Any]]]:
     """{split: its shards, of almost equal sizes}, not written yet."""
     most_rows = _most_rows(specs, shard_mb)
-    found = {}
+    shards = {}
     for name in SPLITS:
         count = int((split == name).sum())
         parts = np.array_split(np.arange(count), -(-count // most_rows)) if count else []
-        found[name] = [{"name": f"{name}-{i:05d}.tfrecord", "rows": len(part)} for i, part in enumerate(parts)]
-    return found
+        shards[name] = [{"name": f"{name}-{i:05d}.tfrecord", "rows": len(part)} for i, part in enumerate(parts)]
+    return shards
 
 
 def _most_rows(specs: Specs, shard_mb: int) -> int:
@@ -152,23 +150,16 @@ def _records(plan: Plan, cells: Mapping[str, pd.Series], rows: np.ndarray, bad: 
     """
     schema = plan.config
     chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes(specs_of(schema.columns))))
-    for start in range(0, len(rows), chunk_rows):
-        chunk = rows[start : start + chunk_rows]
-        values = {column: texts.iloc[chunk] for column, texts in cells.items()}
-        features = Features({
-            column: columns.prepare(modality, values[column], "memory") for column, modality in walk(schema.columns)
-        })  # fmt: skip
-        # Rows of the chunk are counted from 1 in it
-        new = [replace(cell, row=int(chunk[cell.row - 1]) + 1) for cell in features.bad_cells(values)]
+    for places, features, new in features_in_chunks(schema.columns, cells, rows, chunk_rows):
         bad_rows.refuse(sorted(new, key=lambda cell: cell.row), schema.on_bad_file, plan.manifest, None)
         bad += new
-        yield from examples(chunk, features.rows(np.arange(len(chunk))))
+        yield from examples(rows[places], features.rows(np.arange(len(places))))
 
 
 def _finish(out: str, meta: dict[str, Any]) -> list[list[Any]]:
     """Writes what a reader needs, last of all that it is done; returns the cells that cannot be used, by row."""
     beside = {shard["name"]: read_json(out, _beside(shard)) for shards in meta["shards"].values() for shard in shards}
-    bad = sorted(cell for found in beside.values() for cell in found["bad"])
+    bad = sorted(cell for told in beside.values() for cell in told["bad"])
     for shards in meta["shards"].values():
         for shard in shards:
             shard["bytes"] = beside[shard["name"]]["bytes"]

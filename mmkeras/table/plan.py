@@ -73,11 +73,11 @@ class Plan:
     split: pd.Series
 
     def of_config(self, config: Config) -> Plan:
-        """The same rows for another config: one that is fitted, or has fewer columns."""
+        """These rows for another config: one that is fitted, or has fewer columns."""
         return replace(self, config=config)
 
     def of_split(self, split: pd.Series) -> Plan:
-        """The same config for rows that are dealt otherwise."""
+        """This config for rows that are dealt otherwise."""
         return replace(self, split=split)
 
     def rows(self, part: str) -> np.ndarray:

@@ -101,7 +101,7 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
 
 
 def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
-    """The same as (H, W, 4) uint8, small, for a screen."""
+    """Right and wrong answers as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
@@ -114,12 +114,12 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
     return np.asarray(canvas.buffer_rgba())
 
 
-def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
+def draw_confidence(judged: Mapping[str, Any], title: str, path: Path) -> None:
     """Reliability, ROC, precision and recall, accuracy and coverage, as `evaluation.json` holds a target."""
     figure, axes = _subplots(4, width=4.2, height=4.2)
-    _draw_reliability(axes[0], found["calibration"])
-    _draw_curves(axes[1], axes[2], found["curves"] or [])
-    _draw_coverage(axes[3], found["coverage"])
+    _draw_reliability(axes[0], judged["calibration"])
+    _draw_curves(axes[1], axes[2], judged["curves"] or [])
+    _draw_coverage(axes[3], judged["coverage"])
     for each in axes:
         each.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         each.grid(alpha=0.3)
@@ -144,7 +144,7 @@ def draw_comparison(
     colors = [VERDICT_COLORS.get(verdict, "#8a8a8a") for verdict in verdicts]
     axes.hlines(places, intervals[:, 0], intervals[:, 1], color=colors, linewidth=3, alpha=0.5)
     for verdict, color in VERDICT_COLORS.items():
-        rows = [i for i, found in enumerate(verdicts) if found == verdict]
+        rows = [i for i, each in enumerate(verdicts) if each == verdict]
         if rows:
             axes.plot(means[rows], [places[i] for i in rows], "o", color=color, label=verdict)
     if "chosen" in verdicts:
@@ -196,15 +196,15 @@ def _draw_coverage(axes: Any, coverage: Mapping[str, Any] | None) -> None:
 
 def _branch(model: keras.Model, column: str) -> list[Any]:
     """The layers from a column's features to its vector, in the order of computation."""
-    found: set[Any] = set()
+    reached: set[Any] = set()
     waiting = [model.get_layer(f"{layer_name(column)}_or_absent")]
     while waiting:
         layer = waiting.pop()
-        if layer not in found:
-            found.add(layer)
+        if layer not in reached:
+            reached.add(layer)
             tensors = [tensor for node in layer._inbound_nodes[:1] for tensor in node.input_tensors]
             waiting += [tensor._keras_history.operation for tensor in tensors]
-    return [layer for layer in model.layers if layer in found]
+    return [layer for layer in model.layers if layer in reached]
 
 
 def _lines(layers: list[Any]) -> list[str]:

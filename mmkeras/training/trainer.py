@@ -51,7 +51,7 @@ def train_plan(
         folder: The run folder; None takes runs/<name>-<date and time>.
         name: What default run folders are called after.
         known: What is fitted already of the same rows and targets, and of these columns or more.
-        records: The same columns' features in shards, as `open_records` gives them.
+        records: These columns' features in shards, as `open_records` gives them.
     """
     folder = Path(folder) if folder else None
     if not (known or records):
@@ -186,11 +186,11 @@ def _tuned(
 def _judge(run: Run, step: Step, schema: Config, features: Features | Records, targets: Any, split: pd.Series) -> Any:
     """{"test": {target: {metric: value}}, "valid": ...}; writes the predictions and draws them."""
     rows = {name: np.flatnonzero(split == name) for name in ("test", "valid") if (split == name).any()}
-    predictions = {name: forward(step, features, found, schema.targets) for name, found in rows.items()}
+    predictions = {name: forward(step, features, part, schema.targets) for name, part in rows.items()}
     metrics: dict[str, Any] = {}
-    for name, found in rows.items():
+    for name, part in rows.items():
         for target, head in walk(schema.targets):
-            truth, predicted = targets[target][0][found], predictions[name][target]
+            truth, predicted = targets[target][0][part], predictions[name][target]
             metrics.setdefault(name, {})[target] = score(head, truth, predicted)
             known, picture = head.known(truth), run.folder / run_files.answers_picture(target, name)
             title = f"{target}, {known.sum()} {name} rows"
@@ -202,7 +202,7 @@ def _judge(run: Run, step: Step, schema: Config, features: Features | Records, t
 def _finish(
     run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, tuple[str, str]]
 ) -> None:
-    """Writes what was found; `metrics.json` comes last, since it says that the run is done."""
+    """Writes the figures; `metrics.json` comes last, since it says that the run is done."""
     run.write_json(run_files.HISTORY, history)
     plots.draw_history(history, shown, run.folder / run_files.HISTORY_PICTURE)
     run.write_json(run_files.METRICS, metrics)
