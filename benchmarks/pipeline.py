@@ -32,7 +32,7 @@ from mmkeras.features.batches import batches, training_batches
 from mmkeras.features.columns import Features, adapt, forget_graphs, prepare, table_cells
 from mmkeras.features.fitted import encoded_targets
 from mmkeras.table.manifest import Manifest, read_table
-from mmkeras.table.plan import embedded_example
+from mmkeras.table.plan import Plan, embedded_example
 
 WARM_UP_ROWS = 32
 EPOCHS = 5  # of batches from cached features: one epoch of a few hundred rows is over too soon to be timed
@@ -87,7 +87,7 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
     """What is timed; each returns how many times it went over the rows."""
     count = len(next(iter(cells.values())))
     rows = np.arange(count)
-    targets = encoded_targets(schema, manifest)
+    targets = encoded_targets(Plan(schema, manifest, pd.Series("train", range(count))))
     features = _prepare(schema.columns, cells)
     batch_size = min(schema.train.batch_size, count)
 

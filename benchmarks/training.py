@@ -37,7 +37,7 @@ from mmkeras.features.columns import table_cells
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_columns
 from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest, read_table
-from mmkeras.table.plan import check
+from mmkeras.table.plan import checked
 from mmkeras.training.fit import compile_model, training_targets
 
 STAMPS = Path(__file__).parents[1] / "data" / "stamps"
@@ -89,8 +89,8 @@ def _trainable(path: Path, count: int | None) -> Trainable:
     if count:
         sample = manifest.rows.sample(min(count, len(manifest.rows)), random_state=0).reset_index(drop=True)
         manifest = Manifest(sample, manifest.folder, manifest.name)
-    split = check(config, manifest)
-    schema = fit_schema(config, manifest, split)
+    plan = checked(config, manifest)
+    schema, split = fit_schema(plan), plan.split
     features = prepare_columns(schema, table_cells(manifest, schema.columns))
     keras.utils.set_random_seed(0)
     model = build_network(schema.columns, schema.fusion, schema.targets).model
@@ -99,7 +99,7 @@ def _trainable(path: Path, count: int | None) -> Trainable:
     rows = np.flatnonzero(split == "train")
     batch_size = min(schema.train.batch_size, len(rows))
     settings = {"batch_size": batch_size, "seed": 0, "modality_dropout": schema.train.modality_dropout}
-    targets = training_targets(model, schema, encoded_targets(schema, manifest))
+    targets = training_targets(model, schema, encoded_targets(plan.of_config(schema)))
 
     def batches(epochs: range) -> tf.data.Dataset:
         return training_batches(features, rows, targets, schema.columns, epochs=epochs, **settings)

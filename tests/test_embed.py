@@ -17,6 +17,7 @@ from mmkeras.network.build import build_network
 from mmkeras.predict import predict
 from mmkeras.serving.vectors import _names
 from mmkeras.table.manifest import read_table
+from mmkeras.table.plan import Plan
 from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
@@ -148,8 +149,9 @@ def test_every_fusion_has_a_fused_vector(fusion, small, tmp_path):
 
 def untrained(config, manifest, folder) -> Run:
     """A run whose weights are those of the start."""
-    run = Run.create(folder, config, manifest)
-    schema = fit_schema(config, manifest, manifest.rows["split"])
+    plan = Plan(config, manifest, manifest.rows["split"])
+    run = Run.create(folder, plan)
+    schema = fit_schema(plan)
     run.write_schema(schema)
     build_network(schema.columns, schema.fusion, schema.targets).model.save_weights(folder / "model.weights.h5")
     run.write_json("metrics.json", {})

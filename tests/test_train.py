@@ -17,7 +17,7 @@ from mmkeras.contracts.config import parse_config, read_config
 from mmkeras.evaluate import evaluate
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest, missing_files, read_table
-from mmkeras.table.plan import check
+from mmkeras.table.plan import checked
 from mmkeras.train import train
 from mmkeras.training import run as run_module
 from mmkeras.training.run import Run
@@ -372,7 +372,7 @@ def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
 
 
 def test_table_with_target_guesses_its_columns(table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mmkeras.train.train_config", lambda config, *_, **__: config)
+    monkeypatch.setattr("mmkeras.train.train_plan", lambda plan, *_, **__: plan.config)
     monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
     config = train(str(table), target="intent")
     assert {name: column.type_name() for name, column in config.columns.items()} == {
@@ -561,7 +561,7 @@ def test_unreadable_file_ends_the_command_with_one_line(own_table, tmp_path):
 
 def test_a_clean_table_is_not_warned_of(config, capsys):
     found = read_config(config)
-    check(found, read_table(found.manifest))
+    checked(found, read_table(found.manifest))
     assert "warning" not in capsys.readouterr().out
 
 
@@ -576,7 +576,7 @@ def test_what_a_table_tells_is_at_most_five_lines_and_opens_no_file(own_table, c
     rows.to_csv(own_table, index=False)
     found = read_config(own_table.with_name("config.yaml"), ["columns.price={type: number}", "split.group=null"])
     monkeypatch.setattr("mmkeras.components.modalities.image.Image.read", None)
-    check(found, read_table(found.manifest))
+    checked(found, read_table(found.manifest))
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     own = [line for line in warnings if "stands in" not in line and "stand in" not in line]
     assert len(own) == 5

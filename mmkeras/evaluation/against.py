@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmkeras.base import statistics
+from mmkeras.base import run_files, statistics
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.base.words import words
 from mmkeras.contracts.registry import walk
@@ -76,10 +76,10 @@ def show_against(first: Side, other: Run, rows: JudgedRows, statuses: pd.Series)
         _show(target, first.run, other, targets[target], differ, rows)
     names = {"first": str(first.run.folder), "second": str(other.folder)}
     found = {"runs": names, "rows": {"name": rows.name, "count": len(rows), "groups": rows.group}, "targets": targets}
-    file = first.run.folder / f"against_{other.name}.json"
+    file, rows_file = (first.run.folder / run_files.against(other.name, ending) for ending in (".json", ".csv"))
     first.run.write_json(file.name, found)
-    pd.concat(tables, ignore_index=True).to_csv(file.with_suffix(".csv"), index=False)
-    say(f"differences: {file}; the rows on which they differ: {file.with_suffix('.csv')}")
+    pd.concat(tables, ignore_index=True).to_csv(rows_file, index=False)
+    say(f"differences: {file}; the rows on which they differ: {rows_file}")
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import progress, say, silence
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
@@ -17,8 +18,9 @@ from mmkeras.evaluation.judging import Said
 from mmkeras.features.columns import read_cells, table_cells
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import planned
 from mmkeras.training.run import Run
-from mmkeras.training.trainer import train_config, tuned
+from mmkeras.training.trainer import train_plan, tuned
 
 # What models are called in tables and in evaluation.json
 NETWORK, CLASSICAL, PRIOR_MODEL = "mmkeras trained on nothing but", "classical", "prior"
@@ -114,7 +116,7 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:
     config = run.config
     alone = config.model_copy(update={"columns": {column: config.columns[column]}})
     with silence():
-        trained = train_config(alone, run.table(), run.folder / "alone" / layer_name(column))
+        trained = train_plan(planned(alone, run.table()), run.folder / run_files.ALONE / layer_name(column))
     predictions, _ = predict_rows(trained.network(), trained.schema, judged)
     return {
         target: Said(head, head.encode_target(judged.rows[target]), predictions[target])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.statistics import resamples_of
 from mmkeras.base.terminal import kept_warnings, say, show_table, warn
 from mmkeras.base.words import words
@@ -68,7 +69,7 @@ def judge_run(
         said = {target: each[OWN] for target, each in models.items()}
         judged = plain({"rows": _about(rows, by), "targets": _judged(run, rows, models, predictions[PRESENT], by)})
         frame = _frame(rows, said, predictions[STATUS])
-        frame.to_parquet(run.folder / "evaluation_rows.parquet", index=False)
+        frame.to_parquet(run.folder / run_files.EVALUATED_ROWS, index=False)
         _say_how(judged["rows"])
         if COLUMN_WEIGHTS in predictions:
             _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], rows.name)
@@ -76,8 +77,8 @@ def judge_run(
             if judged["targets"][target]["scores"][OWN]:
                 _report(run, rows, target, each, judged["targets"][target], frame)
     judged["warnings"] = warnings
-    run.write_json("evaluation.json", judged)
-    say(f"all of it: {run.folder / 'evaluation.json'}; row by row: {run.folder / 'evaluation_rows.parquet'}")
+    run.write_json(run_files.EVALUATION, judged)
+    say(f"all of it: {run.folder / run_files.EVALUATION}; row by row: {run.folder / run_files.EVALUATED_ROWS}")
     if other is not None:
         show_against(Side(run, said), other, rows, predictions[STATUS])
     return judged
@@ -169,12 +170,13 @@ def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[
     columns = sorted(run.config.columns)
     known = said.of(said.known)
     text = known.head.report(known.truth, known.predictions)
-    (run.folder / f"evaluation_{target}.txt").write_text(text, encoding="utf-8")
+    file = run.folder / run_files.evaluation_text(target)
+    file.write_text(text, encoding="utf-8")
     title = f"{target}, {rows.name}"
-    pictures = [run.folder / f"evaluation_{target}.png"]
+    pictures = [run.folder / run_files.evaluation_picture(target)]
     plots.draw_answers(known.head, known.truth, known.predictions, title, pictures[0])
     if found["calibration"] is not None:
-        pictures.append(run.folder / f"evaluation_{target}_confidence.png")
+        pictures.append(run.folder / run_files.confidence_picture(target))
         plots.draw_confidence(found, title, pictures[1])
     show_figures(title, found, OWN)
     _show_models(title, found, columns)
@@ -182,7 +184,7 @@ def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[
     show_confidence(target, found)
     show_rows(title, target, frame, cell_table(rows.manifest.rows, columns))
     _warn_of_idle_columns(found["scores"], target, columns)
-    say(f"{target} in detail: {_named([run.folder / f'evaluation_{target}.txt', *pictures])}")
+    say(f"{target} in detail: {_named([file, *pictures])}")
 
 
 def _named(files: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.explanation.attribution import MOST_STEPS, TOLERANCE
 from mmkeras.explanation.explained import checks_of, explain_rows, summary_of, values_of
@@ -18,7 +19,6 @@ from mmkeras.table.splits import units_of
 from mmkeras.training.run import Run
 
 MOST_ROWS = 200
-FOLDER = "explanation"
 
 
 def explain_run(
@@ -50,7 +50,7 @@ def explain_run(
     """
     run = Run(run)
     explanation = explanation_of(run, table, rows, target, answer, check, minutes, allow_outside)
-    folder = Path(output) if output else run.folder / FOLDER
+    folder = Path(output) if output else run.folder / run_files.EXPLANATION_FOLDER
     explanation.write(folder)
     _show(explanation, folder)
     return explanation

@@ -16,7 +16,7 @@ from mmkeras.contracts.registry import walk
 from mmkeras.explanation import faithfulness, shapley
 from mmkeras.explanation.attribution import STEP_NUMBERS, TOLERANCE, Asked, Attributed
 from mmkeras.explanation.explainer import Explained, Explainer, Rows, of_rows
-from mmkeras.features.columns import Features, prepare, table_cells
+from mmkeras.features.columns import features_in_chunks, table_cells
 from mmkeras.table.manifest import Manifest
 
 MOST_AT_ONCE = 64
@@ -96,17 +96,9 @@ def _chunks(
     )
     at_once = int(np.clip(STEP_NUMBERS // numbers, 1, MOST_AT_ONCE))
     bad: set[tuple[int, str]] = set()
-    for start in range(0, len(order), at_once):
-        places = order[start : start + at_once]
-        some = {column: values.iloc[chosen[places]] for column, values in cells.items()}
-        features = Features({
-            column: prepare(modality, some[column], "memory") for column, modality in walk(schema.columns)
-        })  # fmt: skip
-        bad |= {
-            (int(chosen[places[cell.row - 1]]) + 1, f"{cell.column}: {cell.reason}")
-            for cell in features.bad_cells(some)
-        }
-        yield places, features.rows(np.arange(len(places)))
+    for places, features, bad_cells in features_in_chunks(schema.columns, cells, chosen[order], at_once):
+        bad |= {(cell.row, f"{cell.column}: {cell.reason}") for cell in bad_cells}
+        yield order[places], features.rows(np.arange(len(places)))
     if bad:
         row, reason = min(bad)
         count = "1 cell" if len(bad) == 1 else f"{len(bad)} cells"

@@ -28,7 +28,7 @@ class Source(Protocol):
         """(row numbers (B,), what `decoded` takes) of (R,) rows in their order."""
 
     def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
-        """The same in an order that follows from seed and epoch alone; rows that fill no batch are left out."""
+        """As `ordered`, in an order that follows from seed and epoch alone; rows that fill no batch are left out."""
 
     def decoded(self, raw: Any) -> dict[str, dict[str, Any]]:
         """{column: {feature: (B, …)}}, inside a graph."""
@@ -110,8 +110,8 @@ def _hide_some(features: Any, seed: Any, modality_dropout: float) -> Any:
     draws = tf.random.stateless_uniform(tf.shape(present), seed) * present
     kept = tf.unstack((draws >= modality_dropout) | (draws >= tf.reduce_max(draws, axis=0)))
     return {
-        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in found.items()}
-        for (column, found), keep in zip(features.items(), kept, strict=True)
+        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in tensors.items()}
+        for (column, tensors), keep in zip(features.items(), kept, strict=True)
     }
 
 

@@ -14,7 +14,7 @@ from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.features.batches import Source, batches
-from mmkeras.features.columns import ColumnFeatures, Features, prepare, table_cells
+from mmkeras.features.columns import ColumnFeatures, Features, features_in_chunks, table_cells
 from mmkeras.network.network import Network
 from mmkeras.network.statuses import statuses
 from mmkeras.table.manifest import Manifest
@@ -72,17 +72,13 @@ def forward_chunks(
         doing: What the progress bar says.
     """
     cells = table_cells(manifest, schema.columns)
-    with progress(doing, len(manifest.rows)) as advance:
-        for start in range(0, len(manifest.rows), CHUNK_ROWS):
-            chunk = {column: values.iloc[start : start + CHUNK_ROWS] for column, values in cells.items()}
-            count = len(next(iter(chunk.values())))
-            features = Features({
-                column: prepare(modality, chunk[column], "memory") for column, modality in walk(schema.columns)
-            })  # fmt: skip
+    rows = np.arange(len(manifest.rows))
+    with progress(doing, len(rows)) as advance:
+        for places, features, _ in features_in_chunks(schema.columns, cells, rows, CHUNK_ROWS):
             parts = [features.without(columns) for columns in hidden]
-            answers = [forward(step, part, np.arange(count)) | {PRESENT: _present(part)} for part in parts]
+            answers = [forward(step, part, np.arange(len(places))) | {PRESENT: _present(part)} for part in parts]
             yield answers, _statuses(features)
-            advance(count)
+            advance(len(places))
 
 
 def concatenated(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
 
-EVALUATION, EVALUATED_ROWS = "evaluation.json", "evaluation_rows.parquet"
-EXPLANATION, CHECKED = "explanation/explanation.json", "check.csv"
-SHOWN_EXPLANATION = "explanation/shown/explanation.json"
+EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.EXPLANATION}"  # below the run folder
+SHOWN_EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.SHOWN_FOLDER}/{run_files.EXPLANATION}"
 OWN = "mmkeras"  # what evaluation.json calls the run's own model
 NOTHING = "–"
 
@@ -104,13 +104,13 @@ class ExplainedRows:
 
     @cached_property
     def shapley(self) -> pd.DataFrame | None:
-        file = self.folder / "shapley.parquet"
+        file = self.folder / run_files.SHAPLEY
         return pd.read_parquet(file) if file.is_file() else None
 
     @cached_property
     def attributions(self) -> Mapping[tuple[str, str, str], np.ndarray]:
         """{(target, column, method): (explained rows, …)}."""
-        file = self.folder / "attributions.npz"
+        file = self.folder / run_files.ATTRIBUTIONS
         names = self.source.at("arrays")
         if not names or not file.is_file():
             return {}
@@ -153,21 +153,21 @@ class Results:
 
     @cached_property
     def metrics(self) -> Source:
-        return self._source("metrics.json") or Source("metrics.json", {})
+        return self._source(run_files.METRICS) or Source(run_files.METRICS, {})
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
-        return self.run.history if (self.run.folder / "history.json").is_file() else {}
+        return self.run.history if (self.run.folder / run_files.HISTORY).is_file() else {}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Which table the run was trained on."""
-        return json.loads((self.run.folder / "table.json").read_text(encoding="utf-8"))
+        return json.loads((self.run.folder / run_files.TABLE).read_text(encoding="utf-8"))
 
     @cached_property
     def origin(self) -> dict[str, Any]:
         """Date, command and versions of the training, where they were written down."""
-        source = self._source("origin.json")
+        source = self._source(run_files.ORIGIN)
         return source.content if source else {}
 
     @cached_property
@@ -177,7 +177,7 @@ class Results:
     @cached_property
     def log_warnings(self) -> list[str]:
         """What the training warned of, once each."""
-        file = self.run.folder / "run.log"
+        file = self.run.folder / run_files.LOG
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         found = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
         return list(dict.fromkeys(found))
@@ -240,12 +240,12 @@ class Results:
 
     @cached_property
     def evaluation(self) -> Source:
-        return self._source(EVALUATION) or Source(EVALUATION, {})
+        return self._source(run_files.EVALUATION) or Source(run_files.EVALUATION, {})
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per judged row."""
-        found = pd.read_parquet(self.run.folder / EVALUATED_ROWS)
+        found = pd.read_parquet(self.run.folder / run_files.EVALUATED_ROWS)
         return found.reset_index(drop=True)
 
     @cached_property

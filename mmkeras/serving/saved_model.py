@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import layer_name, walk
@@ -73,7 +74,7 @@ def _quiet() -> Iterator[None]:
 def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:
     folder.mkdir()
     # Options of filesystems may hold a password, and a served model reads no files.
-    (folder / "schema.json").write_text(schema.model_dump_json(indent=1, exclude={"filesystems"}), encoding="utf-8")
+    (folder / run_files.SCHEMA).write_text(schema.model_dump_json(indent=1, exclude={"filesystems"}), encoding="utf-8")
     (folder / "signature.json").write_text(
         json.dumps(_signature(schema, has_weights), indent=2, ensure_ascii=False), encoding="utf-8"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config, Train
@@ -112,7 +113,7 @@ def fit_model(
         verbose=0,
         callbacks=[
             *followed,
-            *_watchers(run.folder / "tensorboard", settings.epochs, shown_figures(model, schema), followed[0]),
+            *_watchers(run.folder / run_files.TENSORBOARD, settings.epochs, shown_figures(model, schema), followed[0]),
             *watchers,
             checkpoints,
         ],

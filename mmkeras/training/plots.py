@@ -98,7 +98,7 @@ def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title
 
 
 def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
-    """The same as (H, W, 4) uint8, small, for a screen."""
+    """Right and wrong answers as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
@@ -111,12 +111,12 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
     return np.asarray(canvas.buffer_rgba())
 
 
-def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
+def draw_confidence(judged: Mapping[str, Any], title: str, path: Path) -> None:
     """Reliability, ROC, precision and recall, accuracy and coverage, as `evaluation.json` holds a target."""
     figure, axes = _subplots(4, width=4.2, height=4.2)
-    _draw_reliability(axes[0], found["calibration"])
-    _draw_curves(axes[1], axes[2], found["curves"] or [])
-    _draw_coverage(axes[3], found["coverage"])
+    _draw_reliability(axes[0], judged["calibration"])
+    _draw_curves(axes[1], axes[2], judged["curves"] or [])
+    _draw_coverage(axes[3], judged["coverage"])
     for each in axes:
         each.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         each.grid(alpha=0.3)
@@ -141,7 +141,7 @@ def draw_comparison(
     colors = [VERDICT_COLORS.get(verdict, "#8a8a8a") for verdict in verdicts]
     axes.hlines(places, intervals[:, 0], intervals[:, 1], color=colors, linewidth=3, alpha=0.5)
     for verdict, color in VERDICT_COLORS.items():
-        rows = [i for i, found in enumerate(verdicts) if found == verdict]
+        rows = [i for i, each in enumerate(verdicts) if each == verdict]
         if rows:
             axes.plot(means[rows], [places[i] for i in rows], "o", color=color, label=verdict)
     if "chosen" in verdicts:

@@ -23,6 +23,7 @@ from mmkeras.features.fitted import fit_schema, prepare_columns
 from mmkeras.network.build import build_network
 from mmkeras.network.network import FUSED
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import Plan
 from mmkeras.train import train
 from mmkeras.training.board import write_vectors
 from mmkeras.training.callbacks import Board, Checkpoints
@@ -103,7 +104,7 @@ def written(folder, table, targets, **limits):
     """The metadata's lines of a model that was not trained."""
     settings = {"columns": {"x": {"type": "number"}}, "targets": targets, "split": {"column": "split"}}
     config, manifest = parse_config(settings), Manifest(table, folder, "rows")
-    schema = fit_schema(config, manifest, table["split"])
+    schema = fit_schema(Plan(config, manifest, table["split"]))
     features = prepare_columns(schema, table_cells(manifest, schema.columns))
     network = build_network(schema.columns, schema.fusion, schema.targets)
     step = network.step([FUSED, *schema.targets])

@@ -12,6 +12,7 @@ from mmkeras.features.batches import batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_rows
 from mmkeras.network.build import build_network, loss_weight_of
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import Plan
 from mmkeras.train import train
 from mmkeras.training.fit import _finite, _loss, compile_model
 from mmkeras.training.run import Run
@@ -143,12 +144,14 @@ def judged(tmp_path_factory):
         raw = settings()
         raw["targets"]["noisy"]["loss_weight"] = weight
         config, manifest = parse_config(raw), Manifest(table, folder, "rows")
-        schema = fit_schema(config, manifest, table["part"])
-        features = prepare_rows(schema, manifest, folder)
+        plan = Plan(config, manifest, table["part"])
+        schema = fit_schema(plan)
+        plan = plan.of_config(schema)
+        features = prepare_rows(plan, folder)
         keras.utils.set_random_seed(0)
         model = build_network(schema.columns, schema.fusion, schema.targets).model
         compile_model(model, schema, table["part"])
-        targets = {target: _finite(pair) for target, pair in encoded_targets(schema, manifest).items()}
+        targets = {target: _finite(pair) for target, pair in encoded_targets(plan).items()}
         everything = np.arange(len(table))
         logs = model.evaluate(batches(features, everything, len(table), targets), return_dict=True, verbose=0)
         return logs, model.predict(batches(features, everything, len(table)), verbose=0), targets
