@@ -18,6 +18,7 @@ LEVELS = [
         "",
         "charts",
         "component",
+        "config_page",
         "drawing",
         "lazy",
         "layers",
