@@ -180,8 +180,7 @@ def folder(tmp_path_factory) -> Path:
     """Where the README's commands have been run; the pages go on from there."""
     folder = tmp_path_factory.mktemp("clone")
     (folder / "data").symlink_to(ROOT / "data")
-    (folder / "docs").mkdir()
-    assert run_blocks(README, folder) >= 6
+    assert run_all(commands(README), folder) >= 4
     return folder
 
 
@@ -192,34 +191,40 @@ def test_the_readme_runs(folder):
     assert (folder / "my_model/assets.extra/signature.json").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if FENCED.search(text_of(page))], ids=lambda page: page.stem)
-def test_a_page_runs(page, folder, tmp_path):
-    """Beside the README's data and run, in a folder of its own: no page needs another."""
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    (tmp_path / "runs/first").symlink_to(folder / "runs/first")
-    write_files(page, tmp_path)
-    run_blocks(page, tmp_path)
-
-
-def run_blocks(page: Path, folder: Path) -> int:
-    """Runs a page's commands and code one after the other; returns how many blocks."""
-    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    ran = 0
+def commands(page: Path) -> list[list[str]]:
+    """A page's commands and code in their order, but for lines that are run elsewhere."""
+    found = []
     for kind, text in FENCED.findall(text_of(page)):
-        if not (command := command_of(kind, text)):
-            continue
+        if kind == "python" and not FILE_OF_BLOCK.match(text):
+            found.append([sys.executable, "-c", text])
+        elif kind == "bash":
+            lines = [line for line in text.splitlines() if not any(word in line for word in ELSEWHERE)]
+            found += [["bash", "-c", line] for line in lines]
+    return found
+
+
+IN_README = commands(README)
+RUN = {page: [command for command in commands(page) if command not in IN_README] for page in PAGES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if RUN[page]], ids=lambda page: page.stem)
+def test_a_page_runs(page, folder, tmp_path):
+    """Beside what the README's commands left, in a folder of its own: no page needs another."""
+    for made in (*folder.iterdir(), *(folder / "runs").iterdir()):
+        if made.name != "runs":
+            place = tmp_path / made.relative_to(folder)
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(made)
+    (tmp_path / "docs").mkdir()
+    write_files(page, tmp_path)
+    run_all(RUN[page], tmp_path)
+
+
+def run_all(asked: list[list[str]], folder: Path) -> int:
+    """Runs commands one after the other; returns how many."""
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    for command in asked:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{page.name}: {text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        ran += 1
-    return ran
-
-
-def command_of(kind: str, text: str) -> list[str] | None:
-    """What runs a block; None where it is not run."""
-    if kind == "python" and not FILE_OF_BLOCK.match(text):
-        return [sys.executable, "-c", text]
-    lines = [line for line in text.splitlines() if not any(word in line for word in ELSEWHERE)]
-    return ["bash", "-e", "-c", "\n".join(lines)] if kind == "bash" and lines else None
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return len(asked)
