@@ -45,9 +45,9 @@ class Split(Settings):
     column: str | None = Field(None, description="a column that says train, valid or test for each row")
     group: str | None = Field(None, description="rows that share this column's value never fall in two splits")
     train: float = Field(0.7, gt=0, le=1, description="fraction of the rows, where no column says it")
-    valid: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.15, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
+    valid: float = Field(0.15, gt=0, lt=1, description="of these rows: the best epoch, temperatures, thresholds")
+    test: float = Field(0.15, ge=0, lt=1, description="the three add up to 1")
+    seed: int = Field(0, ge=0, description="of the order in which rows are dealt")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Split:
@@ -100,9 +100,9 @@ class Config(Settings):
     """All that a training needs to know."""
 
     manifest: str | None = Field(None, description="the table: .csv or .parquet; relative to this file")
-    columns: dict[str, SerializeAsAny[Modality]] = Field(min_length=1)
-    fusion: SerializeAsAny[Fusion]
-    targets: dict[str, SerializeAsAny[Head]] = Field(min_length=1)
+    columns: dict[str, SerializeAsAny[Modality]] = Field(min_length=1, description="what the model reads of a row")
+    fusion: SerializeAsAny[Fusion] = Field(description="how the columns become one; left out: a weighted sum")
+    targets: dict[str, SerializeAsAny[Head]] = Field(min_length=1, description="what the model predicts")
     split: Split = Split()
     train: Train = Train()
     on_bad_file: Literal["error", "missing", "drop"] = Field(

@@ -28,7 +28,7 @@ class Classification(ClassHead):
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts the same in the loss"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the truth that goes to all classes alike")
     focal_gamma: float = Field(
         0.0, ge=0, le=10, description="how much less rows count that are right already; 2 is usual, 0: all the same"
     )
