@@ -107,8 +107,8 @@ def write_run(training: Training, plan: Plan) -> None:
             else:
                 said = np.where(rng.random(len(rows)) < SKILL.get(training.model, 0.9), truth, (truth + 1) % 3)
                 predictions[f"{split} {target}"] = 0.1 + 0.7 * np.eye(3)[said]
-            known = head.known(truth)
-            scores = head.score(truth[known], predictions[f"{split} {target}"][known]) if known.any() else {}
+            known = head.scorer.known(truth)
+            scores = head.scorer.score(truth[known], predictions[f"{split} {target}"][known]) if known.any() else {}
             metrics.setdefault(split, {})[target] = scores
     training.folder.mkdir(parents=True)
     (training.folder / "config.yaml").write_text(training.config.to_yaml())

@@ -495,10 +495,11 @@ def test_calibrated_probabilities_are_the_same_everywhere(planted, tmp_path):
         assert abs(head.temperature - 1) > 0.01
         np.testing.assert_allclose(predictions[target], planted.predictions[f"test {target}"], atol=1e-6)
         np.testing.assert_allclose(served[f"{target}_probabilities"], predictions[target], atol=1e-6)
-        tempered = head.tempered(uncalibrated[target], head.temperature)
+        tempered = head.scorer.tempered(uncalibrated[target], head.temperature)
         np.testing.assert_allclose(tempered, predictions[target], atol=1e-6)
         assert np.abs(uncalibrated[target] - predictions[target]).max() > 1e-3
-        assert head.answer_texts(uncalibrated[target]) == head.answer_texts(predictions[target]) or target == "tags"
+        texts = [head.scorer.answer_texts(each[target]) for each in (uncalibrated, predictions)]
+        assert texts[0] == texts[1] or target == "tags"
 
 
 def test_the_temperature_is_the_one_that_validation_rows_ask_for(planted):
@@ -595,7 +596,7 @@ def test_runs_that_cannot_be_compared_are_refused(planted, copied, message):
 def test_thresholds_are_those_that_validation_rows_ask_for(planted):
     head = planted.schema.targets["tags"]
     truth = head.encode_target(planted.table().rows["tags"][(planted.splits == "valid").to_numpy()])
-    uncalibrated = head.tempered(planted.predictions["valid tags"], 1 / head.temperature)
+    uncalibrated = head.scorer.tempered(planted.predictions["valid tags"], 1 / head.temperature)
     wanted = tuned(head, truth, uncalibrated)
     assert head.labels == ("round", "warm")
     assert head.thresholds == pytest.approx(wanted.thresholds, rel=1e-3)

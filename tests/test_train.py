@@ -138,9 +138,9 @@ def test_best_epochs_weights_are_kept(turning_run):
     assert best < stopped_after - 1
     valid = turning_run.metrics["valid"]["intent"]
     head = turning_run.schema.targets["intent"]
-    uncalibrated = head.tempered(turning_run.predictions["valid intent"], 1 / head.temperature)
+    uncalibrated = head.scorer.tempered(turning_run.predictions["valid intent"], 1 / head.temperature)
     truth = head.encode_target(turning_run.table().rows["intent"][(turning_run.splits == "valid").to_numpy()])
-    assert head.losses(truth, uncalibrated).mean() == pytest.approx(losses[best], abs=1e-5)
+    assert head.scorer.losses(truth, uncalibrated).mean() == pytest.approx(losses[best], abs=1e-5)
     assert valid["log_loss"] == pytest.approx(losses[best], rel=0.05)  # training knows no temperature
     (accuracies,) = (values for name, values in turning_run.history.items() if re.fullmatch("val_.*accuracy", name))
     assert valid["accuracy"] == pytest.approx(accuracies[best], abs=1e-5)
@@ -340,7 +340,7 @@ def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     valid = rows[rows["split"] == "valid"].reset_index(drop=True)
     predictions, _ = predict_rows(run.network(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
     truth = head.encode_target(valid["intent"])
-    uncalibrated = head.tempered(predictions["intent"], 1 / head.temperature)
+    uncalibrated = head.scorer.tempered(predictions["intent"], 1 / head.temperature)
     losses = -np.log(uncalibrated[np.arange(len(truth)), truth])
     by_hand = np.mean(np.array(head.weights)[truth] * losses)
     assert by_hand != pytest.approx(losses.mean(), rel=1e-3)

@@ -91,7 +91,7 @@ def _asked(run: Run, rows: JudgedRows, targets: set[str]) -> dict[str, Said]:
     for target, head in walk(schema.targets):
         if target in targets:
             truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
-            found[target] = Said(head, truth, predictions[target])
+            found[target] = Said(head.scorer, truth, predictions[target])
     return found
 
 
@@ -109,14 +109,14 @@ def _compared(first: Said, second: Said, units: np.ndarray) -> dict[str, Any]:
         interval = statistics.interval(samples["first"][name] - samples["second"][name])
         is_given = len(np.unique(units)) > 1 and np.isfinite(interval[0])
         found["differences"][name] = {"difference": difference, "interval": interval if is_given else None}
-    right = [said.head.right(said.truth, said.predictions) for said in pair.values()]
+    right = [said.scorer.right(said.truth, said.predictions) for said in pair.values()]
     if all(each is not None for each in right):
         found["mcnemar"] = statistics.mcnemar(*right)
     return found
 
 
 def _resampled(said: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return said.head.resampled(said.truth, said.predictions, weights)
+    return said.scorer.resampled(said.truth, said.predictions, weights)
 
 
 def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuses: pd.Series) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuse
         for side, found in zip(("first", "second"), columns, strict=True):
             frame[f"{side} {name}"] = found[name]
     frame = pd.concat([frame, cells.rename(columns=lambda name: f"cell {name}")], axis=1)
-    if first.head.class_names is not None:
+    if first.scorer.class_names is not None:
         return frame[frame["first answer"] != frame["second answer"]]
     apart = (frame["first loss"] - frame["second loss"]).abs()
     return frame.loc[apart[apart > 0].sort_values(ascending=False, kind="stable").index[:MOST_ROWS]]

@@ -14,6 +14,7 @@ from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import layer_name, walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.judging import Said
 from mmkeras.features.columns import read_cells, table_cells
 from mmkeras.network.inference import predict_rows
@@ -34,16 +35,16 @@ def baselines(run: Run, schema: Config, judged: Manifest) -> Iterator[tuple[str,
         head = schema.targets[target]
         truth = head.encode_target(judged.rows[target])
         for name, (valid, predictions) in models.items():
-            own_head, predictions = calibrated(head, head.encode_target(chosen.rows[target]), valid, predictions)
-            yield target, name, Said(own_head, truth, predictions)
+            scorer, predictions = calibrated(head, head.encode_target(chosen.rows[target]), valid, predictions)
+            yield target, name, Said(scorer, truth, predictions)
     if len(schema.columns) > 1:
         for column in sorted(schema.columns):
             for target, said in _network_alone(run, column, judged).items():
                 yield target, f"{NETWORK} {column}", said
 
 
-def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np.ndarray) -> tuple[Head, np.ndarray]:
-    """A classical model's head that has learned from its predictions of validation rows, and its others by that head.
+def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np.ndarray) -> tuple[Scorer, np.ndarray]:
+    """A classical model's scorer, by what it says of validation rows, and what it says of other rows, calibrated.
 
     Args:
         head: Of the target.
@@ -51,7 +52,7 @@ def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np
         valid: (V, P) what the model says of them.
         predictions: (N, P) what it says of other rows.
     """
-    own = tuned(head, truth, valid)
+    own = tuned(head, truth, valid).scorer
     return own, own.tempered(predictions, own.temperature)
 
 
@@ -78,10 +79,10 @@ def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> d
         models = {PRIOR_MODEL: np.tile(head.prior, (ends[-1], 1))}
         models |= {f"{CLASSICAL} on {column}": predictions for column, predictions in each.items()}
         if len(each) > 1:
-            models[f"{CLASSICAL}, all"] = head.join(list(each.values()))
+            models[f"{CLASSICAL}, all"] = head.scorer.join(list(each.values()))
         for left_out in each if len(each) > 2 else ():
             rest = [predictions for column, predictions in each.items() if column != left_out]
-            models[f"{CLASSICAL}, without {left_out}"] = head.join(rest)
+            models[f"{CLASSICAL}, without {left_out}"] = head.scorer.join(rest)
         found[target] = {name: np.split(predictions, ends[:-1]) for name, predictions in models.items()}
     return found
 
@@ -101,12 +102,12 @@ def _classical_column(
     questions = transformer.transform([asked[i] for i in there]) if len(there) else None
     found = {}
     for target, head in walk(schema.targets):
-        truth = head.encode_target(trained.rows[target])[given]
-        known_truth = truth[head.known(truth)]
-        found[target] = np.tile(np.asarray(head.prior, np.float64), (len(asked), 1))
-        if questions is not None and len(np.unique(known_truth, axis=0)) > 1:  # of one answer nothing can be learned
-            model = head.baseline(issparse(inputs), seed=0).fit(inputs[head.known(truth)], known_truth)
-            found[target][there] = head.baseline_predictions(model, questions)
+        scorer, truth = head.scorer, head.encode_target(trained.rows[target])[given]
+        known = scorer.known(truth)
+        found[target] = np.tile(np.asarray(scorer.prior, np.float64), (len(asked), 1))
+        if questions is not None and len(np.unique(truth[known], axis=0)) > 1:  # of one answer nothing can be learned
+            model = scorer.baseline(issparse(inputs), seed=0).fit(inputs[known], truth[known])
+            found[target][there] = scorer.baseline_predictions(model, questions)
     return found
 
 
@@ -119,6 +120,6 @@ def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:
         trained = train_plan(planned(alone, run.table()), run.folder / run_files.ALONE / layer_name(column))
     predictions, _ = predict_rows(trained.network(), trained.schema, judged)
     return {
-        target: Said(head, head.encode_target(judged.rows[target]), predictions[target])
+        target: Said(head.scorer, head.encode_target(judged.rows[target]), predictions[target])
         for target, head in walk(trained.schema.targets)
     }

@@ -95,10 +95,13 @@ def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[s
     models: dict[str, dict[str, Said]] = {}
     for target, head in walk(schema.targets):
         truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
-        _warn_of_unknown(int((~head.known(truth)).sum()), target, rows.manifest.name)
-        shown = list(hidden) if head.known(truth).any() else [OWN]
+        known = head.scorer.known(truth)
+        _warn_of_unknown(int((~known).sum()), target, rows.manifest.name)
+        shown = list(hidden) if known.any() else [OWN]
         models[target] = {
-            name: Said(head, truth, each[target]) for name, each in zip(hidden, every, strict=True) if name in shown
+            name: Said(head.scorer, truth, each[target])
+            for name, each in zip(hidden, every, strict=True)
+            if name in shown
         }
     return models, every[0] | {STATUS: statuses}
 
@@ -169,12 +172,12 @@ def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[
     """The text, the pictures and the terminal's part of one target."""
     columns = sorted(run.config.columns)
     known = said.of(said.known)
-    text = known.head.report(known.truth, known.predictions)
+    text = known.scorer.report(known.truth, known.predictions)
     file = run.folder / run_files.evaluation_text(target)
     file.write_text(text, encoding="utf-8")
     title = f"{target}, {rows.name}"
     pictures = [run.folder / run_files.evaluation_picture(target)]
-    plots.draw_answers(known.head, known.truth, known.predictions, title, pictures[0])
+    plots.draw_answers(known.scorer, known.truth, known.predictions, title, pictures[0])
     if found["calibration"] is not None:
         pictures.append(run.folder / run_files.confidence_picture(target))
         plots.draw_confidence(found, title, pictures[1])

@@ -95,7 +95,7 @@ def validation(run: Run) -> dict[str, Said]:
     else:  # a run of an older version
         predictions, _ = predict_rows(run.network(), schema, rows)
     return {
-        target: Said(head, head.encode_target(rows.rows[target]), predictions[target])
+        target: Said(head.scorer, head.encode_target(rows.rows[target]), predictions[target])
         for target, head in walk(schema.targets)
     }
 

@@ -22,8 +22,8 @@ from mmkeras.base.terminal import say, silence
 from mmkeras.base.words import count_of, duration, words
 from mmkeras.contracts.config import Config, build, parse_config
 from mmkeras.contracts.fusion import Fusion
-from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import find, layer_name, members, nearest, walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.baselines import calibrated, classical, rows_of
 from mmkeras.features.fitted import Fitted, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.table import bad_rows
@@ -96,7 +96,7 @@ class Judged:
     Attributes:
         model: Its name in the table.
         fold: From 0.
-        heads: {target: its head, with what it learned from the validation rows}.
+        scorers: {target: its scorer, with what it learned from the validation rows}.
         predictions: {target: (R, P)}.
         valid: {target: its figure on the validation rows}, where it is a network.
         weights: How many numbers it has learned; None for a classical model.
@@ -105,7 +105,7 @@ class Judged:
 
     model: str
     fold: int
-    heads: Mapping[str, Head]
+    scorers: Mapping[str, Scorer]
     predictions: Mapping[str, np.ndarray]
     valid: Mapping[str, float]
     weights: int | None = None
@@ -281,27 +281,28 @@ def _judged_run(training: Training) -> Judged:
         key.removeprefix("test "): found for key, found in run.predictions.items() if key.startswith("test ")
     }
     valid = {target: next(iter(scores.values())) for target, scores in metrics["valid"].items() if scores}
+    scorers = {target: head.scorer for target, head in schema.targets.items()}
     weights, seconds = metrics["training"]["weights"], metrics["training"]["seconds"]
-    return Judged(training.model, training.fold, schema.targets, predictions, valid, weights, seconds)
+    return Judged(training.model, training.fold, scorers, predictions, valid, weights, seconds)
 
 
 def _judged_classical(fold: Fold, number: int) -> Iterator[Judged]:
-    """The classical models of a fold, whose heads learn from the validation rows as those of networks do."""
+    """The classical models of a fold, which learn from the validation rows as those of networks do."""
     file, schema = fold.folder / CLASSICAL_FILE, fold.schema
     if not file.is_file():
         _train_classical(fold, schema, file)
         say(f"fold {number + 1}: classical models are trained")
     chosen = rows_of(fold.plan.manifest, fold.rows("valid")).rows
     truth = {target: head.encode_target(chosen[target]) for target, head in schema.targets.items()}
-    heads: dict[str, dict[str, Head]] = {}
+    scorers: dict[str, dict[str, Scorer]] = {}
     predictions: dict[str, dict[str, np.ndarray]] = {}
     with np.load(file, allow_pickle=False) as held:
         for key in [key for key in held if key.count("\n") == 1]:
             target, name = key.split("\n")
             head, valid = schema.targets[target], f"{key}\nvalid"
-            own = calibrated(head, truth[target], held[valid], held[key]) if valid in held else (head, held[key])
-            heads.setdefault(name, {})[target], predictions.setdefault(name, {})[target] = own
-    yield from (Judged(name, number, heads[name], predictions[name], {}) for name in heads)
+            own = calibrated(head, truth[target], held[valid], held[key]) if valid in held else (head.scorer, held[key])
+            scorers.setdefault(name, {})[target], predictions.setdefault(name, {})[target] = own
+    yield from (Judged(name, number, scorers[name], predictions[name], {}) for name in scorers)
 
 
 def _train_classical(fold: Fold, schema: Config, file: Path) -> None:

@@ -126,7 +126,7 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
     present = np.concatenate(found.present)[np.argsort(found.order)]
     parts = []
     for target in explainer.targets:
-        head = explainer.schema.targets[target]
+        scorer = explainer.schema.targets[target].scorer
         values, whole = (found.joined(target, name) for name in ("values", "whole"))
         weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
         for i, column in enumerate(explainer.columns):
@@ -134,7 +134,7 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
             part = {
                 "row": chosen + 1,
                 "target": target,
-                "answer": [head.parts[place] for place in found.joined(target, "places")],
+                "answer": [scorer.parts[place] for place in found.joined(target, "places")],
                 "explained": whole,
                 "prior": found.joined(target, "prior"),
                 "column": column,
@@ -181,21 +181,21 @@ def summary_of(explainer: Explainer, found: Found, answers: dict[str, str | None
 def _target_summary(
     explainer: Explainer, found: Found, target: str, answer: str | None, units: np.ndarray
 ) -> dict[str, Any]:
-    head = explainer.schema.targets[target]
+    scorer = explainer.schema.targets[target].scorer
     values = found.joined(target, "values")
     weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
-    factors, terms = head.units
+    factors, terms = scorer.units
     several = (
         f" of {answer}"
         if answer
-        else f" ({head.parts[0]})"
-        if head.predicts == "numbers" and len(head.parts) > 1
+        else f" ({scorer.parts[0]})"
+        if scorer.predicts == "numbers" and len(scorer.parts) > 1
         else ""
     )
     return {
-        "explains": (head.explains if not answer or head.predicts == "numbers" else "probability") + several,
-        "unit": "as in the table" if head.predicts == "numbers" else "probability",
-        "prior": (head.prior * factors + terms).tolist(),
+        "explains": (scorer.explains if not answer or scorer.predicts == "numbers" else "probability") + several,
+        "unit": "as in the table" if scorer.predicts == "numbers" else "probability",
+        "prior": (scorer.prior * factors + terms).tolist(),
         "columns": {
             column: {
                 "mean": float(values[:, i].mean()),

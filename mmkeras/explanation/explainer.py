@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmkeras.contracts.config import Config
-from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.explanation import shapley
 from mmkeras.explanation.attribution import Asked, Attributed, Averaged, Column, attribute
 from mmkeras.explanation.coalitions import Coalitions
@@ -86,7 +86,7 @@ class Explainer:
         present = np.stack([rows[column]["present"] > 0 for column in self.columns], axis=1)
         return {
             target: self._explained(
-                self.schema.targets[target], predictions[target], answers.get(target), present,
+                self.schema.targets[target].scorer, predictions[target], answers.get(target), present,
                 None if weights is None else weights[-1],
             )
             for target in self.targets
@@ -155,11 +155,16 @@ class Explainer:
         return shapley.patterns_of(self._orders)
 
     def _explained(
-        self, head: Head, predictions: np.ndarray, answer: str | None, present: np.ndarray, weights: np.ndarray | None
+        self,
+        scorer: Scorer,
+        predictions: np.ndarray,
+        answer: str | None,
+        present: np.ndarray,
+        weights: np.ndarray | None,
     ) -> Explained:
         whole = predictions[-1]
-        places = head.explained(whole) if answer is None else np.full(len(whole), head.parts.index(answer))
-        unit, term = head.units
+        places = scorer.explained(whole) if answer is None else np.full(len(whole), scorer.parts.index(answer))
+        unit, term = scorer.units
         factors = np.zeros(whole.shape)
         factors[np.arange(len(whole)), places] = unit[places]
         results = (predictions * factors).sum(axis=-1) + term[places]
@@ -212,7 +217,7 @@ def answers_of(schema: Config, target: str | None, answer: str | None) -> dict[s
         return found
     if len(found) > 1:
         raise ValueError(f"--answer: the run has several targets; name one of them too: --target {known[0]}")
-    [(name, head)] = [(name, head) for name, head in walk(schema.targets) if name in found]
-    if answer not in head.parts:
-        raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(head.parts)}')
+    [(name, parts)] = [(name, head.scorer.parts) for name, head in walk(schema.targets) if name in found]
+    if answer not in parts:
+        raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(parts)}')
     return {name: answer}

@@ -260,9 +260,10 @@ class Results:
         found = {}
         for target in self.targets:
             head = self.heads[target]
-            truth = head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
-            known = head.known(truth)
-            found[target] = head.score(truth[known], np.tile(head.prior, (int(known.sum()), 1))) if known.any() else {}
+            scorer, truth = head.scorer, head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
+            known = scorer.known(truth)
+            prior = np.tile(scorer.prior, (int(known.sum()), 1))
+            found[target] = scorer.score(truth[known], prior) if known.any() else {}
         return found
 
     # explain

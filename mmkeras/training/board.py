@@ -98,20 +98,20 @@ def _pictures(
     """{answers/TARGET: picture} of the rows whose target is known."""
     pictures = {}
     for target, held in sorted(seen.items()):
-        known = heads[target].known(truth[target])
+        known = heads[target].scorer.known(truth[target])
         if known.any():
             answers = truth[target][known], held.predictions[known]
             title = f"{target}, {known.sum()} valid rows"
-            pictures[f"answers/{target}"] = plots.picture_of_answers(heads[target], *answers, title)
+            pictures[f"answers/{target}"] = plots.picture_of_answers(heads[target].scorer, *answers, title)
     return pictures
 
 
 def _answers(target: str, head: Head, cells: pd.Series, predictions: np.ndarray) -> list[tuple[str, Sequence[Any]]]:
     """What is known of each row, what is answered, and whether that is right, where a target is classes."""
-    told = [(target, cells), (f"{target} answer", head.answer_texts(predictions))]
-    truth = head.encode_target(cells)
-    known = head.known(truth)
-    is_right = head.right(truth[known], predictions[known])
+    scorer, truth = head.scorer, head.encode_target(cells)
+    told = [(target, cells), (f"{target} answer", scorer.answer_texts(predictions))]
+    known = scorer.known(truth)
+    is_right = scorer.right(truth[known], predictions[known])
     if is_right is None:
         return told
     verdicts = np.full(len(cells), "", object)

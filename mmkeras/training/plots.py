@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkeras.contracts.head import Head
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.network.network import Network
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
@@ -89,21 +89,21 @@ def draw_history(history: Mapping[str, list[float]], shown: Mapping[str, tuple[s
     _save(figure, path)
 
 
-def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str, path: Path) -> None:
-    """What a head shows of right and wrong answers: for classes, the confusion matrix."""
+def draw_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, title: str, path: Path) -> None:
+    """What a scorer shows of right and wrong answers: for classes, the confusion matrix."""
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
-    head.draw(targets, predictions, axes)
+    scorer.plot(targets, predictions, axes)
     axes.set_title(title)
     _save(figure, path)
 
 
-def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
+def picture_of_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
     """Right and wrong answers as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
     figure.set_dpi(65)
-    head.draw(targets, predictions, axes)
+    scorer.plot(targets, predictions, axes)
     axes.set_title(title)
     canvas = FigureCanvasAgg(figure)
     with _missing_glyphs_unsaid():

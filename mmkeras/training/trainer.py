@@ -18,6 +18,7 @@ from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.features.columns import Features
 from mmkeras.features.fitted import Fitted, encoded_targets, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.features.records import Records
@@ -67,10 +68,10 @@ def train_plan(
     return run
 
 
-def score(head: Head, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """A head's figures over the rows whose target it knows; {} where it knows none."""
-    known = head.known(targets)
-    return head.score(targets[known], predictions[known]) if known.any() else {}
+def score(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """The figures over the rows whose target training knew; {} where there are none."""
+    known = scorer.known(targets)
+    return scorer.score(targets[known], predictions[known]) if known.any() else {}
 
 
 def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
@@ -81,7 +82,7 @@ def tuned(head: Head, targets: np.ndarray, predictions: np.ndarray) -> Head:
         targets: (N, …).
         predictions: (N, P) before any temperature.
     """
-    known = head.known(targets)
+    known = head.scorer.known(targets)
     head = head.untuned()
     return head.tune(targets[known], predictions[known]) if known.any() else head
 
@@ -192,10 +193,10 @@ def _judge(run: Run, step: Step, schema: Config, features: Features | Records, t
     for name, part in rows.items():
         for target, head in walk(schema.targets):
             truth, predicted = targets[target][0][part], predictions[name][target]
-            metrics.setdefault(name, {})[target] = score(head, truth, predicted)
-            known, picture = head.known(truth), run.folder / run_files.answers_picture(target, name)
+            metrics.setdefault(name, {})[target] = score(head.scorer, truth, predicted)
+            known, picture = head.scorer.known(truth), run.folder / run_files.answers_picture(target, name)
             title = f"{target}, {known.sum()} {name} rows"
-            plots.draw_answers(head, truth[known], predicted[known], title, picture)
+            plots.draw_answers(head.scorer, truth[known], predicted[known], title, picture)
     run.write_predictions({f"{name} {target}": predictions[name][target] for name in rows for target in schema.targets})
     return metrics
 

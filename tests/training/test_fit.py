@@ -100,7 +100,8 @@ def test_learned_weights_are_kept_with_the_run(learned):
     expected = 0.0
     for target, head in schema.targets.items():
         truth = head.encode_target(learned.table().rows[target][is_valid])
-        known, log_variance = head.known(truth), float(model.get_layer(loss_weight_of(target)).log_variance.numpy())
+        known = head.scorer.known(truth)
+        log_variance = float(model.get_layer(loss_weight_of(target)).log_variance.numpy())
         squares = (truth - learned.predictions[f"valid {target}"])[known] ** 2
         expected += (np.exp(-log_variance) * squares + log_variance).sum() / len(truth)
     best = learned.metrics["training"]["best_epoch"] - 1

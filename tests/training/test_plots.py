@@ -69,9 +69,13 @@ def test_history_shows_training_and_validation(run, tmp_path, texts):
 
 @pytest.mark.parametrize("classes", [2, 30])
 def test_answers_name_every_class(classes, tmp_path, texts):
-    head = Classification(classes=tuple(f"class {i}" for i in range(classes)), weights=(1.0,) * classes)
+    head = Classification(
+        classes=tuple(f"class {i}" for i in range(classes)),
+        weights=(1.0,) * classes,
+        frequencies=(1 / classes,) * classes,
+    )
     targets = np.arange(classes)
-    plots.draw_answers(head, targets, np.eye(classes), "the title", tmp_path / "answers.png")
+    plots.draw_answers(head.scorer, targets, np.eye(classes), "the title", tmp_path / "answers.png")
     assert {"the title", "class 0", f"class {classes - 1}"} <= set(texts)
     size_px(tmp_path / "answers.png")
 
@@ -80,7 +84,8 @@ def test_confidence_is_drawn_with_the_worst_curves(tmp_path, texts):
     rng = np.random.default_rng(0)
     head = Classification().adapt(pd.Series([f"class {i}" for i in range(12)] * 2, dtype=object))
     truth = rng.integers(0, 12, 200).astype(np.int32)
-    said = Said(head, truth, (0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)).astype(np.float32))
+    shares = 0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)
+    said = Said(head.scorer, truth, shares.astype(np.float32))
     found = judge({"mmkeras": said}, np.arange(200), valid=said)
     plots.draw_confidence(found, "fruit, 200 rows", tmp_path / "confidence.png")
     width, height = size_px(tmp_path / "confidence.png")

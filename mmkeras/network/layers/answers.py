@@ -72,7 +72,7 @@ class Answer(keras.layers.Layer):
             # As it is, for Keras' loss to find the logits behind it: without them a row that is quite wrong, its
             # probability below 1e-7, has no slope and is never learned.
             return prediction
-        said = tempered(prediction, self.temperature, self.link)
+        said = tempered(prediction, self.temperature, self.link, ops)
         return ops.where(ops.expand_dims(given, -1) > 0, said, ops.convert_to_tensor(self.prior, "float32"))
 
     def compute_output_shape(self, prediction_shape, given_shape=None):
