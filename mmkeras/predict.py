@@ -34,6 +34,7 @@ def predict(
     `missing: photo`, `bad: voice: holds no samples`; `prior` where every cell is missing or bad.
     """
     run = Run(run)
+    run.check_answers("predict")
     return answer_rows(run.network(), run.schema, run.read(table, allow_outside), output)
 
 

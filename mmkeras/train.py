@@ -70,8 +70,10 @@ def _show_results(run: Run) -> None:
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
         f"mmkeras report {run.folder}": "one page to look at: results, explanations, rows",
         f"mmkeras predict {run.folder} TABLE -o answers.csv": "answers for the rows of a table",
-        f"mmkeras export {run.folder} my_model": "a SavedModel that takes raw rows",
     }
+    if not run.config.answers:
+        commands = {f"mmkeras embed {run.folder} TABLE -o vectors.parquet": "vectors of the rows of a table"}
+    commands[f"mmkeras export {run.folder} my_model"] = "a SavedModel that takes raw rows"
     width = max(map(len, commands))
     say("Next:\n" + "\n".join(f"  {command:<{width}}  {purpose}" for command, purpose in commands.items()))
 

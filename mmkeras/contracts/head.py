@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from mmkeras.contracts.component import Component, Kind, fitted
 from mmkeras.contracts.links import Link
+from mmkeras.contracts.registry import walk
 from mmkeras.contracts.scorer import ClassScorer, Predicts, Scorer
 
 if TYPE_CHECKING:
@@ -203,3 +205,25 @@ class ClassHead(Head):
     def prior(self) -> np.ndarray:
         """The classes' shares of the training rows."""
         return np.array(self.frequencies, np.float32)
+
+
+def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:
+    """Every head's answer by name; names begin with the target where there are several targets."""
+    return {
+        _named(target, name, heads): tensor
+        for target, head in walk(dict(heads))
+        for name, tensor in head.answer(predictions[target]).items()
+    }
+
+
+def named_descriptions(heads: Mapping[str, Head]) -> dict[str, str]:
+    """What each of `named_answers` holds, for a reader."""
+    return {
+        _named(target, name, heads): text
+        for target, head in walk(dict(heads))
+        for name, text in head.answer_description.items()
+    }
+
+
+def _named(target: str, name: str, heads: Mapping[str, Head]) -> str:
+    return name if len(heads) == 1 else f"{target}_{name}"

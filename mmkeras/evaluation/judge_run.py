@@ -58,6 +58,7 @@ def judge_run(
         FileNotFoundError, ValueError: The run or the table cannot be used.
     """
     run, by = Run(run), list(by)
+    run.check_answers("evaluate")
     schema = run.schema
     with kept_warnings() as warnings:
         rows = rows_to_judge(run, table, [*schema.columns, *schema.targets, *by], allow_outside)

@@ -49,6 +49,7 @@ def explain_run(
         FileNotFoundError, ValueError: The run or the table cannot be used.
     """
     run = Run(run)
+    run.check_answers("explain")
     explanation = explanation_of(run, table, rows, target, answer, check, minutes, allow_outside)
     folder = Path(output) if output else run.folder / run_files.EXPLANATION_FOLDER
     explanation.write(folder)

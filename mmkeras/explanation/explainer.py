@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import walk
 from mmkeras.contracts.scorer import Scorer
 from mmkeras.explanation import shapley
@@ -17,8 +18,8 @@ from mmkeras.explanation.attribution import Asked, Attributed, Averaged, Column,
 from mmkeras.explanation.coalitions import Coalitions
 from mmkeras.explanation.grad_cam import NAME as GRAD_CAM
 from mmkeras.explanation.grad_cam import GradCam
-from mmkeras.network.build import build_network
-from mmkeras.network.network import COLUMN_WEIGHTS, Network
+from mmkeras.network.build import network_of
+from mmkeras.network.network import Network
 
 Rows = Mapping[str, Mapping[str, np.ndarray]]
 """{column: {feature: (R, …)}}."""
@@ -188,8 +189,7 @@ def _fresh_weights(schema: Config, seed: int) -> list[np.ndarray]:
     random.seed(seed)  # whence Keras draws the seeds of its initializers
     try:
         columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        network = build_network(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
-        return network.model.get_weights()
+        return network_of(schema.model_copy(update={"columns": columns})).model.get_weights()
     finally:
         random.setstate(state)
 

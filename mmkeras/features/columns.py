@@ -133,6 +133,14 @@ def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str
     return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
 
 
+def distinct_cells(cells: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
+    """{column: (N,) int64}: which of the column's distinct cells, as `table_cells` gives them, each row holds."""
+    return {
+        column: pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)[0].astype(np.int64)
+        for column, values in cells.items()
+    }
+
+
 def adapt(modality: Modality, values: pd.Series) -> Modality:
     """The modality fitted on the distinct cells of training rows (a fixed sample of 2000, where cells are files).
 

@@ -1,18 +1,19 @@
-"""Columns, a fusion and heads to one network, by Keras' functional API."""
+"""Columns, a fusion and objectives to one network, by Keras' functional API."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmkeras.base.lazy import lazy
+from mmkeras.contracts.config import Config
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.objective import Objective, Setting, default_objectives
 from mmkeras.contracts.registry import layer_name, walk
-from mmkeras.network.network import COLUMN_WEIGHTS, FUSED, Network, answers_of, present_of, vector_of
+from mmkeras.network.network import Network, present_of, vector_of
 
 if TYPE_CHECKING:
     import keras as keras_types
@@ -22,42 +23,50 @@ layers = lazy("mmkeras.network.layers")
 
 
 def build_network(
-    columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head], learned_loss_weights: bool = False
+    columns: Mapping[str, Modality],
+    fusion: Fusion,
+    heads: Mapping[str, Head],
+    learned_loss_weights: bool = False,
+    objectives: Mapping[str, Objective] | None = None,
 ) -> Network:
-    """The network {column: {feature: (B, …)}} -> {target: (B, …)}.
+    """The network {column: {feature: (B, …)}} -> what its objectives are trained on.
 
     Args:
         columns: Adapted modalities by column.
         fusion: How the columns are joined.
         heads: Adapted heads by target.
         learned_loss_weights: Whether each target has a learned weight of its loss.
+        objectives: What it is trained for, by name; None: to answer the targets.
 
     Raises:
         ValueError: A target is called as one of the layers is.
     """
+    columns = dict(walk(dict(columns)))
+    objectives = objectives or default_objectives()
+
     # Inputs; no target may be called as they are, since a point is no part of its name
-    inputs = {column: _inputs(modality, f"{layer_name(column)}.") for column, modality in walk(dict(columns))}
+    inputs = {column: _inputs(modality, f"{layer_name(column)}.") for column, modality in columns.items()}
 
     # Encode
-    models = {column: _column_model(column, modality) for column, modality in walk(dict(columns))}
+    models = {column: _column_model(column, modality) for column, modality in columns.items()}
     parts = {column: model(inputs[column]) for column, model in models.items()}
     encodings = {column: Encoding(**each) for column, each in parts.items()}
-
-    # Fuse
-    predictions, fused = fusion.predict(encodings, dict(walk(dict(heads))))
+    tokens = {column: tuple(encoding.tokens.shape[1:]) for column, encoding in encodings.items()}
+    setting = Setting(columns, fusion, heads, learned_loss_weights, tokens)
 
     # Predict
-    given = functools.reduce(keras.ops.maximum, [encoding.present for encoding in encodings.values()])
-    if learned_loss_weights:
-        predictions |= {target: _weighed(predictions[target], target) for target in sorted(heads)}
-    trained = predictions | answers_of(heads, predictions, given)
-    outputs = trained | {FUSED: fused.vector}
-    if fused.weights is not None:
-        outputs[COLUMN_WEIGHTS] = fused.weights
+    made = [objective.outputs(encodings, setting) for objective in objectives.values()]
+    trained = {name: tensor for each in made for name, tensor in each.trained.items()}
+    outputs = trained | {name: tensor for each in made for name, tensor in each.told.items()}
     for column, encoding in encodings.items():
         outputs |= {vector_of(column): encoding.vector, present_of(column): encoding.present}
-    model = _joined(inputs, trained, heads)
-    return Network(models, model, outputs, parts, {target: predictions[target] for target in heads}, given)
+    return Network(models, _joined(inputs, trained, heads), outputs, parts, objectives, setting)
+
+
+def network_of(schema: Config) -> Network:
+    """The network of a fitted config."""
+    learned = schema.train.loss_weights == "learned"
+    return build_network(schema.columns, schema.fusion, schema.targets, learned, schema.objectives)
 
 
 def _inputs(modality: Modality, prefix: str = "") -> dict[str, keras_types.KerasTensor]:
@@ -77,15 +86,6 @@ def _column_model(column: str, modality: Modality) -> keras_types.Model:
     vector = layers.joining.ReplaceAbsent(name="or_absent")(encoding.vector, encoding.present)
     parts = {"vector": vector, "tokens": encoding.tokens, "mask": encoding.mask, "present": encoding.present}
     return keras.Model(inputs, parts, name=layer_name(column))
-
-
-def _weighed(prediction: Any, target: str) -> Any:
-    return layers.answers.LossWeight(name=loss_weight_of(target))(prediction)
-
-
-def loss_weight_of(target: str) -> str:
-    """The layer that holds the learned weight of a target's loss."""
-    return f"{target}.loss_weight"
 
 
 def _joined(inputs: dict, outputs: dict, targets: Iterable[str]) -> keras_types.Model:

@@ -11,9 +11,8 @@ import pandas as pd
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, warn
 from mmkeras.contracts.config import Config
-from mmkeras.contracts.head import Head
-from mmkeras.contracts.registry import walk
-from mmkeras.features.batches import Source, batches
+from mmkeras.contracts.objective import Term
+from mmkeras.features.batches import Source, Truth, batches
 from mmkeras.features.columns import ColumnFeatures, Features, features_in_chunks, table_cells
 from mmkeras.network.network import Network
 from mmkeras.network.statuses import statuses
@@ -94,6 +93,19 @@ def forward(
     return concatenated([{name: part[name] for name in outputs or part} for part in parts])
 
 
+def row_losses(
+    step: Step, features: Source, rows: np.ndarray, truth: Truth, terms: Mapping[str, Term]
+) -> dict[str, np.ndarray]:
+    """{output: (R,)} the loss of each of (R,) row numbers, NaN where it does not count; memory holds a batch."""
+    losses: dict[str, list[np.ndarray]] = {output: [] for output in terms}
+    for given, truths, weights in batches(features, rows, BATCH_ROWS, truth):
+        outputs = step(given)
+        for output, term in terms.items():
+            values = np.asarray(term.loss(truths[output], outputs[output]), np.float64)
+            losses[output].append(np.where(weights[output].numpy() > 0, values, np.nan))
+    return {output: np.concatenate(parts) for output, parts in losses.items()}
+
+
 def warn_of_outside(statuses: pd.Series) -> None:
     """Tells of files that were not read because they lie elsewhere, and how they are."""
     if count := int(statuses.str.contains(ALLOW, regex=False).sum()):
@@ -102,15 +114,6 @@ def warn_of_outside(statuses: pd.Series) -> None:
             f"{count} {name} files outside the table's folder, which are not read; "
             "--allow-outside (from Python, allow_outside=True) reads them"
         )
-
-
-def named_answers(heads: Mapping[str, Head], predictions: Mapping[str, Any]) -> dict[str, Any]:
-    """Every head's answer by name; names begin with the target where there are several targets."""
-    return {
-        name if len(heads) == 1 else f"{target}_{name}": tensor
-        for target, head in walk(heads)
-        for name, tensor in head.answer(predictions[target]).items()
-    }
 
 
 def _present(features: Features) -> np.ndarray:

@@ -8,54 +8,68 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mmkeras.base.lazy import lazy
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.head import Head
-from mmkeras.contracts.registry import layer_name, walk
+from mmkeras.contracts.objective import Objective, Setting, Term
+from mmkeras.contracts.registry import layer_name
 
 if TYPE_CHECKING:
     import keras as keras_types
 
 keras = lazy("keras")
-layers = lazy("mmkeras.network.layers")
 tf = lazy("tensorflow")
 
-COLUMN_WEIGHTS = "column_weights"
-FUSED = "columns.fused"  # the point keeps a target from being called so
 Encodings = Mapping[str, Mapping[str, Any]]
 """{column: {"vector" (B, D), "tokens" (B, T, D'), "mask" (B, T), "present" (B,)}}; an absent vector is learned."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Columns, what joins them, and what is predicted, as parts that run, train and are saved each for itself.
+    """Columns, and what the objectives make of them, as parts that run, train and are saved each for itself.
 
     Attributes:
         columns: {column: a model {feature: (B, …)} -> its parts of `Encodings`}. A column's weights are its model's:
             what its `save_weights` writes, another network's model of the same column loads, whatever stands beside it.
-        model: {column: {feature: (B, …)}} -> {output: (B, …)} of all that has a loss: the targets, what columns alone
-            predict of them. Keras trains it; its own columns are layers called after them.
-        outputs: Every output by name, symbolic tensors of the same graph: those of the model, `FUSED` (B, D), where
-            the fusion weighs the columns `COLUMN_WEIGHTS` (B, M), and of each column `vector_of` (B, D) and
-            `present_of` (B,).
-        encodings: As `Encodings`, symbolic: where the columns end and what joins them begins.
-        predictions: {target: (B, P)} as the fusion makes them, before temperature and prior.
-        given: (B,) 1 where a row has any cell.
+        model: {column: {feature: (B, …)}} -> {output: (B, …)} of all that has a loss. Keras trains it; its columns are
+            layers called after them.
+        outputs: Every output by name, symbolic tensors of the same graph: those of the model, what objectives tell
+            beside them, and of each column `vector_of` (B, D) and `present_of` (B,).
+        encodings: As `Encodings`, symbolic: where the columns end and what is made of them begins.
+        objectives: What it is trained for, by name.
+        setting: What they are about, with the columns' tokens.
     """
 
     columns: Mapping[str, keras_types.Model]
     model: keras_types.Model
     outputs: Mapping[str, Any]
     encodings: Encodings
-    predictions: Mapping[str, Any]
-    given: Any
+    objectives: Mapping[str, Objective]
+    setting: Setting
 
     @property
     def weighs_columns(self) -> bool:
         """Whether the fusion says how much each column counts."""
         return COLUMN_WEIGHTS in self.outputs
 
-    def told(self, names: Collection[str]) -> keras_types.Model:
-        """A model of the same weights: {column: {feature: (B, …)}} -> {name: (B, …)} of these outputs."""
-        return keras.Model(self.model.input, {name: self.outputs[name] for name in names}, name=self.model.name)
+    @functools.cached_property
+    def terms(self) -> dict[str, Term]:
+        """{output of the model: its part of the loss}; the losses of all objectives add up."""
+        terms = {
+            output: term
+            for objective in self.objectives.values()
+            for output, term in objective.terms(self.setting, self.model).items()
+        }
+        return {output: terms[output] for output in self.model.output_names}
+
+    def told(self, names: Collection[str], columns: Collection[str] | None = None) -> keras_types.Model:
+        """A model of the same weights: {column: {feature: (B, …)}} -> {name: (B, …)} of these outputs.
+
+        Args:
+            names: Of outputs.
+            columns: On which alone they depend; None: all are its inputs.
+        """
+        inputs = {column: self.model.input[column] for column in columns or self.columns}
+        return keras.Model(inputs, {name: self.outputs[name] for name in names}, name=self.model.name)
 
     def joint(self, names: Collection[str]) -> keras_types.Model:
         """The part that joins columns: `Encodings` -> {name: (B, …)}; only the parts that it reads are its inputs."""
@@ -77,11 +91,16 @@ class Network:
         return forward_step(self.model if names is None else self.told(names))
 
     def answering(self, heads: Mapping[str, Head]) -> Network:
-        """The same weights; each target's answer has the temperature that its head has learned."""
-        answers = answers_of(heads, self.predictions, self.given)
+        """A network of the same weights whose answers have what these heads have learned, such as a temperature."""
+        setting = replace(self.setting, heads=heads)
+        answers = {
+            name: tensor
+            for objective in self.objectives.values()
+            for name, tensor in objective.answered(setting, self.outputs).items()
+        }
         trained = {name: answers.get(name, self.outputs[name]) for name in self.model.output}
         model = keras.Model(self.model.input, trained, name=self.model.name)
-        return replace(self, model=model, outputs={**self.outputs, **answers})
+        return replace(self, model=model, outputs={**self.outputs, **answers}, setting=setting)
 
     @functools.cached_property
     def all_told(self) -> tuple[str, ...]:
@@ -95,16 +114,6 @@ def forward_step(model: keras_types.Model) -> Callable[[Any], dict[str, Any]]:
     step = tf.function(lambda features: model(features, training=False), input_signature=[signature])
     # TensorFlow counts the traces of a line of code and would warn of retracing after five models.
     return step.get_concrete_function()
-
-
-def answers_of(heads: Mapping[str, Head], predictions: Mapping[str, Any], given: Any) -> dict[str, Any]:
-    """{target: (B, P)} by a layer called after the target: tempered, and the prior where nothing is given."""
-    return {
-        target: layers.answers.Answer(head.prior.tolist(), head.temperature, head.link, name=target)(
-            predictions[target], given
-        )
-        for target, head in walk(dict(heads))
-    }
 
 
 def vector_of(column: str) -> str:

@@ -63,6 +63,8 @@ def write_page(
     """
     folders = [Run(folder) for folder in runs]
     for each in folders:
+        each.check_answers("report")
+    for each in folders:
         _ensure_evaluated(each)
     if explains:
         _ensure_explained(Results(folders[0]))

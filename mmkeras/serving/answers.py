@@ -10,7 +10,8 @@ import pandas as pd
 
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
-from mmkeras.network.inference import named_answers, predict_rows, warn_of_outside
+from mmkeras.contracts.head import named_answers
+from mmkeras.network.inference import predict_rows, warn_of_outside
 from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, require_columns
 

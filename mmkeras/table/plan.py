@@ -140,7 +140,8 @@ def check_columns(config: Config, manifest: Manifest) -> None:
         said_of(manifest, column, modality.check)
     remote.check(config.filesystems)
     splits.check_targets(manifest, config.targets)
-    config.fusion.check(list(config.columns), config.targets)
+    for objective in config.objectives.values():
+        objective.check(config.setting)
 
 
 def check_learnable(plan: Plan) -> None:
@@ -182,8 +183,10 @@ def warn_of_leaks(plan: Plan) -> None:
         warn(f"{len(leaks) - SHOWN_LEAKS} more groups or files stand in two splits; the test rows are no fair judges")
 
 
-def strata(config: Config, manifest: Manifest) -> pd.Series:
-    """What the splits should hold equal shares of: the first target's classes or ranges."""
+def strata(config: Config, manifest: Manifest) -> pd.Series | None:
+    """What the splits should hold equal shares of: the first target's classes or ranges; None without a target."""
+    if not config.targets:
+        return None
     target, head = next(iter(config.targets.items()))
     return said_of(manifest, target, lambda: head.strata(manifest.rows[target]))
 

@@ -271,6 +271,8 @@ def check_targets(manifest: Manifest, targets: Mapping[str, Target]) -> None:
     Raises:
         ValueError: The first target's column has empty cells where every other target's has.
     """
+    if not targets:
+        return
     names = list(targets)
     require_columns(manifest, names)
     is_missing = np.all([head.missing(manifest.rows[name]) for name, head in targets.items()], axis=0)

@@ -13,11 +13,11 @@ import pandas as pd
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import FUSED
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.features.batches import Source
 from mmkeras.network.inference import concatenated, forward
-from mmkeras.network.network import FUSED
 from mmkeras.table.manifest import Manifest
 from mmkeras.training import plots
 

@@ -25,8 +25,9 @@ import pandas as pd
 import mmkeras
 from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
+from mmkeras.base.words import joined
 from mmkeras.contracts.config import Config, parse_config
-from mmkeras.network.build import build_network
+from mmkeras.network.build import network_of
 from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, read_table, table_hash
 from mmkeras.table.plan import Plan
@@ -165,6 +166,23 @@ class Run:
         access = self.config.access
         return read_table(table, access=replace(access, allow_outside=allow_outside or access.allow_outside))
 
+    def check_answers(self, doing: str) -> None:
+        """Refuses what needs answers of a run whose objectives give none.
+
+        Args:
+            doing: What is asked for, in words.
+
+        Raises:
+            ValueError: Says what the run can do.
+        """
+        objectives = self.config.objectives
+        if not self.config.answers:
+            offers = "; ".join(dict.fromkeys(objective.offers for objective in objectives.values()))
+            raise ValueError(
+                f"{self.folder}: trained for {joined(objectives)}, which answers no target, so there is nothing to "
+                f"{doing}; it has {offers}: `mmkeras embed` and `mmkeras export` give them"
+            )
+
     def network(self) -> Network:
         """The trained network, rebuilt from `schema.json` with the best weights.
 
@@ -175,7 +193,7 @@ class Run:
             raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
         schema = self.schema
         columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        network = build_network(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        network = network_of(schema.model_copy(update={"columns": columns}))
         try:
             network.model.load_weights(self.folder / run_files.WEIGHTS)
         except (ValueError, KeyError):

@@ -16,20 +16,22 @@ from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import FUSED
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.contracts.scorer import Scorer
-from mmkeras.features.columns import Features
+from mmkeras.features.batches import Truth
+from mmkeras.features.columns import Features, distinct_cells, table_cells
 from mmkeras.features.fitted import Fitted, encoded_targets, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.features.records import Records
-from mmkeras.network.build import build_network
-from mmkeras.network.inference import forward
-from mmkeras.network.network import FUSED
+from mmkeras.network.build import network_of
+from mmkeras.network.inference import forward, row_losses
+from mmkeras.network.network import Network
 from mmkeras.network.strategy import choose_strategy
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import SPLITS
 from mmkeras.table.plan import Plan, check_learnable, check_rows
-from mmkeras.table.splits import write_splits
+from mmkeras.table.splits import units_of, write_splits
 from mmkeras.training import plots
 from mmkeras.training.board import Step, board, write_vectors
 from mmkeras.training.fit import compile_model, fit_model, shown_figures
@@ -68,6 +70,12 @@ def train_plan(
     return run
 
 
+def truth_of(plan: Plan, network: Network) -> Truth:
+    """What the plan's table tells a network's objectives beside its features."""
+    cells = distinct_cells(table_cells(plan.manifest, plan.config.columns))
+    return Truth(encoded_targets(plan), cells, list(network.objectives.values()), network.setting)
+
+
 def score(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """The figures over the rows whose target training knew; {} where there are none."""
     known = scorer.known(targets)
@@ -102,22 +110,26 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
     plan, features = fitted.plan, fitted.features
     schema, split = plan.config, plan.split
     with strategy.scope():
-        heads = {target: head.untuned() for target, head in schema.targets.items()}  # a resumed run's are tuned already
-        network = build_network(schema.columns, schema.fusion, heads, schema.train.loss_weights == "learned")
-        model = network.model
-        seen = compile_model(model, schema, split)
+        # A resumed run's heads are tuned already
+        heads = {target: head.untuned() for target, head in schema.targets.items()}
+        network = network_of(schema.model_copy(update={"targets": heads}))
+        seen = compile_model(network, schema.train, split)
+    model = network.model
     plots.draw_model(network, run.folder / run_files.MODEL_PICTURE)
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / run_files.MODEL_PICTURE}")
-    targets = encoded_targets(plan)
+    truth = truth_of(plan, network)
     step = network.step()
-    watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
-    trained = fit_model(run, model, schema, features, targets, split, [watcher])
+    watcher = board(run.board, step.graph, schema.targets, seen, truth.targets, split)
+    trained = fit_model(run, network, schema.train, features, truth, split, [watcher])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / run_files.WEIGHTS)
-    schema = _tuned(run, step, schema, features, targets, split)
-    step = network.answering(schema.targets).step([FUSED, *schema.targets])
-    metrics = _judge(run, step, schema, features, targets, split)
-    write_vectors(run.board, step, schema, features, plan.manifest, split)
+    metrics = _judge_losses(step, network, features, truth, plan)
+    if schema.answers:
+        schema = _tuned(run, step, schema, features, truth.targets, split)
+        step = network.answering(schema.targets).step([FUSED, *schema.targets])
+        answers = _judge(run, step, schema, features, truth.targets, split)
+        metrics = {name: {**answers[name], **metrics[name]} for name in answers}
+        write_vectors(run.board, step, schema, features, plan.manifest, split)
     metrics["bad_cells"] = fitted.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
@@ -125,7 +137,7 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         "seconds": round(time.perf_counter() - started, 1),
         "weights": model.count_params(),
     }
-    _finish(run, metrics, trained.history, shown_figures(model, schema))
+    _finish(run, metrics, trained.history, shown_figures(network))
     if fitted.bad_cells.get("cells"):
         say(bad_rows.summary(fitted.bad_cells, run.folder))
 
@@ -169,6 +181,25 @@ def _schema(run: Run, plan: Plan, known: Fitted | None, records: Records | None)
 
 
 # Results
+
+
+def _judge_losses(
+    step: Step, network: Network, features: Features | Records, truth: Truth, plan: Plan
+) -> dict[str, dict[str, dict[str, float]]]:
+    """{"test": {output: {figure: value}}, "valid": …} of the objectives that answer no target."""
+    others = {name: each for name, each in network.objectives.items() if not each.answers}
+    terms = {name: each.terms(network.setting, network.model) for name, each in others.items()}
+    units = units_of(plan.manifest, plan.config.split.group)
+    judged: dict[str, dict[str, dict[str, float]]] = {}
+    for part in ("test", "valid"):
+        rows = np.flatnonzero(plan.split == part)
+        if not len(rows):
+            continue
+        judged[part] = {}
+        for name, objective in others.items():
+            losses = row_losses(step, features, rows, truth, terms[name])
+            judged[part] |= objective.judge(losses, units[rows])
+    return judged
 
 
 def _tuned(

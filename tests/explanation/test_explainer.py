@@ -9,12 +9,12 @@ from fixtures_encoders import SERIES, TEXT, roughened
 from fixtures_everything import SMALL_FUSIONS, TARGETS, stacked
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import members
 from mmkeras.explanation.explainer import Explainer, answers_of
 from mmkeras.explanation.shapley import PERMUTATIONS, all_patterns
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
-from mmkeras.network.network import COLUMN_WEIGHTS
 
 GRADES = pd.Series(["low", "high", "middle", "low"], dtype=object)
 COLUMNS = {"note": TEXT | {"encoder": "gru"}, "sensor": SERIES, "weight": {"type": "number", "bins": 2, "units": 3}}

@@ -17,11 +17,11 @@ from fixtures_everything import TARGETS
 from PIL import Image
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.encoding import FUSED
 from mmkeras.embed import embed
 from mmkeras.features.columns import table_cells
 from mmkeras.features.fitted import fit_schema, prepare_columns
 from mmkeras.network.build import build_network
-from mmkeras.network.network import FUSED
 from mmkeras.table.manifest import Manifest
 from mmkeras.table.plan import Plan
 from mmkeras.train import train

@@ -6,11 +6,12 @@ import pytest
 import yaml
 from fixtures_tables import python
 
+from mmkeras.components.objectives.supervised import loss_weight_of
 from mmkeras.contracts.config import parse_config
 from mmkeras.contracts.registry import find
 from mmkeras.features.batches import batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_rows
-from mmkeras.network.build import build_network, loss_weight_of
+from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest
 from mmkeras.table.plan import Plan
 from mmkeras.train import train
