@@ -12,12 +12,13 @@ from fixtures_everything import COLUMNS, SMALL_FUSIONS, stacked
 
 from mmkeras.contracts.config import build, parse_config
 from mmkeras.contracts.fusion import own_prediction
+from mmkeras.contracts.head import named_answers
 from mmkeras.contracts.registry import members, walk
+from mmkeras.features.batches import Truth
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
-from mmkeras.network.inference import named_answers
 from mmkeras.serving import saved_model as export
-from mmkeras.training.fit import compile_model, training_targets
+from mmkeras.training.fit import compile_model
 
 # A user would see that a layer takes Keras' own mask away.
 pytestmark = pytest.mark.filterwarnings("error:.*mask:UserWarning")
@@ -132,8 +133,9 @@ def targets_of(model, schema, values):
     for target, head in walk(schema.targets):
         found = head.encode_target(pd.Series(values[target], dtype=object))
         encoded[target] = found, head.sample_weights(found)
-    given = training_targets(model, schema, encoded)
-    return {name: found for name, (found, _) in given.items()}, {name: weights for name, (_, weights) in given.items()}
+    example = Truth(encoded, {}, list(schema.objectives.values()), schema.setting).example
+    _, truths, weights = example({}, np.arange(len(values[target])), tf.constant([0, 0]), is_training=True)
+    return {name: truths[name] for name in model.output}, {name: weights[name] for name in model.output}
 
 
 def loss_of_a_step(model, features, targets):
@@ -174,7 +176,7 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     assert {*model.output} == {*schema.targets, *(owns if count != "one" else ())}
 
     cells, features = rows(names)
-    compile_model(model, schema, pd.Series(["train"] * ROWS))
+    compile_model(network, schema.train, pd.Series(["train"] * ROWS))
     model.run_eagerly = count == "seven"  # a step of seven encoders is traced in test_everything.py
     assert_learns(model, schema, features)
 
