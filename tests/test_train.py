@@ -12,6 +12,7 @@ import pytest
 import yaml
 from fixtures_tables import CONFIG, LABELS, command, python
 
+from mmkeras.base import run_files
 from mmkeras.components.heads.classification import Classification
 from mmkeras.contracts.config import parse_config, read_config
 from mmkeras.evaluate import evaluate
@@ -19,7 +20,6 @@ from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest, missing_files, read_table
 from mmkeras.table.plan import checked
 from mmkeras.train import train
-from mmkeras.training import run as run_module
 from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
@@ -97,9 +97,12 @@ def test_run_folder_holds_what_its_description_says(run):
     found = {path.name for path in run.folder.iterdir() if not path.name.startswith("evaluation")}
     assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
     assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
-    described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_module.__doc__, re.MULTILINE)
-    assert len(described) == 14
-    assert {name.rstrip("/") for name in described} - {"checkpoints", "evaluation.json"} <= found
+    described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_files.__doc__, re.MULTILINE)
+    assert len(described) == 18
+    later = {"checkpoints", "table.parquet", "evaluation.json", "explanation", "report.html", "check.csv"}
+    assert {name.rstrip("/") for name in described} - later == {name for name in found if name[-4:] != ".png"} - {
+        ".lock"
+    }
 
 
 def test_metrics_have_the_documented_shape(run):
