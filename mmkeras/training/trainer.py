@@ -175,7 +175,9 @@ def _schema(run: Run, plan: Plan, known: Fitted | None, records: Records | None)
     """The config whose columns and heads know the training rows; one that was begun keeps what it knew."""
     if run.checkpoints.is_dir():
         return run.schema
-    schema = known.schema_of(plan.config) if known else fit_schema(plan, records)
+    learned = known.plan.config if known else fit_schema(plan, records)
+    columns = {column: learned.columns[column] for column in plan.config.columns}
+    schema = plan.config.model_copy(update={"columns": columns, "targets": learned.targets})
     run.write_schema(schema)
     return schema
 
