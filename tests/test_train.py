@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fixtures_models import scores_of
 from fixtures_tables import CONFIG, LABELS, command, python
 
 from mmkeras.base import run_files
@@ -358,7 +359,7 @@ def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeyp
     run = train(frame, overrides, target="intent", run=tmp_path / "run")
     assert list(run.config.columns) == ["question", "photo"]
     monkeypatch.chdir(tmp_path)
-    assert evaluate(run)["targets"]["intent"]["scores"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
+    assert scores_of(evaluate(run))["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
 
 
 def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):

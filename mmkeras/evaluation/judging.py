@@ -15,6 +15,7 @@ import pandas as pd
 
 from mmkeras.base import statistics
 from mmkeras.contracts.scorer import Scorer
+from mmkeras.evaluation.models import Model, record
 
 WANTED_ACCURACY = 0.95
 MOST_CLASSES = 50  # in tables and curves
@@ -25,7 +26,7 @@ MOST_VALUES = 20  # of a column that rows are judged by
 RANGES = 5
 NUMBERS = 0.9  # of a column's cells are numbers where it is cut into ranges
 
-PER_CLASS = ("classes",)  # a task beside those of models, called by strings, and parts, called by pairs
+PER_CLASS = "classes"  # a task beside those of models and parts
 Part = tuple[str, str | tuple[str, ...]]
 """A column and its value; or "" and the columns that are missing."""
 Figures = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -62,7 +63,7 @@ class Said:
 
 
 def judge(
-    models: Mapping[str, Said],
+    models: Mapping[Model, Said],
     units: np.ndarray,
     valid: Said | None = None,
     slices: Mapping[str, Mapping[str, np.ndarray]] | None = None,
@@ -77,27 +78,26 @@ def judge(
         slices: {column: {value: (N,) bool}}.
         patterns: {columns that are missing: (N,) bool}.
     """
-    name, own = next(iter(models.items()))
+    first, own = next(iter(models.items()))
     known = own.known
     own, units = own.of(known), units[known]
-    slices = {column: _held(found, known) for column, found in (slices or {}).items()}
+    slices = {column: _held(values, known) for column, values in (slices or {}).items()}
     patterns = _held(patterns or {}, known)
-    found = _empty(own) | {"scores": {model: _known(said).score for model, said in models.items()}}
+    scores = {model: _known(said).score for model, said in models.items()}
+    judged = _empty(own) | {"models": [record(model, figures, {}) for model, figures in scores.items()]}
     if not len(own.truth):
-        return found
+        return judged
     shown = _shown_classes(own)
     parts: dict[Part, np.ndarray] = {(column, v): rows for column, each in slices.items() for v, rows in each.items()}
     parts |= {("", missing): rows for missing, rows in patterns.items()}
-    others = {model: said.of(known) for model, said in models.items() if model != name}
-    tasks: dict[Hashable, Figures] = {name: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
+    others = {model: said.of(known) for model, said in models.items() if model != first}
+    tasks: dict[Hashable, Figures] = {first: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
     tasks |= {model: _first_of(said, said.known) for model, said in others.items()}
     samples = bootstrapped(tasks | {part: _first_of(own, rows) for part, rows in parts.items()}, units)
     judged_parts = {part: _part(own.of(rows), samples[part], units[rows]) for part, rows in parts.items()}
     count = len(np.unique(units))
-    return found | {
-        "intervals": {
-            model: _intervals(samples[model], each, count) for model, each in found["scores"].items() if each
-        },
+    return judged | {
+        "models": [record(model, each, _intervals(samples[model], each, count)) for model, each in scores.items()],
         "slices": {c: [{"value": value} | judged_parts[c, value] for value in values] for c, values in slices.items()},
         "patterns": [{"missing": list(missing)} | judged_parts["", missing] for missing in patterns],
         "per_class": _per_class(own, samples[PER_CLASS], shown, units),
@@ -220,7 +220,7 @@ def _empty(own: Said) -> dict[str, Any]:
         "predicts": own.scorer.predicts,
         "classes": None if names is None else list(names),
         "metric": next(iter(scores), None),
-        "intervals": {},
+        "models": [],
         "per_class": None,
         "slices": {},
         "patterns": [],

@@ -309,8 +309,9 @@ def _train_classical(fold: Fold, schema: Config, file: Path) -> None:
     trained, chosen, judged = (rows_of(fold.plan.manifest, fold.rows(name)) for name in ("train", "valid", "test"))
     arrays = {}
     for target, models in classical(schema, trained, [chosen, judged]).items():
-        for name, (valid, test) in models.items():
-            arrays |= {f"{target}\n{name}": test, f"{target}\n{name}\nvalid": valid}
+        for model, (valid, test) in models.items():
+            key = f"{target}\n{model.words}"
+            arrays |= {key: test, f"{key}\nvalid": valid}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     temporary = file.with_suffix(".part")

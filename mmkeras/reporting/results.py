@@ -21,12 +21,12 @@ from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
+from mmkeras.evaluation.models import Model, models_in
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
 
 EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.EXPLANATION}"  # below the run folder
 SHOWN_EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.SHOWN_FOLDER}/{run_files.EXPLANATION}"
-OWN = "mmkeras"  # what evaluation.json calls the run's own model
 NOTHING = "–"
 
 
@@ -250,9 +250,34 @@ class Results:
 
     @cached_property
     def targets(self) -> dict[str, dict[str, Any]]:
-        """What evaluate found, for the targets that it could judge."""
-        found = self.evaluation.at("targets") or {}
-        return {target: each for target, each in found.items() if (each.get("scores") or {}).get(OWN)}
+        """What evaluate says of the targets that it could judge."""
+        judged = self.evaluation.at("targets") or {}
+        return {target: each for target, each in judged.items() if each["metric"]}
+
+    def scores(self, target: str) -> dict[Model, dict[str, float]]:
+        """{model: its figures} of those that evaluate could judge, in their order."""
+        return {model: each["scores"] for model, each in self._models(target).items() if each["scores"]}
+
+    def place_of(self, target: str, model: Model) -> tuple[str | int, ...]:
+        """Where `evaluation` holds the record of a model, or where it would hold one more."""
+        models = list(self._models(target))
+        return "targets", target, "models", models.index(model) if model in models else len(models)
+
+    def score(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """One figure of a model; a dash where it has none."""
+        return self.evaluation.figure(*self.place_of(target, model), "scores", metric, form=form)
+
+    def interval(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """The interval of a model's figure; nothing where it has none."""
+        return self.evaluation.range(*self.place_of(target, model), "intervals", metric, form=form)
+
+    def ends(self, target: str, model: Model, metric: str) -> tuple[float | None, float | None]:
+        """The ends of that interval; None where there is none."""
+        low, high = self.evaluation.at(*self.place_of(target, model), "intervals", metric) or (None, None)
+        return low, high
+
+    def _models(self, target: str) -> dict[Model, dict[str, Any]]:
+        return models_in(self.targets[target]) if target in self.targets else {}
 
     @cached_property
     def prior_scores(self) -> dict[str, dict[str, float]]:
