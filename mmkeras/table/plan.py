@@ -82,10 +82,7 @@ def split_of(config: Config, manifest: Manifest) -> pd.Series:
 
 def identity(config: Config, manifest: Manifest, split: pd.Series) -> dict[str, Any]:
     """What features depend on, as JSON holds it: table, split, and the settings of columns that change features."""
-    columns = {
-        column: {name: value for name, value in modality.settings().items() if name not in modality.tunable_fields()}
-        for column, modality in walk(config.columns)
-    }
+    columns = {column: modality.feature_settings() for column, modality in walk(config.columns)}
     codes = split.map({name: code for code, name in enumerate(SPLITS)}).to_numpy(np.uint8)
     return {
         "table": table_hash(manifest),
