@@ -115,7 +115,7 @@ class Modality(Component):
 
     @model_validator(mode="after")
     def _encoder_reads_parts_of_this_shape(self) -> Self:
-        if self.offers:
+        if self.offers and any(getattr(self, name) is None for name in self.fitted_fields()):  # not adapted yet
             self.encoder[0].check(self._shape_read)
         return self
 
