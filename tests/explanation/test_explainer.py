@@ -16,7 +16,8 @@ from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import COLUMN_WEIGHTS, build_model, with_column_weights
 
 GRADES = pd.Series(["low", "high", "middle", "low"], dtype=object)
-COLUMNS = {"note": TEXT | {"encoder": "gru"}, "sensor": SERIES, "weight": {"type": "number", "bins": 2, "units": 3}}
+GRU = {"type": "recurrent", "cell": "gru", "both_ways": False, "units": 3}
+COLUMNS = {"note": TEXT | {"encoder": GRU}, "sensor": SERIES, "weight": {"type": "number", "bins": 2, "units": 3}}
 
 
 @pytest.fixture(scope="module")
