@@ -16,6 +16,7 @@ from fixtures_drawn import Page, heats
 from PIL import Image as Pillow
 
 from mmkeras.components.modalities.video import Video
+from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find
 
 VIDEO = Video(frames=4, height_px=16, width_px=24)
@@ -332,7 +333,8 @@ def test_encoders_do_not_see_what_lies_behind_a_clip(steps_encoder):
     picture = {"type": "picture", "filters": (4,), "units": 6, "places": 2}
     for frames in (4, 7):
         keras.utils.set_random_seed(1)
-        video = Video(**PLAIN.model_dump(exclude={"type"}) | {"frames": frames, "encoder": [picture, steps_encoder]})
+        changes = {"frames": frames, "encoder": [picture, steps_encoder]}
+        video = build("modality", PLAIN.model_dump() | changes, "here")
         cells = [GREYS[:3], GREYS[8:11], GREYS[2::-1]]
         batch = {name: np.stack([features(video, cell)[name] for cell in cells]) for name in video.features}
         vector, tokens, mask, present = encoder(video)(batch)
