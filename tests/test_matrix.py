@@ -195,13 +195,19 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     assert statuses[ALL_GONE] == "prior; " + "; ".join(f"missing: {name}" for name in names)
 
 
+def encoded_by(modality, encoder):
+    """An adapted column with another encoder."""
+    return build("modality", modality.model_dump() | {"encoder": encoder}, "here")
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_recurrent_columns_are_joined_without_a_warning(fusion, columns):
     """LSTMs hand Keras' own mask on with what they put out."""
+    gru = {"type": "recurrent", "cell": "gru", "units": 2}
     recurrent = {
-        "note": columns["note"].model_copy(update={"encoder": "bilstm", "units": 2}),
-        "sensor": columns["sensor"].model_copy(update={"encoder": "lstm", "units": 2, "pooling": False}),
-        "clip": columns["clip"].model_copy(update={"temporal": "gru", "units": 2}),
+        "note": encoded_by(columns["note"], {"type": "recurrent", "both_ways": True, "units": 2}),
+        "sensor": encoded_by(columns["sensor"], {"type": "recurrent", "units": 2, "pooling": "last"}),
+        "clip": encoded_by(columns["clip"], [COLUMNS["clip"]["encoder"][0], gru]),
     }
     schema = schema_of(fusion, recurrent, "classification")
     network = build_network(schema.columns, schema.fusion, schema.targets)

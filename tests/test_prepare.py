@@ -130,9 +130,9 @@ def test_fewer_columns_may_be_read(prepared):
 
 
 def test_an_encoders_setting_may_change(prepared):
-    config = read_config(prepared.path, ["columns.photo.filters=[3]"])
+    config = read_config(prepared.path, ["columns.photo.encoder.filters=[3]"])
     records = open_records(prepared.out, planned(config, prepared.manifest))
-    assert records.fitted(config.columns)["photo"].filters == (3,)
+    assert records.fitted(config.columns)["photo"].encoder[0].filters == (3,)
     assert records.fitted(config.columns)["photo"].mean == prepared.schema.columns["photo"].mean
 
 

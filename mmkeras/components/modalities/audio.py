@@ -4,9 +4,8 @@ Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing. With
 Features: `spectrum` (T, F) float32, decibels of mel bands or their cepstral coefficients, z-scored by band, zeros after
 the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files have an axis in front, `file_mask`
 (files,) and `present` ().
-Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
-dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
-attention makes of them.
+Encoding: offered to an encoder are the frames, as steps or as bands; the vector of several files is the mean of theirs
+or what attention makes of them.
 Attribution: (T, F), of each frame's bands or coefficients; of several files (N, T, F).
 """
 
@@ -16,8 +15,8 @@ import functools
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,6 +24,7 @@ from pydantic import Field, model_validator
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.modality import Doubt, Modality
 from mmkeras.features.cells import at_least_one, check_bytes, check_files, chunked, split_paths
@@ -59,6 +59,9 @@ class Audio(Modality):
 
     content: ClassVar = "spectrum"
     switches: ClassVar = frozenset({"file_mask", "mask", "present"})
+    offers: ClassVar = ("steps", "bands")
+    standard_encoder: ClassVar = ("convolution", "recurrent")
+
     files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000, description="clips are resampled to it")
@@ -71,39 +74,30 @@ class Audio(Modality):
         "mel", description="mel: decibels of each mel band; mfcc: their first cepstral coefficients"
     )
     mfcc_count: int = Field(20, ge=1, le=512, description="cepstral coefficients, at most mel_bins; mfcc only")
-    encoder: Literal["lstm", "gru", "cnn", "transformer"] = tunable(
-        "lstm", description="cnn: convolutions over the spectrum as a picture; the others follow strided convolutions"
-    )
-    convolutions: int = tunable(3, ge=0, le=8, description="each halves the number of steps; all encoders but cnn")
-    filters: int = tunable(64, ge=1, description="of each of these convolutions")
-    picture_filters: tuple[int, ...] = tunable(
-        (16, 32, 64), min_length=1, max_length=8, description="of each Conv2D + MaxPooling2D block; cnn only"
-    )
-    normalization: Literal["none", "batch", "layer"] = tunable("none", description="after each convolution")
-    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction; width of the others' tokens")
-    depth: int = tunable(1, ge=1, le=12, description="LSTMs or GRUs one after the other, blocks of the Transformer")
-    heads: int = tunable(4, ge=1, le=64, description="of the Transformer's attention; units is a multiple of it")
-    bidirectional: bool = tunable(False, description="lstm and gru only")
-    pooling: bool = tunable(
-        True, description="the mean and maximum over time in place of the last state; lstm and gru only"
-    )
-    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; half as much between layers")
+    encoder: Chain = tunable((), description="what reads the frames in order, or their bands as a picture")
+    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; encoders drop half as much by default")
     file_pooling: Literal["mean", "attentive"] = tunable("mean", description="of a cell's clips; attentive: weighted")
     mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring bands")
     mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
 
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        dropout = {"dropout": cls.number_of(settings, "dropout") / 2}
+        return {
+            "convolution": {"filters": (64, 64, 64), "halving": "stride", "normalization": "none", **dropout},
+            "recurrent": {"units": 48, **dropout},
+            "transformer": {"width": 48, **dropout},
+            "spectral": {"width": 48, **dropout},
+        }
+
     @model_validator(mode="after")
-    def _sizes_fit_together(self) -> Audio:
+    def _coefficients_are_of_bands(self) -> Self:
         if self.spectrum == "mfcc" and self.mfcc_count > self.mel_bins:
             raise ValueError(
                 f"mfcc_count is {self.mfcc_count}, expected at most mel_bins, which is {self.mel_bins}; "
                 "lower mfcc_count or raise mel_bins"
-            )
-        if self.encoder == "transformer" and self.units % self.heads:
-            raise ValueError(
-                f"units is {self.units}, expected a multiple of heads, which is {self.heads}; change one of them"
             )
         return self
 
@@ -141,7 +135,7 @@ class Audio(Modality):
     def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
         return [doubt for path in self.paths(value) for doubt in _doubts(path)]
 
-    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Audio:
+    def learn(self, cells: Iterable[bytes | list[bytes]]) -> Self:
         """Learns the mean and deviation of each band or coefficient over all frames."""
         from sklearn.preprocessing import StandardScaler
 
@@ -195,17 +189,24 @@ class Audio(Modality):
             return self._augment_clips(features, seed)
         return ops.common.augment_files(features, seed, self._augment_clips)
 
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        return Parts(kind, layers.time.hide_padding(inputs["spectrum"], inputs["mask"]), inputs["mask"])
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.frames, self.bands)
+
     def encode(self, inputs: dict[str, Any]) -> Encoding:
-        spectrum, mask = inputs["spectrum"], inputs["mask"]
         if self.files == 1:
             # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
-            tokens, mask, vector = self._encode_clip(spectrum, mask)
+            encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+            tokens, mask, vector = encoded.tokens, encoded.mask, encoded.vector
         else:
             # Inputs (B, N, T, F) -> of each file tokens (B * N, T', D), vector (B * N, D')
-            tokens, mask, vector = self._encode_clip(layers.time.fold(spectrum), layers.time.fold(mask))
+            clips = {name: layers.time.fold(inputs[name]) for name in ("spectrum", "mask")}
+            encoded = layers.chain.encode(self.encoder, self.parts(clips, self.kind_read))
             # All files -> tokens (B, N * T', D), vector (B, D')
-            vector = layers.time.pool_files(vector, inputs["file_mask"], self.file_pooling)
-            tokens, mask = layers.time.join_files(tokens, mask, inputs["file_mask"])
+            vector = layers.time.pool_files(encoded.vector, inputs["file_mask"], self.file_pooling)
+            tokens, mask = layers.time.join_files(encoded.tokens, encoded.mask, inputs["file_mask"])
         return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
 
     def example(self, seed: int) -> bytes | list[bytes]:
@@ -342,59 +343,6 @@ class Audio(Modality):
     def _augment_clips(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         spectrum = ops.common.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
         return {**features, "spectrum": spectrum}
-
-    def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""
-        spectrum = spectrum * keras.ops.expand_dims(mask, -1)
-        if self.encoder == "cnn":
-            tokens, mask = self._convolve_picture(spectrum, mask)
-            return tokens, mask, layers.time.mean_and_max(tokens, mask)
-        steps, mask = self._convolve_steps(spectrum, mask)
-        if self.encoder == "transformer":
-            tokens = layers.time.transform(steps, mask, self.units, self.depth, self.heads, self.dropout / 2)
-            return tokens, mask, layers.time.mean_and_max(tokens, mask)
-        return self._recur(steps, mask)
-
-    def _convolve_steps(self, steps: Any, mask: Any) -> tuple[Any, Any]:
-        """(B, T, F) -> (B, T', D), each convolution over the real steps only."""
-        for _ in range(self.convolutions):
-            steps = keras.layers.Conv1D(self.filters, 5, 2, padding="same", use_bias=self._has_bias)(steps)
-            mask = mask[:, ::2]
-            steps = keras.layers.Activation("relu")(self._normalize(steps, mask))
-            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
-        return steps, mask
-
-    def _convolve_picture(self, spectrum: Any, mask: Any) -> tuple[Any, Any]:
-        """(B, T, F) -> (B, T', D): blocks over time and bands, in which what lies behind a clip's end stays zero."""
-        picture = keras.ops.expand_dims(spectrum, -1)
-        for filters in self.picture_filters:
-            picture = keras.layers.Conv2D(filters, 3, padding="same", use_bias=self._has_bias)(picture)
-            visible = keras.ops.expand_dims(mask, -1)
-            picture = keras.layers.Activation("relu")(self._normalize(picture, visible))
-            picture = keras.layers.MaxPooling2D(padding="same")(picture * keras.ops.expand_dims(visible, -1))
-            picture, mask = keras.layers.Dropout(self.dropout / 2)(picture), mask[:, ::2]
-        # picture (B, T', f, C) -> steps (B, T', f * C): what a band means depends on where it lies
-        steps = keras.layers.Reshape((picture.shape[1], -1))(picture)
-        return keras.layers.Dense(self.units, activation="relu")(steps), mask
-
-    def _recur(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
-        cell = "gru" if self.encoder == "gru" else "lstm"
-        for _ in range(self.depth - 1):
-            steps, _ = layers.time.recur(steps, mask, self.units, self.bidirectional, True, cell)
-            steps = keras.layers.Dropout(self.dropout / 2)(steps)
-        tokens, vector = layers.time.recur(steps, mask, self.units, self.bidirectional, self.pooling, cell)
-        return tokens, mask, vector
-
-    @property
-    def _has_bias(self) -> bool:
-        """Whether convolutions have one: batch normalisation would take it away again."""
-        return self.normalization != "batch"
-
-    def _normalize(self, values: Any, mask: Any) -> Any:
-        """(B, …, D) with the statistics of what is real: padding must not shift them. The mask lacks the last axis."""
-        if self.normalization == "batch":
-            return keras.layers.BatchNormalization(momentum=0.9)(values, mask=mask)
-        return keras.layers.LayerNormalization()(values) if self.normalization == "layer" else values
 
     def _draw_clip(self, clip: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
         """A player over what the model makes of the sound, with (T, F) attributions on it where there are some."""

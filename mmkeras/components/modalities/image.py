@@ -4,9 +4,8 @@ Cell: PNG, JPEG, GIF (first frame) or BMP bytes, empty means missing; with `file
 Features: `pixels` (H, W, 3) float32, z-scored by channel; `size` (2,) float32, the logarithm of the original height and
 width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size` have an axis of files in front, and
 `file_mask` (files,) is 1 where there is one.
-Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
-vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
-through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
+Encoding: offered to an encoder are the pixels; the vector joins the encoder's, a thumbnail and the size. Several files
+pass through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
 Attribution: (H, W), of each pixel of the resized picture; of several files (N, H, W).
 """
 
@@ -17,17 +16,17 @@ import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.modality import Doubt, Modality
-from mmkeras.contracts.registry import nearest
 from mmkeras.features.cells import at_least_one, check_bytes, check_files, chunked, split_paths
 
 if TYPE_CHECKING:
@@ -47,28 +46,6 @@ ADAPT_PIXELS = 1 << 18  # that scikit-learn takes at a time
 LARGE_PIXELS = 50_000_000
 ONE_COLOR = 3  # of 255: what JPEG makes of a single colour spreads so far
 
-FROM_SCRATCH = ("cnn", "resnet")
-# What keras.applications holds, by its module; written out, since importing it takes seconds.
-BACKBONES = {
-    "convnext": ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
-    "densenet": ("DenseNet121", "DenseNet169", "DenseNet201"),
-    "efficientnet": tuple(f"EfficientNetB{i}" for i in range(8)),
-    "efficientnet_v2": tuple(f"EfficientNetV2{i}" for i in ("B0", "B1", "B2", "B3", "S", "M", "L")),
-    "inception_resnet_v2": ("InceptionResNetV2",),
-    "inception_v3": ("InceptionV3",),
-    "mobilenet": ("MobileNet",),
-    "mobilenet_v2": ("MobileNetV2",),
-    "mobilenet_v3": ("MobileNetV3Small", "MobileNetV3Large"),
-    "nasnet": ("NASNetMobile", "NASNetLarge"),
-    "resnet": ("ResNet50", "ResNet101", "ResNet152"),
-    "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
-    "vgg16": ("VGG16",),
-    "vgg19": ("VGG19",),
-    "xception": ("Xception",),
-}
-FAMILY = {name: family for family, names in BACKBONES.items() for name in names}
-SMALLEST_PX = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # of any other: 32
-
 
 class Image(Modality):
     """A picture of any size, shape and common format."""
@@ -76,6 +53,9 @@ class Image(Modality):
     content: ClassVar = "pixels"
     switches: ClassVar = frozenset({"file_mask", "present"})
     has_grad_cam: ClassVar = True
+    offers: ClassVar = ("pixels",)
+    standard_encoder: ClassVar = ("picture",)
+
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
@@ -87,21 +67,7 @@ class Image(Modality):
     file_pooling: Literal["mean", "attentive"] = tunable(
         "mean", description="of a cell's pictures; attentive: weighted"
     )
-    encoder: str = tunable("cnn", description="cnn, resnet (both from scratch) or a network of keras.applications")
-    weights: str = tunable(
-        "none",
-        is_path=True,
-        description="of a network of keras.applications: none, imagenet (fetched), or a file without its top",
-    )
-    frozen: bool | None = tunable(None, description="whether these weights stay; null: they do if they are given")
-    unfrozen_blocks: int = tunable(0, ge=0, description="so many blocks at the top of a frozen network learn")
-    filters: tuple[int, ...] = tunable(
-        (24, 48, 96, 128), min_length=1, description="of each block of cnn or resnet, which halves the picture"
-    )
-    kernel_px: int = tunable(3, ge=1)
-    batch_normalization: bool = tunable(True)
-    layer_normalization: bool = tunable(False, description="in place of batch normalization")
-    flatten: bool = tunable(False, description="the last picture as it is, not pooled")
+    encoder: Chain = tunable((), description="what reads the picture")
     dropout: float = tunable(0.4, ge=0, lt=1)
     size_bins: int = tunable(32, ge=0, description="show the encoder the original height and width, in bins; 0: do not")
     thumbnail_px: int = tunable(8, ge=0, description="show the encoder a small copy too: colours in place; 0: do not")
@@ -115,30 +81,6 @@ class Image(Modality):
     deviation: tuple[float, ...] | None = fitted()
     size_mean: tuple[float, ...] | None = fitted()
     size_deviation: tuple[float, ...] | None = fitted()
-
-    @field_validator("encoder")
-    @classmethod
-    def _encoder_is_known(cls, name: str) -> str:
-        known = {spelling.lower(): spelling for spelling in (*FROM_SCRATCH, *FAMILY)}
-        plain = name.lower().replace("_", "").replace("-", "")
-        if plain not in known:
-            raise ValueError(f'unknown encoder "{name}"{nearest(plain, known)}')
-        return known[plain]
-
-    @model_validator(mode="after")
-    def _encoder_fits(self) -> Image:
-        if self.encoder in FROM_SCRATCH and self.weights != "none":
-            raise ValueError(
-                f'encoder {self.encoder} learns from scratch, got weights "{self.weights}"; expected none, or an '
-                "encoder of keras.applications such as MobileNetV2"
-            )
-        smallest_px = self._smallest_px
-        if min(self.height_px, self.width_px) < smallest_px:
-            raise ValueError(
-                f"encoder {self.encoder} needs height_px and width_px of at least {smallest_px}, got "
-                f"{self.height_px} x {self.width_px}"
-            )
-        return self
 
     def paths(self, value: str) -> list[str]:
         return [value] if self.files == 1 else split_paths(value)
@@ -161,11 +103,10 @@ class Image(Modality):
     def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
         return [doubt for content in self._files_of(cell) for doubt in _doubts(content)]
 
-    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Image:
+    def learn(self, cells: Iterable[bytes | list[bytes]]) -> Self:
         """Learns the mean and deviation of each colour channel and of the logarithm of the sizes."""
         from sklearn.preprocessing import StandardScaler
 
-        self._check_weights()
         pixels, sizes = StandardScaler(), StandardScaler()
         measured = at_least_one(filter(None, map(self._measures(), cells)))
         at_once = max(1, ADAPT_PIXELS // (self.height_px * self.width_px))
@@ -221,26 +162,23 @@ class Image(Modality):
             return self._augment_files(features, seed)
         return ops.common.augment_files(features, seed, self._augment_files)
 
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        return Parts(kind, inputs["pixels"], fitted={"mean": self.mean, "deviation": self.deviation})
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.height_px, self.width_px, 3)
+
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         if self.files == 1:
-            vector, tokens = self._encode_file(inputs["pixels"], inputs["size"])
-            return Encoding(vector, tokens, keras.ops.ones_like(tokens[..., 0]), inputs["present"])
+            vector, tokens, mask = self._encode_file(inputs)
+            return Encoding(vector, tokens, mask, inputs["present"])
         # Inputs (B, N, …) -> (B * N, …) -> vectors (B * N, D'), tokens (B * N, T, D)
-        vectors, tokens = self._encode_file(layers.time.fold(inputs["pixels"]), layers.time.fold(inputs["size"]))
+        pictures = {name: layers.time.fold(inputs[name]) for name in ("pixels", "size")}
+        vectors, tokens, mask = self._encode_file(pictures)
         # -> vector (B, D'), tokens (B, N * T, D)
         vector = layers.time.pool_files(vectors, inputs["file_mask"], self.file_pooling)
-        tokens, mask = layers.time.join_files(tokens, keras.ops.ones_like(tokens[..., 0]), inputs["file_mask"])
+        tokens, mask = layers.time.join_files(tokens, mask, inputs["file_mask"])
         return Encoding(vector, tokens, mask, inputs["present"])
-
-    def trained(self) -> Image:
-        if self.weights == "none":
-            return self
-        return self.model_copy(update={"weights": "none", "frozen": self.is_frozen})
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the weights of a network of `keras.applications` stay, but for its unfrozen blocks."""
-        return self.weights != "none" if self.frozen is None else self.frozen
 
     def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         return parts[self.content].sum(axis=-1)
@@ -276,16 +214,6 @@ class Image(Modality):
         from sklearn.preprocessing import FunctionTransformer
 
         return FunctionTransformer(self._thumbnails_and_histograms)
-
-    @property
-    def _smallest_px(self) -> int:
-        return 1 if self.encoder in FROM_SCRATCH else SMALLEST_PX.get(FAMILY[self.encoder], 32)
-
-    def _check_weights(self) -> None:
-        if self.weights not in ("none", "imagenet") and not Path(self.weights).is_file():
-            raise ValueError(
-                f'weights: no file "{self.weights}"; expected none, imagenet or the path of a file of Keras weights'
-            )
 
     def _read_one_of(self, paths: list[str], i: int) -> bytes:
         try:
@@ -392,38 +320,12 @@ class Image(Modality):
             "present": tf.constant(1.0),
         }
 
-    def _encode_file(self, pixels: Any, size: Any) -> tuple[Any, Any]:
-        """Pixels (B, H, W, 3), size (B, 2) -> vector (B, D'), tokens (B, h * w, D)."""
-        picture = self._encode_picture(pixels)
-        if self.flatten:
-            parts = [keras.layers.Flatten()(picture)]
-        else:
-            # A network of keras.applications was trained with the mean alone.
-            pools = [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D]
-            parts = [pool()(picture) for pool in (pools if self.encoder in FROM_SCRATCH else pools[:1])]
-        parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(pixels, size)
-        return layers.joining.concatenate(parts), keras.layers.Reshape((-1, picture.shape[-1]))(picture)
-
-    def _encode_picture(self, pixels: Any) -> Any:
-        """(B, H, W, 3) -> (B, h, w, D)."""
-        if self.encoder in FROM_SCRATCH:
-            return layers.pictures.encode_picture(
-                pixels,
-                self.encoder,
-                filters=self.filters,
-                kernel_px=self.kernel_px,
-                batch_normalization=self.batch_normalization,
-                layer_normalization=self.layer_normalization,
-            )
-        self._check_weights()
-        return layers.pictures.backbone_picture(
-            pixels * np.array(self.deviation, np.float32) + np.array(self.mean, np.float32),
-            FAMILY[self.encoder],
-            self.encoder,
-            weights=self.weights,
-            frozen=self.is_frozen,
-            unfrozen_blocks=self.unfrozen_blocks,
-        )
+    def _encode_file(self, inputs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Pixels (B, H, W, 3), size (B, 2) -> vector (B, D'), tokens (B, T, D), mask (B, T)."""
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        parts = [keras.layers.Dropout(self.dropout)(vector) for vector in encoded.vectors]
+        vector = layers.joining.concatenate(parts + self._simple_parts(inputs["pixels"], inputs["size"]))
+        return vector, encoded.tokens, encoded.mask
 
     def _simple_parts(self, pixels: Any, size: Any) -> list[Any]:
         """What little data tells already: where which colour is, how large the picture was."""

@@ -16,6 +16,22 @@ CURVES_SHOWN = charts.COLORS
 UNIT = (0.0, 1.0)
 
 
+# Settings
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{dotted name: value as YAML has it} of nested settings; those of a chain's encoders stand by number."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(i): each for i, each in enumerate(value)}
+        if isinstance(value, dict) and value:
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "null" if value is None else str(value)
+    return flat
+
+
 # The training
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,7 +18,7 @@ from mmkeras.reporting import charts
 from mmkeras.reporting.charts import Axes, Line
 from mmkeras.reporting.gallery import target_rows
 from mmkeras.reporting.results import Results
-from mmkeras.reporting.sections.common import finite, range_of, shapley_bars, shown_curves
+from mmkeras.reporting.sections.common import finite, flattened, range_of, shapley_bars, shown_curves
 from mmkeras.reporting.sections.target import NOT_THERE
 from mmkeras.reporting.summary import form_of, metric_words
 
@@ -83,30 +83,23 @@ def _different_settings(every: Sequence[Results]) -> list[tuple[str, list[str]]]
         types = [part.type_name() if part else NOT_THERE for part in there]
         found[name] = types
         if len(set(types)) == 1:
-            settings = [dict(_flattened(part.settings(), f"{name}.")) for part in there]
-            found |= {key: [each[key] for each in settings] for key in settings[0]}
-    rest = [
-        dict(_flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"}))) for config in configs
-    ]
-    found |= {
-        key: [each.get(key, NOT_THERE) for each in rest] for key in dict.fromkeys(key for each in rest for key in each)
-    }
+            found |= _side_by_side([flattened(part.settings(), f"{name}.") for part in there])
+    found |= _side_by_side(
+        [flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"})) for config in configs]
+    )
     return [(name, values) for name, values in found.items() if len(set(values)) > 1]
+
+
+def _side_by_side(every: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """{name: its value in each}: not all need to have it, as when encoders differ."""
+    names = dict.fromkeys(name for each in every for name in each)
+    return {name: [each.get(name, NOT_THERE) for each in every] for name in names}
 
 
 def _components(config: Config) -> dict[str, Component]:
     """Columns, fusion and targets by their dotted names."""
     columns = {f"columns.{column}": modality for column, modality in walk(config.columns)}
     return columns | {"fusion": config.fusion} | {f"targets.{target}": head for target, head in walk(config.targets)}
-
-
-def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, value as YAML has it) of nested settings."""
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", "null" if value is None else str(value)
 
 
 def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:

@@ -15,7 +15,8 @@ from fixtures_drawn import Page, heats, pictures
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from mmkeras.components.modalities.image import BACKBONES, FAMILY, Image
+from mmkeras.components.encoders.applications import BACKBONES, FAMILY
+from mmkeras.components.modalities.image import Image
 from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find
 from mmkeras.features import ops
@@ -351,9 +352,11 @@ def alone(features):
     return {name: tensor[tf.newaxis] for name, tensor in features.items()}
 
 
-@pytest.mark.parametrize("options", [{"flatten": True}, {"size_bins": 0}, {"batch_normalization": False}])
-def test_encoders_of_other_settings(cells, options):
-    image = Image(height_px=16, width_px=20, filters=(5, 7), **options).adapt(cells)
+@pytest.mark.parametrize(
+    ("encoder", "options"), [({"places": "all"}, {}), ({}, {"size_bins": 0}), ({"normalization": "none"}, {})]
+)
+def test_encoders_of_other_settings(cells, encoder, options):
+    image = Image(height_px=16, width_px=20, encoder={"filters": (5, 7), **encoder}, **options).adapt(cells)
     inputs = {name: keras.Input(spec.shape, dtype=spec.dtype.name, name=name) for name, spec in image.features.items()}
     encoding = image.encode(inputs)
     assert encoding.tokens.shape == (None, 4 * 5, 7)
@@ -391,7 +394,13 @@ def test_columns_of_picture_files_are_claimed(values, reason):
 
 
 SIZE = {"height_px": 32, "width_px": 32}  # the smallest of most networks
-TINY = {"height_px": 16, "width_px": 20, "filters": (5, 7)}
+TINY = {"height_px": 16, "width_px": 20}
+FEW = {"type": "picture", "filters": (5, 7)}
+
+
+def application(network="mobilenet", **settings):
+    """An `encoder` of keras.applications."""
+    return {"type": "applications", "network": network, **settings}
 
 
 def encoded(image):
@@ -477,7 +486,6 @@ def test_every_network_of_keras_applications_is_known():
 @pytest.mark.parametrize(
     ("spelling", "name"),
     [
-        ("resnet", "resnet"),
         ("VGG16", "VGG16"),
         ("vgg16", "VGG16"),
         ("resnet_50", "ResNet50"),
@@ -488,18 +496,28 @@ def test_every_network_of_keras_applications_is_known():
     ],
 )
 def test_networks_may_be_spelled_in_snake_or_class_case(spelling, name):
-    assert Image(encoder=spelling, height_px=64, width_px=64).encoder == name
+    image = Image(encoder=application(spelling), height_px=64, width_px=64)
+    assert image.encoder[0].network == name
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "vg16"}, r'columns\.photo\.encoder: unknown encoder "vg16"; did you mean "vgg16"\? \(cnn, '),
-        ({"encoder": "xyzzy"}, 'unknown encoder "xyzzy"; expected one of'),
-        ({"encoder": "InceptionV3"}, "InceptionV3 needs height_px and width_px of at least 75, got 48 x 48"),
-        ({"encoder": "vgg16", "width_px": 31}, "VGG16 needs height_px and width_px of at least 32, got 48 x 31"),
-        ({"weights": "imagenet"}, 'encoder cnn learns from scratch, got weights "imagenet"; expected none'),
-        ({"unfrozen_blocks": -1}, "unfrozen_blocks"),
+        (
+            {"encoder": application("vg16")},
+            r'columns\.photo\.encoder\.network: unknown network "vg16"; did you mean "vgg16"\? \(conv',
+        ),
+        ({"encoder": application("xyzzy")}, 'unknown network "xyzzy"; expected one of'),
+        (
+            {"encoder": application("InceptionV3")},
+            "InceptionV3 needs height_px and width_px of at least 75, got 48 x 48",
+        ),
+        (
+            {"encoder": application("vgg16"), "width_px": 31},
+            "VGG16 needs height_px and width_px of at least 32, got 48 x 31",
+        ),
+        ({"encoder": {"type": "picture", "weights": "imagenet"}}, r'encoder\.weights: unknown key "weights"'),
+        ({"encoder": application(unfrozen_blocks=-1)}, "unfrozen_blocks"),
         ({"files": 65}, "files"),
     ],
 )
@@ -515,7 +533,7 @@ def test_networks_get_pictures_scaled_as_they_were_trained(family, as_they_are, 
     pixels = np.random.default_rng(2).integers(0, 256, (75, 80, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Pillow.fromarray(pixels).save(stream, "PNG")
-    image = Image(encoder=BACKBONES[family][0], height_px=75, width_px=80).adapt(cells)
+    image = Image(encoder=application(BACKBONES[family][0]), height_px=75, width_px=80).adapt(cells)
     tokens = encoded(image)(batch(image, [stream.getvalue()]))[1]
     wanted = getattr(keras.applications, family).preprocess_input(pixels.astype(np.float32))
     np.testing.assert_allclose(np.reshape(tokens, (75, 80, 3)), wanted, atol=1e-3)
@@ -524,11 +542,11 @@ def test_networks_get_pictures_scaled_as_they_were_trained(family, as_they_are, 
 @pytest.mark.parametrize(
     "options",
     [
-        {"encoder": "resnet", **TINY},
-        {"encoder": "resnet", "batch_normalization": False, **TINY},
-        {"layer_normalization": True, **TINY},
-        {"files": 3, **TINY},
-        {"files": 3, "file_pooling": "attentive", **TINY},
+        {"encoder": FEW | {"blocks": "residual"}, **TINY},
+        {"encoder": FEW | {"blocks": "residual", "normalization": "none"}, **TINY},
+        {"encoder": FEW | {"normalization": "layer"}, **TINY},
+        {"encoder": FEW, "files": 3, **TINY},
+        {"encoder": FEW, "files": 3, "file_pooling": "attentive", **TINY},
     ],
     ids=str,
 )
@@ -542,7 +560,7 @@ def test_gradients_reach_every_weight(adapted, options):
 @pytest.mark.parametrize("family", BACKBONES)
 def test_gradients_reach_every_weight_of_a_network(adapted, family):
     keras.utils.set_random_seed(1)
-    image = adapted(Image(encoder=BACKBONES[family][0], height_px=75, width_px=75))
+    image = adapted(Image(encoder=application(BACKBONES[family][0]), height_px=75, width_px=75))
     assert not dead_weights(encoded(image), batch(image, [image.example(seed) for seed in (1, 2, 3)]))
 
 
@@ -551,7 +569,7 @@ def test_given_weights_are_loaded_and_stay(adapted, tmp_path):
     keras.utils.set_random_seed(4)
     backbone = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
     backbone.save_weights(tmp_path / "mobilenet.weights.h5")
-    image = adapted(Image(encoder="mobile_net", weights=str(tmp_path / "mobilenet.weights.h5"), **SIZE))
+    image = adapted(Image(encoder=application("mobile_net", weights=str(tmp_path / "mobilenet.weights.h5")), **SIZE))
     model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
     pictures = np.array(rows["pixels"]) * image.deviation + image.mean
     wanted = backbone(keras.applications.mobilenet.preprocess_input(pictures.astype(np.float32)))
@@ -576,7 +594,7 @@ def test_given_weights_are_loaded_and_stay(adapted, tmp_path):
 )
 def test_blocks_at_the_top_may_learn(make, blocks, learning, adapted, network):
     weights = network(make)
-    image = adapted(Image(encoder="mobilenet", weights=weights, unfrozen_blocks=blocks, size_bins=0, **SIZE))
+    image = adapted(Image(encoder=application(weights=weights, unfrozen_blocks=blocks), size_bins=0, **SIZE))
     model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
     assert sorted(weight.path for weight in model.trainable_variables if "dense" not in weight.path) == learning
     assert not dead_weights(model, rows)
@@ -584,14 +602,14 @@ def test_blocks_at_the_top_may_learn(make, blocks, learning, adapted, network):
 
 def test_what_is_frozen_is_the_same_in_training(adapted, network):
     """Its batch normalisation keeps its statistics, its dropout drops nothing."""
-    image = adapted(Image(encoder="mobilenet", weights=network(chain), unfrozen_blocks=0, **SIZE))
+    image = adapted(Image(encoder=application(weights=network(chain)), **SIZE))
     model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
     np.testing.assert_array_equal(model(rows, training=True)[1], model(rows)[1])
 
 
 def test_batch_normalization_from_scratch_learns_in_few_steps(adapted, monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNet", chain)
-    image = adapted(Image(encoder="mobilenet", **SIZE))
+    image = adapted(Image(encoder=application(), **SIZE))
     model, rows = encoded(image), batch(image, [image.example(1), image.example(2)])
     mean = next(weight for weight in model.non_trainable_variables if "normal_0/moving_mean" in weight.path)
     steps = [np.array(mean) for _ in range(2) if model(rows, training=True)]
@@ -603,18 +621,19 @@ def test_batch_normalization_from_scratch_learns_in_few_steps(adapted, monkeypat
     [("none", None, False), ("none", True, True), ("x", None, True), ("x", False, False)],
 )
 def test_weights_stay_if_they_are_given(weights, frozen, stays):
-    image = Image(encoder="mobilenet", weights=weights, frozen=frozen)
-    assert image.is_frozen == stays
-    assert (image.trained().weights, image.trained().is_frozen) == ("none", stays)
+    image = Image(encoder=application(weights=weights, frozen=frozen))
+    (encoder,), (trained,) = image.encoder, image.trained().encoder
+    assert encoder.is_frozen == stays
+    assert (trained.weights, trained.is_frozen) == ("none", stays)
 
 
 def test_weights_that_cannot_be_had(tmp_path, cells, monkeypatch, network):
     with pytest.raises(ValueError, match='weights: no file ".*nowhere.h5"; expected none, imagenet or the path'):
-        Image(encoder="mobilenet", weights=str(tmp_path / "nowhere.h5")).adapt(cells)
+        Image(encoder=application(weights=str(tmp_path / "nowhere.h5"))).adapt(cells)
 
     weights = network(residual)
     monkeypatch.setattr(keras.applications, "MobileNet", chain)
-    image = Image(encoder="mobilenet", weights=weights, **SIZE).adapt(cells)
+    image = Image(encoder=application(weights=weights), **SIZE).adapt(cells)
     with pytest.raises(ValueError, match="encoder MobileNet: .* cannot be loaded: .*include_top=False") as caught:
         encoded(image)
     assert "\n" not in str(caught.value)
@@ -627,7 +646,7 @@ def test_trained_networks_fetch_nothing(cells, monkeypatch):
         return chain(include_top, weights, input_shape)
 
     monkeypatch.setattr(keras.applications, "MobileNet", fail)
-    image = Image(encoder="mobilenet", weights="imagenet", **SIZE).adapt(cells)
+    image = Image(encoder=application(weights="imagenet"), **SIZE).adapt(cells)
     with pytest.raises(ValueError, match='weights "imagenet" cannot be loaded: URL fetch failure'):
         encoded(image)
     assert [weight.path for weight in encoded(image.trained()).trainable_variables if "conv" in weight.path] == []
@@ -649,7 +668,7 @@ def test_imagenet_weights_of_an_efficient_net_divide_once_more(cells, monkeypatc
         return keras.Model(picture, values)
 
     monkeypatch.setattr(keras.applications, "EfficientNetB0", network)
-    image = Image(encoder="EfficientNetB0", weights="imagenet", **SIZE).adapt(cells)
+    image = Image(encoder=application("EfficientNetB0", weights="imagenet"), **SIZE).adapt(cells)
     rows = batch(image, cells[:1])
     pictures = np.array(rows["pixels"]) * image.deviation + image.mean
     wanted = network(False, "imagenet", (32, 32, 3))(pictures)
@@ -665,7 +684,7 @@ def test_imagenet_weights_of_an_efficient_net_divide_once_more(cells, monkeypatc
 
 @pytest.mark.slow
 def test_two_columns_may_have_the_same_network(adapted, network, adapted_head, tmp_path):
-    image = adapted(Image(encoder="mobilenet", weights=network(chain), unfrozen_blocks=1, **SIZE))
+    image = adapted(Image(encoder=application(weights=network(chain), unfrozen_blocks=1), **SIZE))
     head = adapted_head(find("head", "classification")())
     parts = find("fusion", "concat")(), {"target": head}
     model = build_network({"front": image, "back": image}, *parts).model
@@ -691,7 +710,7 @@ def files(tmp_path):
 
 @pytest.fixture(scope="module")
 def several():
-    image = Image(files=3, **TINY)
+    image = Image(encoder=FEW, files=3, **TINY)
     return image.adapt([image.example(seed) for seed in range(4)])
 
 
