@@ -34,7 +34,11 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 MEMBERS_MAY_USE = ("base", "contracts", "features.cells", "features.ops", "network.layers", "network.files")
 DOORS = {*COMMANDS, "__main__"}
 # What a table or config that says nothing gets; a new member does not touch these.
-DEFAULTS = {("contracts/config.py", "weighted"), ("table/guess.py", "classification")}
+DEFAULTS = {
+    ("contracts/config.py", "weighted"),
+    ("contracts/objective.py", "supervised"),
+    ("table/guess.py", "classification"),
+}
 # How members were spelled once, which no new one ever was
 HISTORY = {"contracts/old_spellings.py"}
 

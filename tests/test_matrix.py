@@ -18,7 +18,7 @@ from mmkeras.features.batches import Truth
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
 from mmkeras.serving import saved_model as export
-from mmkeras.training.fit import compile_model
+from mmkeras.training.fit import _finite, compile_model
 
 # A user would see that a layer takes Keras' own mask away.
 pytestmark = pytest.mark.filterwarnings("error:.*mask:UserWarning")
@@ -133,7 +133,7 @@ def targets_of(model, schema, values):
     for target, head in walk(schema.targets):
         found = head.encode_target(pd.Series(values[target], dtype=object))
         encoded[target] = found, head.sample_weights(found)
-    example = Truth(encoded, {}, list(schema.objectives.values()), schema.setting).example
+    example = _finite(Truth(encoded, {}, list(schema.objectives.values()), schema.setting)).example
     _, truths, weights = example({}, np.arange(len(values[target])), tf.constant([0, 0]), is_training=True)
     return {name: truths[name] for name in model.output}, {name: weights[name] for name in model.output}
 

@@ -29,7 +29,7 @@ def gates(monkeypatch) -> list[tuple]:
         raise Stopped
 
     monkeypatch.setattr(Gate, "__init__", counted)
-    monkeypatch.setattr(trainer, "build_network", stop)
+    monkeypatch.setattr(trainer, "network_of", stop)
     return made
 
 
