@@ -31,7 +31,7 @@ ROOMS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 # What a member of components/ may use beside its own file: contracts, leaves, and tools on cells and tensors
-MEMBERS_MAY_USE = ("base", "contracts", "features.cells", "features.ops", "network.layers")
+MEMBERS_MAY_USE = ("base", "contracts", "features.cells", "features.ops", "network.layers", "network.files")
 DOORS = {*COMMANDS, "__main__"}
 # What a table or config that says nothing gets; a new member does not touch these.
 DEFAULTS = {("contracts/config.py", "weighted"), ("table/guess.py", "classification")}

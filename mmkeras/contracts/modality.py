@@ -61,7 +61,8 @@ class Survey:
 class Modality(Component):
     """One kind of column: how its cells are read, preprocessed, augmented and encoded.
 
-    A subclass states its contract in its module's docstring: cell, features, encoding, attribution.
+    A subclass states its contract in its module's docstring: cell, features, encoding, attribution. It defines
+    `preprocess`, or `examine` where a cell can be bad; the other one follows.
     """
 
     kind: ClassVar[Kind] = "modality"
@@ -118,6 +119,14 @@ class Modality(Component):
         if self.offers and any(getattr(self, name) is None for name in self.fitted_fields()):  # not adapted yet
             self.encoder[0].check(self._shape_read)
         return self
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.preprocess is Modality.preprocess and cls.examine is Modality.examine:
+            raise TypeError(
+                f"{cls.__module__}.{cls.__qualname__} defines neither preprocess nor examine; a modality whose cells "
+                "can be bad defines examine, any other preprocess"
+            )
 
     def check(self) -> None:
         """Refuses settings that this machine cannot follow.
@@ -210,7 +219,7 @@ class Modality(Component):
 
     @property
     def cell_description(self) -> str:
-        """What `cell` says, for a reader: encoding, units, what an empty value means."""
+        """`cell` in words, for who writes a client: encoding, units, what an empty value means."""
         raise NotImplementedError
 
     @property
@@ -222,15 +231,14 @@ class Modality(Component):
         """One cell to its features: TensorFlow operations only, no randomness. A missing or bad cell gives zeros.
 
         Autograph is off, which halves the time of tracing: what depends on a tensor is a `tf.cond` or `tf.case`.
-
-        A member whose cells can be bad overrides `examine`, any other this.
+        By default what `examine` gives; a modality whose cells cannot be bad defines this one in place of it.
         """
         return self.examine(cell)[0]
 
     def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """The features of one cell and () string, what is wrong with it in words, "" where it is good or missing.
+        """What `preprocess` gives and () string, what is wrong with the cell in words, "" where it is good or missing.
 
-        No bytes make it fail, and none change what becomes of a cell beside it.
+        No bytes make it fail, and none change what becomes of a cell beside it. By default no cell is bad.
         """
         import tensorflow as tf
 

@@ -113,6 +113,7 @@ def test_a_dotted_type_comes_from_outside_and_back(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "thermal.py").write_text(
         "from mmkeras.contracts.modality import Modality\nclass Thermal(Modality):\n    bins: int = 4\n"
+        "    def preprocess(self, cell):\n        return {}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     config = parse_config(raw(columns={"heat": {"type": "outside_of_tests.thermal", "bins": 9}}))

@@ -789,4 +789,5 @@ def test_an_ogg_that_ends_early_is_doubted_though_it_can_be_heard(tmp_path):
 
 def test_each_clip_of_a_cell_is_doubted(tmp_path):
     loud, silent = (save(tmp_path / name, gain * tones(16000), 16000) for name, gain in (("a.wav", 1), ("b.wav", 0)))
-    assert [doubt.kind for doubt in Audio(files=2).doubts(f"{loud};{silent}", [])] == ["silent"]
+    clips, both = Audio(files=2), f"{loud};{silent}"
+    assert [doubt.kind for doubt in clips.doubts(both, clips.read(both))] == ["silent"]

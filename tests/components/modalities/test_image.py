@@ -878,14 +878,15 @@ def stored(image, **options):
 
 
 def doubted(modality, cell):
-    return [doubt.kind for doubt in modality.doubts("", cell)]
+    value = "a.png" if isinstance(cell, bytes) else ";".join(f"{i}.png" for i in range(len(cell)))
+    return [doubt.kind for doubt in modality.doubts(value, cell)]
 
 
 def test_height_and_width_are_measured():
     cell = stored(picture(height_px=23, width_px=31))
     assert Image().measure("", cell) == {"height_px": 23, "width_px": 31}
     other = stored(picture(height_px=13, width_px=11))
-    assert Image(files=2).measure("", [cell, other]) == {"height_px": 18, "width_px": 21, "files": 2}
+    assert Image(files=2).measure("a.png;b.png", [cell, other]) == {"height_px": 18, "width_px": 21, "files": 2}
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
