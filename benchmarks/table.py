@@ -72,7 +72,7 @@ def _measure(path: Path) -> None:
     """Prints what each step took."""
     from mmkeras.table.guess import guess_config
     from mmkeras.table.manifest import read_table
-    from mmkeras.table.plan import check_columns, check_rows, split_of
+    from mmkeras.table.plan import check_rows, planned
 
     table = Table(title=f"{path.name}, {path.stat().st_size / MIB:.0f} MiB", title_justify="left")
     for name in ("", "seconds", "CPU seconds", "peak MiB"):
@@ -91,9 +91,8 @@ def _measure(path: Path) -> None:
         manifest = step("read", lambda: read_table(path))
         settings = ["split.group=set", "columns.set=null"]
         config = step("guess types", lambda: guess_config(manifest, "label", settings, str(path)))
-        step("check columns", lambda: check_columns(config, manifest))
-        split = step("split", lambda: split_of(config, manifest))
-        step("check rows", lambda: check_rows(config, manifest, split))
+        plan = step("split", lambda: planned(config, manifest))
+        step("check rows", lambda: check_rows(plan))
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     Console(width=120).print(table)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

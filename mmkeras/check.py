@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import run_command
 from mmkeras.table.audit import Checked, check_table
 
@@ -21,7 +22,7 @@ def check(
         str | None, typer.Option(help="The column to predict: its classes and the splits are looked at too.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write what is wrong, row by row (.csv).")] = Path(
-        "bad_rows.csv"
+        run_files.BAD_ROWS
     ),
 ) -> Checked:
     """Reads every file of a table once and says what cannot be used, and what should be looked at.

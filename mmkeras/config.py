@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from mmkeras.base.terminal import run_command
 from mmkeras.contracts.config import json_schema
+from mmkeras.contracts.config_page import markdown as page_of
 
 
-def config() -> dict[str, Any]:
+def config(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A page for readers in place of a schema.")] = False,
+) -> dict[str, Any]:
     """Prints the JSON schema of configs: every setting, its type, its default and what it is for.
 
-    **Example**
+    **Examples**
 
     `python -m mmkeras.config > schema.json`
+
+    `python -m mmkeras.config --markdown > settings.md`
     """
     schema = json_schema()
-    print(json.dumps(schema, indent=2))
+    print(page_of(schema) if markdown else json.dumps(schema, indent=2))
     return schema
 
 

@@ -42,7 +42,7 @@ def embed(
     """
     check_output(output)
     run = Run(run)
-    return write_vectors(run.model(), run.schema, run.read(table, allow_outside), output)
+    return write_vectors(run.network(), run.schema, run.read(table, allow_outside), output)
 
 
 if __name__ == "__main__":

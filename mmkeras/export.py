@@ -28,7 +28,7 @@ def export(
     run, folder = Run(run), Path(folder)
     if folder.exists():
         raise ValueError(f"{folder}: exists already; choose another folder or delete it")
-    write_saved_model(run.model(), run.schema, folder)
+    write_saved_model(run.network(), run.schema, folder)
     say(f"SavedModel in {folder}; what to send and what comes back: {folder / ASSETS / 'signature.json'}")
     return folder
 

@@ -34,7 +34,8 @@ def predict(
     `missing: photo`, `bad: voice: holds no samples`; `prior` where every cell is missing or bad.
     """
     run = Run(run)
-    return answer_rows(run.model(), run.schema, run.read(table, allow_outside), output)
+    run.check_answers("predict")
+    return answer_rows(run.network(), run.schema, run.read(table, allow_outside), output)
 
 
 if __name__ == "__main__":

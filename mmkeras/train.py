@@ -9,9 +9,9 @@ import typer
 
 from mmkeras.base.terminal import run_command, say, show_table
 from mmkeras.features.fitted import open_records
-from mmkeras.table.plan import embedded_example, understand
+from mmkeras.table.plan import embedded_example, planned, understand
 from mmkeras.training.run import Run
-from mmkeras.training.trainer import train_config
+from mmkeras.training.trainer import train_plan
 
 __all__ = ["embedded_example", "train"]
 
@@ -48,9 +48,10 @@ def train(
     if isinstance(table, str) and "=" in table and not Path(table).exists():
         table, overrides = None, [table, *overrides]
     config, manifest, name = understand(table, overrides, target)
-    found = train_config(config, manifest, run, name, records=features and open_records(features, config, manifest))
-    _show_results(found)
-    return found
+    plan = planned(config, manifest)
+    trained = train_plan(plan, run, name, records=features and open_records(features, plan))
+    _show_results(trained)
+    return trained
 
 
 def _show_results(run: Run) -> None:
@@ -69,8 +70,10 @@ def _show_results(run: Run) -> None:
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
         f"mmkeras report {run.folder}": "one page to look at: results, explanations, rows",
         f"mmkeras predict {run.folder} TABLE -o answers.csv": "answers for the rows of a table",
-        f"mmkeras export {run.folder} my_model": "a SavedModel that takes raw rows",
     }
+    if not run.config.answers:
+        commands = {f"mmkeras embed {run.folder} TABLE -o vectors.parquet": "vectors of the rows of a table"}
+    commands[f"mmkeras export {run.folder} my_model"] = "a SavedModel that takes raw rows"
     width = max(map(len, commands))
     say("Next:\n" + "\n".join(f"  {command:<{width}}  {purpose}" for command, purpose in commands.items()))
 

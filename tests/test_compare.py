@@ -23,6 +23,7 @@ from mmkeras.evaluation import comparison_tables
 from mmkeras.evaluation import trainings as module
 from mmkeras.evaluation.trainings import Judged, Training
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import Plan
 
 CLASSES = ("low", "mid", "top")
 CONFIG = {
@@ -84,30 +85,30 @@ def trained(monkeypatch):
     """Replaces the training; the list of (model, fold, seed) that were trained."""
     calls = []
 
-    def train(training, manifest, prepared):
+    def train(training, fitted):
         calls.append((training.model, training.fold, training.seed))
-        write_run(training, manifest, prepared)
+        write_run(training, fitted.plan)
 
     monkeypatch.setattr(module, "_train", train)
     return calls
 
 
-def write_run(training: Training, manifest: Manifest, prepared) -> None:
+def write_run(training: Training, plan: Plan) -> None:
     """A run that is right as often as SKILL says."""
     rng = np.random.default_rng([training.fold, training.seed, *training.model.encode()])
-    schema = training.config.model_copy(update={"targets": prepared.schema.targets})
+    schema = training.config.model_copy(update={"targets": plan.config.targets})
     predictions, metrics = {}, {}
     for split in ("test", "valid"):
-        rows = np.flatnonzero(prepared.split == split)
+        rows = np.flatnonzero(plan.rows(split))
         for target, head in schema.targets.items():
-            truth = head.encode_target(manifest.rows[target].iloc[rows])
+            truth = head.encode_target(plan.manifest.rows[target].iloc[rows])
             if head.predicts == "numbers":
                 predictions[f"{split} {target}"] = np.nan_to_num(truth) + rng.normal(0, 0.1, truth.shape)
             else:
                 said = np.where(rng.random(len(rows)) < SKILL.get(training.model, 0.9), truth, (truth + 1) % 3)
                 predictions[f"{split} {target}"] = 0.1 + 0.7 * np.eye(3)[said]
-            known = head.known(truth)
-            scores = head.score(truth[known], predictions[f"{split} {target}"][known]) if known.any() else {}
+            known = head.scorer.known(truth)
+            scores = head.scorer.score(truth[known], predictions[f"{split} {target}"][known]) if known.any() else {}
             metrics.setdefault(split, {})[target] = scores
     training.folder.mkdir(parents=True)
     (training.folder / "config.yaml").write_text(training.config.to_yaml())
@@ -280,7 +281,7 @@ def test_rows_with_bad_cells_are_left_out_of_every_model_if_asked(config, traine
     counts = []
     for number in (1, 2):
         folder = tmp_path / "out" / f"fold-{number}"
-        fold = module.Fold(folder, pd.read_csv(folder / "splits.csv")["split"])
+        fold = module.Fold(folder, Plan(None, None, pd.read_csv(folder / "splits.csv")["split"]))
         assert pd.read_csv(folder / "bad_rows.csv")["row"].tolist() == (judged + 1).tolist()
         assert not any(fold.rows(name)[judged].any() for name in ("train", "valid", "test"))
         counts.append(fold.rows("test").sum())
@@ -468,9 +469,8 @@ def tabulate(folds: int, *found: Judged, group: list[str] | None = None) -> pd.D
             return type("Schema", (), {"targets": {"grade": HEAD}})
 
     config = type("Asked", (), {"targets": {"grade": HEAD}, "split": type("Split", (), {"group": "maker"})})
-    table = comparison_tables.tabulate(
-        config, Manifest(rows, None, "table"), [Known(Path("none"), split) for _ in range(folds)], found
-    )
+    dealt = [Known(Path("none"), Plan(None, None, split)) for _ in range(folds)]
+    table = comparison_tables.tabulate(config, Manifest(rows, None, "table"), dealt, found)
     return table.set_index("model")
 
 

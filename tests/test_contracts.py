@@ -23,7 +23,7 @@ from mmkeras.contracts.modality import Survey
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.columns import missing_cell
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 
 MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
 EVERY = [(kind, name) for kind in PACKAGES for name in members(kind)]
@@ -477,7 +477,7 @@ def assert_every_weight_learns(model, features, head, unused="nothing"):
 def test_gradients_reach_every_weight_of_a_modality(modality, fit):
     keras.utils.set_random_seed(1)
     fusion, head = fit("fusion", "concat"), fit("head", "classification")
-    model = build_model({"column": modality, "other": modality}, fusion, {"target": head})
+    model = build_network({"column": modality, "other": modality}, fusion, {"target": head}).model
     assert_every_weight_learns(model, batch_of(modality), head)
 
 
@@ -486,9 +486,9 @@ def test_gradients_reach_every_weight_of_a_modality(modality, fit):
 def test_gradients_reach_every_weight_of_a_fusion_and_a_head(fusion_name, head_name, fit):
     keras.utils.set_random_seed(1)
     modality, fusion, head = fit("modality", "number"), fit("fusion", fusion_name), fit("head", head_name)
-    model = build_model({"column": modality, "other": modality}, fusion, {"target": head})
+    model = build_network({"column": modality, "other": modality}, fusion, {"target": head}).model
     # A fusion may leave what is absent out altogether.
-    assert_every_weight_learns(model, batch_of(modality), head, unused="_or_absent/absent")
+    assert_every_weight_learns(model, batch_of(modality), head, unused="or_absent/absent")
 
 
 # Modalities: what people see
@@ -590,10 +590,10 @@ def test_a_classical_baseline_learns_its_cells(modality, fit):
     assert inputs.shape[0] == 12 and inputs.ndim == 2
     head = fit("head", "classification")
     targets = head.encode_target(pd.Series(["1", "2", "3"] * 4, dtype=object))
-    model = head.baseline(issparse(inputs), seed=0)
+    model = head.scorer.baseline(issparse(inputs), seed=0)
     if hasattr(model, "n_estimators"):
         model.set_params(n_estimators=20, n_jobs=1)
-    predictions = head.baseline_predictions(model.fit(inputs, targets), inputs)
+    predictions = head.scorer.baseline_predictions(model.fit(inputs, targets), inputs)
     assert predictions.argmax(axis=-1).tolist() == targets.tolist()
 
 
@@ -644,7 +644,7 @@ def test_gradients_reach_every_weight_of_an_encoder(pair, encoder, fit):
     if encoder in ("pretrained", "applications"):
         pytest.skip("what others have designed has weights of no use here; its own tests look at it")
     head = fit("head", "classification")
-    model = build_model({"column": pair, "other": pair}, fit("fusion", "concat"), {"target": head})
+    model = build_network({"column": pair, "other": pair}, fit("fusion", "concat"), {"target": head}).model
     assert_every_weight_learns(model, batch_of(pair), head)
 
 
@@ -713,7 +713,7 @@ def test_a_fusion_does_not_see_the_order_of_a_dict(name, modality_pair, fit):
     models = []
     for columns in (modality_pair, dict(reversed(modality_pair.items()))):
         keras.utils.set_random_seed(2)
-        models.append(build_model(columns, fusion, heads))
+        models.append(build_network(columns, fusion, heads).model)
     features = Preprocessor(modality_pair)(
         {column: together(modality, [modality.example(1)]) for column, modality in modality_pair.items()}
     )
@@ -754,7 +754,7 @@ def test_targets_are_encoded_as_the_spec_says(head):
     assert targets.dtype == head.target.dtype.as_numpy_dtype
     weights = head.sample_weights(targets)
     assert weights.shape == (4,) and weights.dtype == np.float32 and (weights > 0).all()
-    assert head.known(targets).tolist() == [True] * 4
+    assert head.scorer.known(targets).tolist() == [True] * 4
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -762,7 +762,7 @@ def test_a_row_without_a_target_does_not_count(head):
     targets = head.encode_target(pd.Series(["1", "", "2"], dtype=object))
     weights = head.sample_weights(targets)
     assert weights[1] == 0 and weights[0] > 0 and weights[2] > 0
-    assert head.known(targets).tolist() == [True, False, True]
+    assert head.scorer.known(targets).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -781,9 +781,9 @@ def test_loss_metrics_and_answers_take_what_the_head_puts_out(head, prediction):
 @pytest.mark.parametrize("name", HEADS)
 def test_scores_are_plain_numbers_and_the_report_is_text(head, prediction):
     targets = head.encode_target(pd.Series(["1", "3", "2", "1"], dtype=object))
-    scores = head.score(targets, prediction.numpy())
+    scores = head.scorer.score(targets, prediction.numpy())
     assert scores and all(type(value) is float and np.isfinite(value) for value in scores.values())
-    assert isinstance(head.report(targets, prediction.numpy()), str)
+    assert isinstance(head.scorer.report(targets, prediction.numpy()), str)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -798,7 +798,7 @@ def test_the_prior_is_a_prediction_and_the_best_that_knows_nothing(head):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_models_that_agree_are_joined_to_what_they_say(head, prediction):
-    np.testing.assert_allclose(head.join([prediction.numpy()] * 3), prediction, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head.scorer.join([prediction.numpy()] * 3), prediction, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -807,12 +807,13 @@ def test_a_heads_classical_model_learns(head, is_sparse):
     values = pd.Series(["1", "2", "3"] * 10, dtype=object)
     inputs = np.repeat(np.eye(3), 10, axis=0).reshape(3, 10, 3).transpose(1, 0, 2).reshape(30, 3)
     targets = head.encode_target(values)
-    model = head.baseline(is_sparse, seed=0)
+    scorer = head.scorer
+    model = scorer.baseline(is_sparse, seed=0)
     if hasattr(model, "n_estimators"):
         model.set_params(n_estimators=20, n_jobs=1)
-    model.fit(csr_matrix(inputs) if is_sparse else inputs, targets)
-    learned = head.score(targets, head.baseline_predictions(model, csr_matrix(inputs) if is_sparse else inputs))
-    unlearned = head.score(targets, np.tile(head.prior, (30, 1)))
+    inputs = csr_matrix(inputs) if is_sparse else inputs
+    learned = scorer.score(targets, scorer.baseline_predictions(model.fit(inputs, targets), inputs))
+    unlearned = scorer.score(targets, np.tile(head.prior, (30, 1)))
     assert next(iter(learned.values())) > next(iter(unlearned.values()))
 
 
@@ -849,35 +850,35 @@ def judged(head):
 def test_figures_of_resamples_are_the_scores_of_their_rows(head, judged):
     targets, predictions = judged
     (weights,) = resample_weights(np.arange(40) // 2, seed=0, resamples=30)
-    found = head.resampled(targets, predictions, weights)
-    assert list(found) == list(head.score(targets, predictions))
-    first = head.resampled(targets, predictions, weights, first_only=True)
+    found = head.scorer.resampled(targets, predictions, weights)
+    assert list(found) == list(head.scorer.score(targets, predictions))
+    first = head.scorer.resampled(targets, predictions, weights, first_only=True)
     assert list(first) == list(found)[:1]
     np.testing.assert_array_equal(*(next(iter(each.values())) for each in (first, found)))
     for i, row in enumerate(weights):
         rows = np.repeat(np.arange(40), row.astype(int))
-        scores = head.score(targets[rows], predictions[rows])
+        scores = head.scorer.score(targets[rows], predictions[rows])
         got = {metric: values[i] for metric, values in found.items() if np.isfinite(values[i])}
         assert got == pytest.approx(scores, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_each_row_has_an_answer_and_a_loss(head, judged):
-    targets, predictions = judged
-    losses = head.losses(targets, predictions)
+    (targets, predictions), scorer = judged, head.scorer
+    losses = scorer.losses(targets, predictions)
     assert losses.shape == (40,) and (losses >= 0).all()
     named = next(iter(head.answer(tf.constant(predictions)).values())).numpy()
-    texts = head.answer_texts(predictions)
-    if head.class_names is None:
+    texts = scorer.answer_texts(predictions)
+    if scorer.class_names is None:
         assert [float(text) for text in texts] == pytest.approx(named.tolist(), rel=1e-5)
-        assert head.right(targets, predictions) is head.confidences(predictions) is None
-        np.testing.assert_allclose(losses, np.abs(head.numbers(targets) - head.numbers(predictions))[:, 0])
+        assert scorer.right(targets, predictions) is scorer.confidences(predictions) is None
+        np.testing.assert_allclose(losses, np.abs(scorer.numbers(targets) - scorer.numbers(predictions))[:, 0])
         return
     assert texts == [text.decode() for text in named]
-    right, confidences = head.right(targets, predictions), head.confidences(predictions)
-    truth, chosen = (each.toarray() for each in head.indicators(targets, predictions))
+    right, confidences = scorer.right(targets, predictions), scorer.confidences(predictions)
+    truth, chosen = (each.toarray() for each in scorer.indicators(targets, predictions))
     assert right.tolist() == (truth == chosen).all(axis=1).tolist()
-    assert truth.shape == (40, len(head.class_names)) and head.numbers(targets) is None
+    assert truth.shape == (40, len(scorer.class_names)) and scorer.numbers(targets) is None
     assert ((confidences > 0) & (confidences <= 1)).all()
     assert confidences[right].mean() > confidences[~right].mean()
     assert losses[right].mean() < losses[~right].mean()
@@ -888,11 +889,11 @@ def test_each_row_has_an_answer_and_a_loss(head, judged):
 def test_a_temperature_changes_no_answer_and_not_the_prior(head, judged, temperature):
     _, predictions = judged
     predictions[0] = head.prior
-    found = head.tempered(predictions, temperature)
-    assert head.answer_texts(found) == head.answer_texts(predictions)
+    found = head.scorer.tempered(predictions, temperature)
+    assert head.scorer.answer_texts(found) == head.scorer.answer_texts(predictions)
     assert found[0].tolist() == predictions[0].tolist()
     assert (head.link == "identity") == (found == predictions).all()
-    np.testing.assert_allclose(head.tempered(found, 1 / temperature), predictions, atol=1e-5)
+    np.testing.assert_allclose(head.scorer.tempered(found, 1 / temperature), predictions, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -906,11 +907,11 @@ def test_tuning_finds_by_what_logits_were_multiplied(head):
         targets = (draws > np.cumsum(shares, axis=1)).sum(axis=1).clip(0, 2).astype(np.int32)
     else:
         targets = (draws < shares).astype(np.float32)
-    overconfident = head.tempered(shares.astype(np.float32), 1 / 3)
+    overconfident = head.scorer.tempered(shares.astype(np.float32), 1 / 3)
     tuned = head.tune(targets, overconfident)
     assert tuned.temperature == pytest.approx(3, rel=0.1)
-    np.testing.assert_allclose(tuned.tempered(overconfident, tuned.temperature), shares, atol=0.05)
-    before, after = (head.losses(targets, each).mean() for each in (overconfident, shares.astype(np.float32)))
+    np.testing.assert_allclose(tuned.scorer.tempered(overconfident, tuned.temperature), shares, atol=0.05)
+    before, after = (head.scorer.losses(targets, each).mean() for each in (overconfident, shares.astype(np.float32)))
     assert after < before
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmkeras.contracts.config import read_config
 from mmkeras.contracts.registry import walk
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 
 DATA = Path(__file__).parents[1] / "data"
 DAY = "A sunny day.\nfr.utf8=Une journée.\n"
@@ -96,5 +96,6 @@ def test_an_articles_configuration_fits_its_table_and_builds_its_model(path, ada
         named = {*config.columns, *config.targets, config.split.column, config.split.group}
         assert named <= set(pd.read_csv(config.manifest, nrows=1).columns)
     columns = {column: adapted(modality) for column, modality in walk(config.columns)}
-    model = build_model(columns, config.fusion, {target: adapted_head(head) for target, head in walk(config.targets)})
+    heads = {target: adapted_head(head) for target, head in walk(config.targets)}
+    model = build_network(columns, config.fusion, heads).model
     assert {name: output.shape for name, output in model.output.items()} == {name: (None, 3) for name in config.targets}

@@ -13,10 +13,11 @@ from mmkeras.contracts.fusion import own_prediction
 from mmkeras.contracts.registry import members
 from mmkeras.embed import embed
 from mmkeras.features.fitted import fit_schema
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.predict import predict
 from mmkeras.serving.vectors import _names
 from mmkeras.table.manifest import read_table
+from mmkeras.table.plan import Plan
 from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
@@ -50,7 +51,7 @@ def test_each_row_has_its_number_its_status_and_its_vectors(vectors, run, table)
 
 def test_the_fused_vector_is_what_the_answer_is_made_of(run, vectors, table):
     """The joint layer and each column's own on the vectors, added, give the predictions."""
-    model, (head,) = run.model(), run.schema.targets.values()
+    model, (head,) = run.network().model, run.schema.targets.values()
     whole = vectors.dropna()
     raw = _dense(model, "intent_joint", whole["fused"])
     for column in ("photo", "question", "voice"):
@@ -148,10 +149,11 @@ def test_every_fusion_has_a_fused_vector(fusion, small, tmp_path):
 
 def untrained(config, manifest, folder) -> Run:
     """A run whose weights are those of the start."""
-    run = Run.create(folder, config, manifest)
-    schema = fit_schema(config, manifest, manifest.rows["split"])
+    plan = Plan(config, manifest, manifest.rows["split"])
+    run = Run.create(folder, plan)
+    schema = fit_schema(plan)
     run.write_schema(schema)
-    build_model(schema.columns, schema.fusion, schema.targets).save_weights(folder / "model.weights.h5")
+    build_network(schema.columns, schema.fusion, schema.targets).model.save_weights(folder / "model.weights.h5")
     run.write_json("metrics.json", {})
     return run
 

@@ -12,7 +12,7 @@ from fixtures_tables import python
 
 from mmkeras.evaluate import evaluate
 from mmkeras.evaluation.baselines import rows_of
-from mmkeras.evaluation.judge_run import ONLY, OWN, WITHOUT
+from mmkeras.evaluation.models import OWN, Model, models_in
 from mmkeras.export import export
 from mmkeras.features.columns import missing_cell, read_cells, table_cells
 from mmkeras.network.build import COLUMN_WEIGHTS
@@ -63,7 +63,7 @@ def empty(everything_run):
 def predicted(everything_run, judged):
     """What `predict` says of the test rows, as they are and with each column's cells missing, and the statuses."""
     hidden = [(), *([name] for name in NAMES)]
-    found, statuses = predict_without(everything_run.model(), everything_run.schema, judged, hidden)
+    found, statuses = predict_without(everything_run.network(), everything_run.schema, judged, hidden)
     return dict(zip(("", *NAMES), found, strict=True)), statuses
 
 
@@ -111,7 +111,7 @@ def test_a_column_hidden_is_a_column_missing(everything_run, judged, predicted):
     """Hiding features, which `evaluate` does, says what a table without the cells says."""
     emptied = rows_of(judged, np.ones(len(judged.rows), bool))
     emptied.rows["photo"] = ""
-    got, statuses = predict_rows(everything_run.model(), everything_run.schema, emptied)
+    got, statuses = predict_rows(everything_run.network(), everything_run.schema, emptied)
     for name, wanted in predicted[0]["photo"].items():
         np.testing.assert_allclose(got[name], wanted, atol=1e-6)
     assert statuses.str.contains("missing: photo").all()
@@ -202,11 +202,11 @@ def test_lists_of_files_were_filled_up(answers):
 
 def test_evaluation_takes_every_column_away(everything_run, tmp_path, capfd):
     copy = shutil.copytree(everything_run.folder, tmp_path / "copy")
-    found = {target: each["scores"] for target, each in evaluate(copy)["targets"].items()}
-    rows = [OWN, *(f"{WITHOUT} {name}" for name in NAMES), *(f"{ONLY} {name}" for name in NAMES)]
+    found = {target: models_in(each) for target, each in evaluate(copy)["targets"].items()}
+    rows = [OWN, *(Model(kind, name) for kind in ("without", "only") for name in NAMES)]
     for target in CONFIG["targets"]:
         assert list(found[target]) == rows
-        assert len({json.dumps(scores) for scores in found[target].values()}) > 3
+        assert len({json.dumps(each["scores"]) for each in found[target].values()}) > 3
     shown = capfd.readouterr().out
     assert "What the fusion weighs the columns" in shown
     assert all(name in shown for name in NAMES)

@@ -48,7 +48,7 @@ def test_values_are_those_of_the_models_own_answers(own_run, explained):
     chosen = replace(manifest, rows=manifest.rows.iloc[[row - 1 for row in explained.rows]].reset_index(drop=True))
     columns = sorted(own_run.schema.columns)
     hidden = [[c for c, there in zip(columns, np.binary_repr(i, 3), strict=True) if there == "0"] for i in range(8)]
-    predictions, _ = predict_without(own_run.model(), own_run.schema, chosen, hidden)
+    predictions, _ = predict_without(own_run.network(), own_run.schema, chosen, hidden)
     place = predictions[7]["intent"].argmax(axis=1)
     f = np.stack([each["intent"][np.arange(len(place)), place] for each in predictions]).astype(float)
     first = (2 * (f[7] - f[3]) + (f[6] - f[2]) + (f[5] - f[1]) + 2 * (f[4] - f[0])) / 6
@@ -239,7 +239,7 @@ def test_everything_at_once(everything_run, tmp_path):
     told = found.summary["targets"]["price"]
     assert told["explains"] == "value" and told["unit"] == "as in the table"
     row = found.values[found.values["target"] == "price"].iloc[0]
-    (told,), _ = predict_without(everything_run.model(), everything_run.schema, everything_run.table(), [()])
+    (told,), _ = predict_without(everything_run.network(), everything_run.schema, everything_run.table(), [()])
     head = everything_run.schema.targets["price"]
     wanted = told["price"][row["row"] - 1, 0] * head.deviation[0] + head.mean[0]
     assert row["explained"] == pytest.approx(wanted, abs=1e-4)

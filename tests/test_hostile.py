@@ -20,8 +20,8 @@ from mmkeras.features.fitted import fit_schema, prepare_rows
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, read_table
 from mmkeras.table.paths import refusal
-from mmkeras.table.plan import check
-from mmkeras.training.trainer import train_config
+from mmkeras.table.plan import Plan, checked, planned
+from mmkeras.training.trainer import train_plan
 
 HOSTILE = Path(__file__).parents[2] / "shared/data/hostile"
 pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"{HOSTILE} is not there")
@@ -99,9 +99,9 @@ def with_links(tmp_path_factory):
 def prepared(request, tmp_path_factory):
     """(manifest, schema, features, folder of bad_rows.csv), with the policy to count bad cells as missing."""
     folder, manifest, config = tmp_path_factory.mktemp("hostile"), manifest_of(request.param), config_with("missing")
-    split = check(config, manifest)
-    schema = fit_schema(config, manifest, split)
-    return manifest, schema, prepare_rows(schema, manifest, folder, split), folder
+    plan = checked(config, manifest)
+    fitted = plan.of_config(fit_schema(plan))
+    return manifest, fitted.config, prepare_rows(fitted, folder, names_foreign=True), folder
 
 
 def kinds_of_features(manifest, features) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def test_broken_rows_change_nothing_in_other_rows(prepared):
     manifest, schema, features, _ = prepared
     is_clean = (manifest.rows["fault"] == "").to_numpy()
     clean = replace(manifest, rows=manifest.rows[is_clean].reset_index(drop=True))
-    alone = prepare_rows(schema, clean, _scratch(prepared))
+    alone = prepare_rows(Plan(schema, clean, None), _scratch(prepared))
     for column in schema.columns:
         together = features.columns[column].rows(np.flatnonzero(is_clean))
         for feature, values in alone.columns[column].rows(np.arange(len(clean.rows))).items():
@@ -197,9 +197,9 @@ def _scratch(prepared) -> Path:
 def test_rows_that_break_are_left_out_of_every_split(prepared, tmp_path):
     manifest, schema, _, _ = prepared
     config = schema.model_copy(update={"on_bad_file": "drop"})
-    split = check(config, manifest)
-    prepare_rows(config, manifest, tmp_path, split)
-    kept = bad_rows.in_use(split, tmp_path)
+    plan = checked(config, manifest)
+    prepare_rows(plan, tmp_path, names_foreign=True)
+    split, kept = plan.split, bad_rows.in_use(plan.split, tmp_path)
     left_out = {row for row, _ in bad_cells(tmp_path)}
     assert left_out == {int(row) + 1 for row in np.flatnonzero(kept == "unused")}
     expected = expectations()
@@ -212,14 +212,14 @@ def test_rows_that_break_are_left_out_of_every_split(prepared, tmp_path):
 
 def test_a_label_that_train_never_has_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'manifest\.csv column "category": the class "dinosaurs" .*\(row 10\)'):
-        check(config_with("error"), manifest_of("manifest.csv"), tmp_path)
+        checked(config_with("error"), manifest_of("manifest.csv"), tmp_path)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_paths_are_refused_in_one_message_that_names_them_all(name, tmp_path):
     manifest = with_known_labels(name)
     with pytest.raises(ValueError, match=rf"{name}: \d cells in \d rows cannot be used") as caught:
-        check(config_with("error"), manifest, tmp_path)
+        checked(config_with("error"), manifest, tmp_path)
     assert len(str(caught.value).splitlines()) <= 7
     faults = {manifest.rows["fault"][row - 1] for row, _ in bad_cells(tmp_path)}
     assert faults == BY_PATH & set(manifest.rows["fault"])
@@ -229,7 +229,7 @@ def test_content_that_breaks_is_refused_after_it_was_read(prepared, tmp_path):
     manifest, schema, _, folder = prepared
     config = schema.model_copy(update={"on_bad_file": "error"})
     with pytest.raises(ValueError, match="cells in .* rows cannot be used"):
-        prepare_rows(config, manifest, tmp_path)
+        prepare_rows(Plan(config, manifest, None), tmp_path)
     assert bad_cells(tmp_path) == {cell for cell in bad_cells(folder) if cell[1] != "category"}
 
 
@@ -244,7 +244,7 @@ def test_tables_as_excel_and_windows_write_them():
 
 def test_the_clean_table_has_no_bad_cell():
     manifest = manifest_of("manifest_clean.csv")
-    check(config_with("error"), manifest)
+    checked(config_with("error"), manifest)
     cells = table_cells(manifest, config_with("error").columns)
     assert [cell for column in cells.values() for cell in column if refusal(cell)] == []
 
@@ -259,7 +259,9 @@ def runs(tmp_path_factory):
 
     def run(name: str, policy: str):
         if (name, policy) not in known:
-            known[name, policy] = train_config(config_with(policy), manifest_of(name), folder / f"{policy}-{name}")
+            known[name, policy] = train_plan(
+                planned(config_with(policy), manifest_of(name)), folder / f"{policy}-{name}"
+            )
         return known[name, policy]
 
     return run
@@ -283,7 +285,7 @@ def test_every_policy_trains_and_says_what_it_did(runs, name, policy):
 @pytest.mark.parametrize("name", TABLES)
 def test_the_error_policy_trains_nothing(name, tmp_path):
     with pytest.raises(ValueError):
-        train_config(config_with("error"), with_known_labels(name), tmp_path / "run")
+        train_plan(planned(config_with("error"), with_known_labels(name)), tmp_path / "run")
     assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["bad_rows.csv"]
 
 
@@ -309,7 +311,7 @@ def test_a_broken_row_changes_no_other_rows_answer(runs, tmp_path):
     broken = np.flatnonzero(mended["fault"] != "")
     for column in run.schema.columns:
         mended.loc[broken, column] = ""
-    model = run.model()
+    model = run.network()
     found, _ = predict_rows(model, run.schema, manifest)
     without, _ = predict_rows(model, run.schema, replace(manifest, rows=mended))
     is_clean = (manifest.rows["fault"] == "").to_numpy()

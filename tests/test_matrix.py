@@ -12,12 +12,13 @@ from fixtures_everything import COLUMNS, SMALL_FUSIONS, stacked
 
 from mmkeras.contracts.config import build, parse_config
 from mmkeras.contracts.fusion import own_prediction
+from mmkeras.contracts.head import named_answers
 from mmkeras.contracts.registry import members, walk
+from mmkeras.features.batches import Truth
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model, with_column_weights
-from mmkeras.network.inference import named_answers
+from mmkeras.network.build import build_network
 from mmkeras.serving import saved_model as export
-from mmkeras.training.fit import compile_model, training_targets
+from mmkeras.training.fit import compile_model
 
 # A user would see that a layer takes Keras' own mask away.
 pytestmark = pytest.mark.filterwarnings("error:.*mask:UserWarning")
@@ -132,8 +133,9 @@ def targets_of(model, schema, values):
     for target, head in walk(schema.targets):
         found = head.encode_target(pd.Series(values[target], dtype=object))
         encoded[target] = found, head.sample_weights(found)
-    given = training_targets(model, schema, encoded)
-    return {name: found for name, (found, _) in given.items()}, {name: weights for name, (_, weights) in given.items()}
+    example = Truth(encoded, {}, list(schema.objectives.values()), schema.setting).example
+    _, truths, weights = example({}, np.arange(len(values[target])), tf.constant([0, 0]), is_training=True)
+    return {name: truths[name] for name in model.output}, {name: weights[name] for name in model.output}
 
 
 def loss_of_a_step(model, features, targets):
@@ -168,17 +170,18 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     names = COUNTS[count]
     schema = schema_of(fusion, {name: columns[name] for name in names}, task)
     keras.utils.set_random_seed(5)
-    model = build_model(schema.columns, schema.fusion, schema.targets)
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    model = network.model
     owns = {own_prediction(target, name) for target in schema.targets for name in names}
     assert {*model.output} == {*schema.targets, *(owns if count != "one" else ())}
 
     cells, features = rows(names)
-    compile_model(model, schema, pd.Series(["train"] * ROWS))
+    compile_model(network, schema.train, pd.Series(["train"] * ROWS))
     model.run_eagerly = count == "seven"  # a step of seven encoders is traced in test_everything.py
     assert_learns(model, schema, features)
 
-    write_saved_model(model, schema, tmp_path / "model")
-    predictions = with_column_weights(model)(features, training=False)
+    write_saved_model(network, schema, tmp_path / "model")
+    predictions = network.told(network.all_told)(features, training=False)
     for target, head in walk(schema.targets):
         assert np.ptp(predictions[target][:ONE_GONE], axis=0).max() > 1e-5  # or equality would say nothing
         np.testing.assert_allclose(predictions[target][ALL_GONE], head.prior, atol=1e-6)
@@ -207,5 +210,5 @@ def test_recurrent_columns_are_joined_without_a_warning(fusion, columns):
         "clip": encoded_by(columns["clip"], [COLUMNS["clip"]["encoder"][0], gru]),
     }
     schema = schema_of(fusion, recurrent, "classification")
-    model = build_model(schema.columns, schema.fusion, schema.targets)
-    assert any("bidirectional" in layer.name for layer in model.layers)
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    assert any("bidirectional" in layer.name for layer in network.columns["note"].layers)

@@ -44,7 +44,7 @@ def judged(run, table):
     splits = run.splits
     rows = read_table(table).rows[(splits == "test").to_numpy()].reset_index(drop=True)
     manifest = Manifest(rows, table.parent, table.name)
-    predictions, statuses = predict_rows(run.model(), run.schema, manifest)
+    predictions, statuses = predict_rows(run.network(), run.schema, manifest)
     cells = table_cells(manifest, run.schema.columns)
     raw = {name: [cell or b"" for cell in read_cells(run.schema.columns[name], cells[name])] for name in COLUMNS}
     raw["question"] = [cell.encode() if isinstance(cell, str) else cell for cell in raw["question"]]

@@ -10,7 +10,7 @@ from fixtures_everything import stacked
 from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.serving.saved_model import write_saved_model
 
 pytest_plugins = "fixtures_encoders"
@@ -33,8 +33,9 @@ def test_every_choice_is_here():
 def test_the_export_says_what_the_model_says(variant, settings, adapted, tmp_path):
     keras.utils.set_random_seed(1)
     schema = schema_of(settings, adapted)
-    model = roughened(build_model(schema.columns, schema.fusion, schema.targets))
-    write_saved_model(model, schema, tmp_path / "model")
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    model = roughened(network.model)
+    write_saved_model(network, schema, tmp_path / "model")
     serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
 
     modality = schema.columns["column"]

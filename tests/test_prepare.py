@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,24 @@ import yaml
 from fixtures_tables import CONFIG, python, write_table
 
 from mmkeras.contracts.config import read_config
-from mmkeras.features.batches import batches, training_batches
-from mmkeras.features.columns import write_records as module
+from mmkeras.contracts.objective import Objective, Setting
+from mmkeras.features import write_records as module
+from mmkeras.features.batches import Truth, batches, training_batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, open_records, prepare_rows
 from mmkeras.prepare import prepare
 from mmkeras.table.manifest import read_table
-from mmkeras.table.plan import split_of
+from mmkeras.table.plan import planned
 from mmkeras.train import train
 
 BATCH = 7
+
+
+class Told(Objective):
+    """Gives a batch its rows' targets as they are."""
+
+    def example(self, example, setting):
+        truths, weights = ({name: pair[i] for name, pair in example.targets.items()} for i in range(2))
+        return replace(example, truths=truths, weights=weights)
 
 
 class Prepared:
@@ -33,13 +43,15 @@ class Prepared:
         self.path.write_text(yaml.safe_dump(settings, sort_keys=False))
         self.config = read_config(self.path)
         self.manifest = read_table(self.config.manifest)
-        self.split = split_of(self.config, self.manifest)
+        self.plan = planned(self.config, self.manifest)
+        self.split = self.plan.split
         self.out = folder / "features"
         prepare(self.path, out=self.out)
-        self.records = open_records(self.out, self.config, self.manifest)
-        self.schema = fit_schema(self.config, self.manifest, self.split)
-        self.features = prepare_rows(self.schema, self.manifest, folder)
-        self.targets = encoded_targets(self.schema, self.manifest)
+        self.records = open_records(self.out, self.plan)
+        self.schema = fit_schema(self.plan)
+        fitted = self.plan.of_config(self.schema)
+        self.features = prepare_rows(fitted, folder)
+        self.targets = encoded_targets(fitted)
 
     def rows(self, name: str) -> np.ndarray:
         return np.flatnonzero(self.split == name)
@@ -51,8 +63,7 @@ class Prepared:
         found = training_batches(
             source,
             rows,
-            {"row": numbers},
-            dict(columns),
+            Truth({"row": numbers}, {}, [Told()], Setting(dict(columns), None, {})),
             batch_size=BATCH,
             epochs=epochs,
             seed=seed,
@@ -107,7 +118,7 @@ def test_each_row_has_the_features_that_its_files_have(prepared):
 def test_a_zipped_folder_holds_the_same(prepared, tmp_path):
     zipped = tmp_path / "zipped"
     prepare(prepared.path, out=zipped, gzip=True)
-    records = open_records(zipped, prepared.config, prepared.manifest)
+    records = open_records(zipped, prepared.plan)
     rows = prepared.rows("valid")
     for found, expected in zip(batches(records, rows, 5), batches(prepared.records, rows, 5), strict=True):
         np.testing.assert_array_equal(found["photo"]["pixels"], expected["photo"]["pixels"])
@@ -120,7 +131,7 @@ def test_fewer_columns_may_be_read(prepared):
 
 def test_an_encoders_setting_may_change(prepared):
     config = read_config(prepared.path, ["columns.photo.encoder.filters=[3]"])
-    records = open_records(prepared.out, config, prepared.manifest)
+    records = open_records(prepared.out, planned(config, prepared.manifest))
     assert records.fitted(config.columns)["photo"].encoder[0].filters == (3,)
     assert records.fitted(config.columns)["photo"].mean == prepared.schema.columns["photo"].mean
 
@@ -202,7 +213,7 @@ def test_finished_shards_are_kept_and_the_rest_is_the_same(prepared, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         prepare(prepared.path, out=out)
     with pytest.raises(ValueError, match="is not finished; give the same `mmkeras prepare` command again"):
-        open_records(out, prepared.config, prepared.manifest)
+        open_records(out, prepared.plan)
     again = []
     monkeypatch.setattr(module, "write_shard", lambda *given: again.append(given[0]) or write(*given))
     prepare(prepared.path, out=out)
@@ -239,19 +250,19 @@ def test_a_folder_of_another_command_is_not_written_to(prepared, own):
 )
 def test_other_settings_are_refused(prepared, overrides, message):
     with pytest.raises(ValueError, match=message):
-        open_records(prepared.out, read_config(prepared.path, overrides), prepared.manifest)
+        open_records(prepared.out, planned(read_config(prepared.path, overrides), prepared.manifest))
 
 
 def test_another_table_is_refused(prepared):
     rows = prepared.manifest.rows.copy()
     rows.loc[0, "question"] = "another text"
     with pytest.raises(ValueError, match="was prepared with another table; .*--out"):
-        open_records(prepared.out, prepared.config, read_table(rows, prepared.manifest.folder))
+        open_records(prepared.out, planned(prepared.config, read_table(rows, prepared.manifest.folder)))
 
 
 def test_no_features_are_refused(prepared, tmp_path):
     with pytest.raises(ValueError, match="holds no prepared.json; expected a folder that `mmkeras prepare` wrote"):
-        open_records(tmp_path, prepared.config, prepared.manifest)
+        open_records(tmp_path, prepared.plan)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -259,7 +270,7 @@ def test_a_shard_that_lost_bytes_is_named_before_training(prepared, own, damage)
     shard = own / "train-00002.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-9]) if damage == "cut" else shard.unlink()
     with pytest.raises(ValueError, match="train-00002.tfrecord: is not there or has lost some of its"):
-        open_records(own, prepared.config, prepared.manifest)
+        open_records(own, prepared.plan)
     prepare(prepared.path, out=own)
     assert shard.read_bytes() == (prepared.out / shard.name).read_bytes()
 
@@ -277,7 +288,7 @@ def flipped(own) -> Path:
 def test_a_flipped_byte_is_noticed_and_its_shard_named(prepared, flipped):
     import tensorflow as tf
 
-    records = open_records(flipped, prepared.config, prepared.manifest)
+    records = open_records(flipped, prepared.plan)
     with pytest.raises(tf.errors.DataLossError):
         prepared.drawn(records, range(1))
     assert "train-00002.tfrecord: is damaged; delete it and give the same" in records.damage()
@@ -299,7 +310,7 @@ def test_bad_files_are_refused_or_listed_with_their_row(prepared, tmp_path):
     few = ["on_bad_file=missing", "columns.question=null"]
     out = prepare(folder / "config.yaml", few, out=tmp_path / "missing")
     config = read_config(folder / "config.yaml", few)
-    (found,) = open_records(out, config, read_table(config.manifest)).bad_cells({})
+    (found,) = open_records(out, planned(config, read_table(config.manifest))).bad_cells({})
     assert (found.row, found.column, Path(found.path)) == (4, "photo", bad)
     assert json.loads((Path(out) / "prepared.json").read_text())["done"]
 

@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fixtures_models import scores_of
 from fixtures_tables import CONFIG, LABELS, command, python
 
+from mmkeras.base import run_files
 from mmkeras.components.heads.classification import Classification
 from mmkeras.contracts.config import parse_config, read_config
 from mmkeras.evaluate import evaluate
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest, missing_files, read_table
-from mmkeras.table.plan import check
+from mmkeras.table.plan import checked
 from mmkeras.train import train
-from mmkeras.training import run as run_module
 from mmkeras.training.run import Run
 
 pytest_plugins = "fixtures_tables"
@@ -78,7 +79,7 @@ def killed_training(config, folder, epoch: int, when: str = "after writing") -> 
 
 
 def weights(run: Run) -> list[np.ndarray]:
-    return run.model().get_weights()
+    return run.network().model.get_weights()
 
 
 def figures(run: Run) -> dict:
@@ -97,9 +98,11 @@ def test_run_folder_holds_what_its_description_says(run):
     found = {path.name for path in run.folder.iterdir() if not path.name.startswith("evaluation")}
     assert found - {".lock"} == WRITTEN_FILES | {"tensorboard"}
     assert list((run.folder / "tensorboard").rglob("events.out.tfevents.*"))
-    described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_module.__doc__, re.MULTILINE)
-    assert len(described) == 14
-    assert {name.rstrip("/") for name in described} - {"checkpoints", "evaluation.json"} <= found
+    described = re.findall(r"^ *([a-z_]+(?:\.[\w.]+|/)) ", run_files.__doc__, re.MULTILINE)
+    assert len(described) == 18
+    later = {"checkpoints", "table.parquet", "evaluation.json", "explanation", "report.html", "check.csv"}
+    written = {name for name in found if not name.endswith((".png", ".lock"))}
+    assert {name.rstrip("/") for name in described} - later == written
 
 
 def test_metrics_have_the_documented_shape(run):
@@ -138,9 +141,9 @@ def test_best_epochs_weights_are_kept(turning_run):
     assert best < stopped_after - 1
     valid = turning_run.metrics["valid"]["intent"]
     head = turning_run.schema.targets["intent"]
-    uncalibrated = head.tempered(turning_run.predictions["valid intent"], 1 / head.temperature)
+    uncalibrated = head.scorer.tempered(turning_run.predictions["valid intent"], 1 / head.temperature)
     truth = head.encode_target(turning_run.table().rows["intent"][(turning_run.splits == "valid").to_numpy()])
-    assert head.losses(truth, uncalibrated).mean() == pytest.approx(losses[best], abs=1e-5)
+    assert head.scorer.losses(truth, uncalibrated).mean() == pytest.approx(losses[best], abs=1e-5)
     assert valid["log_loss"] == pytest.approx(losses[best], rel=0.05)  # training knows no temperature
     (accuracies,) = (values for name, values in turning_run.history.items() if re.fullmatch("val_.*accuracy", name))
     assert valid["accuracy"] == pytest.approx(accuracies[best], abs=1e-5)
@@ -338,9 +341,9 @@ def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     train_counts = rows["intent"][rows["split"] == "train"].value_counts()
     assert head.weights == pytest.approx([train_counts.sum() / (3 * train_counts[label]) for label in LABELS])
     valid = rows[rows["split"] == "valid"].reset_index(drop=True)
-    predictions, _ = predict_rows(run.model(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
+    predictions, _ = predict_rows(run.network(), run.schema, Manifest(valid, own_table.parent, "table.csv"))
     truth = head.encode_target(valid["intent"])
-    uncalibrated = head.tempered(predictions["intent"], 1 / head.temperature)
+    uncalibrated = head.scorer.tempered(predictions["intent"], 1 / head.temperature)
     losses = -np.log(uncalibrated[np.arange(len(truth)), truth])
     by_hand = np.mean(np.array(head.weights)[truth] * losses)
     assert by_hand != pytest.approx(losses.mean(), rel=1e-3)
@@ -356,7 +359,7 @@ def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeyp
     run = train(frame, overrides, target="intent", run=tmp_path / "run")
     assert list(run.config.columns) == ["question", "photo"]
     monkeypatch.chdir(tmp_path)
-    assert evaluate(run)["targets"]["intent"]["scores"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
+    assert scores_of(evaluate(run))["intent"]["mmkeras"] == pytest.approx(run.metrics["test"]["intent"])
 
 
 def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
@@ -372,7 +375,7 @@ def test_absolute_paths_of_a_dataframe_need_leave(table, tmp_path, monkeypatch):
 
 
 def test_table_with_target_guesses_its_columns(table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mmkeras.train.train_config", lambda config, *_, **__: config)
+    monkeypatch.setattr("mmkeras.train.train_plan", lambda plan, *_, **__: plan.config)
     monkeypatch.setattr("mmkeras.train._show_results", lambda run: None)
     config = train(str(table), target="intent")
     assert {name: column.type_name() for name, column in config.columns.items()} == {
@@ -561,7 +564,7 @@ def test_unreadable_file_ends_the_command_with_one_line(own_table, tmp_path):
 
 def test_a_clean_table_is_not_warned_of(config, capsys):
     found = read_config(config)
-    check(found, read_table(found.manifest))
+    checked(found, read_table(found.manifest))
     assert "warning" not in capsys.readouterr().out
 
 
@@ -576,7 +579,7 @@ def test_what_a_table_tells_is_at_most_five_lines_and_opens_no_file(own_table, c
     rows.to_csv(own_table, index=False)
     found = read_config(own_table.with_name("config.yaml"), ["columns.price={type: number}", "split.group=null"])
     monkeypatch.setattr("mmkeras.components.modalities.image.Image.read", None)
-    check(found, read_table(found.manifest))
+    checked(found, read_table(found.manifest))
     warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     own = [line for line in warnings if "stands in" not in line and "stand in" not in line]
     assert len(own) == 5

@@ -65,7 +65,7 @@ def full_scale(values: np.ndarray, scale: float | None = None) -> float:
 
 
 def full_scale_of_many(values: np.ndarray, scale: float | None = None) -> float:
-    """The same of pixels or moments: a hundredth of those that count at all may be beyond, or one pales all others."""
+    """Of pixels or moments: a hundredth of those that count at all may be beyond it, or one pales all others."""
     counting = np.abs(values[values != 0])
     if scale or not counting.size:
         return full_scale(values, scale)
@@ -96,7 +96,7 @@ def legend(attribution: np.ndarray | None, scale: float, method: str, *remarks: 
 
 
 def remarks(*words: str) -> str:
-    """The same of a drawing without colours."""
+    """The line below a drawing without colours."""
     return legend(None, 0.0, "", *words)
 
 
@@ -186,8 +186,8 @@ def orientation(exif: Any) -> int:
     """1 to 8, by Pillow's EXIF data of a picture; 1 where they say nothing or nonsense."""
     from PIL import ExifTags
 
-    found = exif.get(ExifTags.Base.Orientation, UPRIGHT)
-    return found if found in range(UPRIGHT, UPRIGHT + 8) else UPRIGHT
+    orientation = exif.get(ExifTags.Base.Orientation, UPRIGHT)
+    return orientation if orientation in range(UPRIGHT, UPRIGHT + 8) else UPRIGHT
 
 
 def jpeg(picture: Any) -> str:

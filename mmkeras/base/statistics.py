@@ -62,7 +62,7 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
 
 
 def interval_of(samples: np.ndarray, units: int) -> list[float] | None:
-    """The same for a figure of so many units that are drawn; None where resampling cannot tell.
+    """The 95 % interval of a figure of so many units that are drawn; None where resampling cannot tell.
 
     Where every resample gives a perfect 1 the bootstrap sees no doubt at all. Of so many units none was wrong: Wilson's
     bound then holds for a share, and is a guide for other figures whose best is 1.
@@ -104,7 +104,7 @@ def class_counts(weights: np.ndarray, truth: Any, chosen: Any) -> tuple[np.ndarr
     Args:
         weights: (R, N).
         truth: (N, K) of 0 and 1, sparse or not: whether the row is of the class.
-        chosen: The same of the answers.
+        chosen: (N, K) of 0 and 1: whether the answer is.
     """
     from scipy.sparse import csr_matrix
 
@@ -140,13 +140,13 @@ def ranking(
         scores: (N, K).
         weights: (R, N).
     """
-    found = np.full((len(weights), truth.shape[1]), np.nan)
+    figures = np.full((len(weights), truth.shape[1]), np.nan)
     resamples = resamples_of(len(truth))
     share = min(1.0, RANKING_CELLS / (resamples * max(truth.size, 1)))
     count = int(np.ceil(share * len(weights))) if share * resamples >= LEAST_DEFINED else 0
     for k in range(truth.shape[1] if count else 0):
-        found[:count, k] = figure(truth[:, k], scores[:, k], weights[:count])
-    return found
+        figures[:count, k] = figure(truth[:, k], scores[:, k], weights[:count])
+    return figures
 
 
 def roc_area(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -191,8 +191,8 @@ def median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     lower = (upto <= (total - 1) // 2).sum(axis=1)
     upper = (upto <= total // 2).sum(axis=1)
     last = len(values) - 1
-    found = (ordered[np.minimum(lower, last)] + ordered[np.minimum(upper, last)]) / 2
-    return np.where(total[:, 0] > 0, found, np.nan)
+    middle = (ordered[np.minimum(lower, last)] + ordered[np.minimum(upper, last)]) / 2
+    return np.where(total[:, 0] > 0, middle, np.nan)
 
 
 # Two models on the same rows
@@ -316,6 +316,6 @@ def _mean_ranks(counts: np.ndarray) -> np.ndarray:
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     order, starts = _ties(values)
     ranks = _mean_ranks(np.add.reduceat(weights[:, order], starts, axis=1))
-    found = np.empty_like(weights)
-    found[:, order] = np.repeat(ranks, np.diff(np.append(starts, len(order))), axis=1)
-    return found
+    of_rows = np.empty_like(weights)
+    of_rows[:, order] = np.repeat(ranks, np.diff(np.append(starts, len(order))), axis=1)
+    return of_rows

@@ -37,12 +37,12 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """The same for what a person should look at."""
+    """One line about what a person should look at."""
     tell(text, "warning", "yellow")
 
 
 def tell(text: str, level: str, color: str) -> None:
-    """The same after a word of how grave it is."""
+    """One line after a word of how grave it is, on the terminal and in the run's log."""
     console.print(f"[{color}]{level}:[/{color}] {escape(text)}")
     log.warning(text)
 
@@ -89,12 +89,12 @@ def silence() -> Iterator[None]:
 @contextlib.contextmanager
 def kept_warnings() -> Iterator[list[str]]:
     """A list of what is warned of meanwhile, in order, without what `silence` hides."""
-    found: list[str] = []
+    warnings: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: None if console.quiet else found.append(record.getMessage())
+    handler.emit = lambda record: None if console.quiet else warnings.append(record.getMessage())
     log.addHandler(handler)
     try:
-        yield found
+        yield warnings
     finally:
         log.removeHandler(handler)
 

@@ -8,15 +8,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
-Kind = Literal["modality", "encoder", "fusion", "head"]
+Kind = Literal["modality", "encoder", "fusion", "head", "objective"]
 PACKAGES: dict[str, str] = {
-    kind: f"mmkeras.components.{folder}"
-    for kind, folder in (
-        ("modality", "modalities"),
-        ("encoder", "encoders"),
-        ("fusion", "fusions"),
-        ("head", "heads"),
-    )
+    "modality": "mmkeras.components.modalities",
+    "encoder": "mmkeras.components.encoders",
+    "fusion": "mmkeras.components.fusions",
+    "head": "mmkeras.components.heads",
+    "objective": "mmkeras.components.objectives",
 }
 """The package that holds a kind's members, one file each."""
 

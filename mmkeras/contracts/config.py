@@ -17,6 +17,7 @@ from mmkeras.contracts.encoder import chain_schema
 from mmkeras.contracts.fusion import Fusion, own_prediction
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.objective import DEFAULT, Objective, Setting, default_objectives
 from mmkeras.contracts.registry import find, layer_name, members
 
 MEMBERS = (".type", ".encoder")  # how keys end that name one
@@ -48,9 +49,9 @@ class Split(Settings):
     column: str | None = Field(None, description="a column that says train, valid or test for each row")
     group: str | None = Field(None, description="rows that share this column's value never fall in two splits")
     train: float = Field(0.7, gt=0, le=1, description="fraction of the rows, where no column says it")
-    valid: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.15, ge=0, lt=1)
-    seed: int = Field(0, ge=0)
+    valid: float = Field(0.15, gt=0, lt=1, description="of these rows: the best epoch, temperatures, thresholds")
+    test: float = Field(0.15, ge=0, lt=1, description="the three add up to 1")
+    seed: int = Field(0, ge=0, description="of the order in which rows are dealt")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Split:
@@ -103,9 +104,12 @@ class Config(Settings):
     """All that a training needs to know."""
 
     manifest: str | None = Field(None, description="the table: .csv or .parquet; relative to this file")
-    columns: dict[str, SerializeAsAny[Modality]] = Field(min_length=1)
-    fusion: SerializeAsAny[Fusion]
-    targets: dict[str, SerializeAsAny[Head]] = Field(min_length=1)
+    columns: dict[str, SerializeAsAny[Modality]] = Field(min_length=1, description="what the model reads of a row")
+    fusion: SerializeAsAny[Fusion] = Field(description="how the columns become one; left out: a weighted sum")
+    targets: dict[str, SerializeAsAny[Head]] = Field({}, description="what the model predicts")
+    objectives: dict[str, SerializeAsAny[Objective]] = Field(
+        default_factory=default_objectives, min_length=1, description="what the model is trained for, by its name"
+    )
     split: Split = Split()
     train: Train = Train()
     on_bad_file: Literal["error", "missing", "drop"] = Field(
@@ -119,6 +123,18 @@ class Config(Settings):
         {},
         description="{scheme: fsspec's storage options}: addresses such as s3://… that may be read; others never are",
     )
+
+    @model_validator(mode="after")
+    def _targets_are_answered(self) -> Config:
+        if self.answers and not self.targets:
+            raise ValueError(f"targets: expected at least one, for example `label: {members('head')[0]}`, got none")
+        if self.targets and not self.answers:
+            names = ", ".join(self.objectives)
+            raise ValueError(
+                f"targets: the objectives ({names}) answer none; leave the targets out (targets=null), or add "
+                f"objectives.{DEFAULT}={{}}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_usable(self) -> Config:
@@ -149,6 +165,17 @@ class Config(Settings):
         """What the table may name beside the files of its own folder."""
         return Access(self.allow_outside, self.filesystems)
 
+    @property
+    def answers(self) -> bool:
+        """Whether one of the objectives answers the targets."""
+        return any(objective.answers for objective in self.objectives.values())
+
+    @property
+    def setting(self) -> Setting:
+        """What the objectives are about."""
+        columns = dict(sorted(self.columns.items()))
+        return Setting(columns, self.fusion, self.targets, self.train.loss_weights == "learned")
+
     def settings(self) -> dict[str, Any]:
         """Everything as plain data, all defaults visible, fitted state left out."""
         return {
@@ -156,6 +183,7 @@ class Config(Settings):
             "columns": {name: column.settings() for name, column in self.columns.items()},
             "fusion": self.fusion.settings(),
             "targets": {name: head.settings() for name, head in self.targets.items()},
+            "objectives": {name: _without_type(objective.settings()) for name, objective in self.objectives.items()},
             "split": self.split.model_dump(mode="json"),
             "train": self.train.model_dump(mode="json"),
             "on_bad_file": self.on_bad_file,
@@ -199,9 +227,12 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
         ValueError: As `read_config`.
     """
     raw = {"fusion": {"type": "weighted"}, **raw}
+    objectives = _objectives(raw.get("objectives", {DEFAULT: {}}), f"{where} objectives")
+    has_targets = raw.get("targets") or any(objective.answers for objective in objectives.values())
     parts = {
         "columns": _components("modality", raw.get("columns"), f"{where} columns"),
-        "targets": _components("head", raw.get("targets"), f"{where} targets"),
+        "objectives": objectives,
+        "targets": _components("head", raw.get("targets"), f"{where} targets") if has_targets else {},
         "fusion": build("fusion", raw["fusion"], f"{where} fusion"),
     }
     return validate(Config, {**raw, **parts}, where)
@@ -283,6 +314,23 @@ def _component_schema(kind: Kind, name: str) -> dict[str, Any]:
         kept["encoder"] = {key: kept["encoder"][key] for key in ("description", "default", "anyOf")}
         schema.pop("$defs")
     return {**schema, "properties": {"type": {"const": name}, **kept}, "required": ["type"]}
+
+
+def _objectives(raw: Any, where: str) -> dict[str, Component]:
+    """A key is the objective's type; a run's own state says it again."""
+    if not isinstance(raw, Mapping) or not raw:
+        raise ValueError(f"{where}: expected at least one, for example {{{DEFAULT}: {{}}}}, got {raw!r}")
+    described = {str(name): {} if settings is None else settings for name, settings in raw.items()}
+    for name, settings in described.items():
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"{where}.{name}: expected settings, for example {{weight: 1.0}}, got {settings!r}")
+    return {
+        name: build("objective", {**settings, "type": name}, f"{where}.{name}") for name, settings in described.items()
+    }
+
+
+def _without_type(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "type"}
 
 
 def _components(kind: Kind, raw: Any, where: str) -> dict[str, Component]:

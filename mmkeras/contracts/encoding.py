@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import keras
 
 
+FUSED, COLUMN_WEIGHTS = "columns.fused", "column_weights"
+"""What a network calls the vector and the weights of `Fused`; no target can be called so."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """What a modality makes of one column.

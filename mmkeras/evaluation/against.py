@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmkeras.base import statistics
+from mmkeras.base import run_files, statistics
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.base.words import words
 from mmkeras.contracts.registry import walk
@@ -76,22 +76,22 @@ def show_against(first: Side, other: Run, rows: JudgedRows, statuses: pd.Series)
         _show(target, first.run, other, targets[target], differ, rows)
     names = {"first": str(first.run.folder), "second": str(other.folder)}
     found = {"runs": names, "rows": {"name": rows.name, "count": len(rows), "groups": rows.group}, "targets": targets}
-    file = first.run.folder / f"against_{other.name}.json"
+    file, rows_file = (first.run.folder / run_files.against(other.name, ending) for ending in (".json", ".csv"))
     first.run.write_json(file.name, found)
-    pd.concat(tables, ignore_index=True).to_csv(file.with_suffix(".csv"), index=False)
-    say(f"differences: {file}; the rows on which they differ: {file.with_suffix('.csv')}")
+    pd.concat(tables, ignore_index=True).to_csv(rows_file, index=False)
+    say(f"differences: {file}; the rows on which they differ: {rows_file}")
     return found
 
 
 def _asked(run: Run, rows: JudgedRows, targets: set[str]) -> dict[str, Said]:
     """What the second run says of the targets of both."""
     schema = run.schema
-    predictions, _ = predict_rows(run.model(), schema, rows.manifest)
+    predictions, _ = predict_rows(run.network(), schema, rows.manifest)
     found = {}
     for target, head in walk(schema.targets):
         if target in targets:
             truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
-            found[target] = Said(head, truth, predictions[target])
+            found[target] = Said(head.scorer, truth, predictions[target])
     return found
 
 
@@ -109,14 +109,14 @@ def _compared(first: Said, second: Said, units: np.ndarray) -> dict[str, Any]:
         interval = statistics.interval(samples["first"][name] - samples["second"][name])
         is_given = len(np.unique(units)) > 1 and np.isfinite(interval[0])
         found["differences"][name] = {"difference": difference, "interval": interval if is_given else None}
-    right = [said.head.right(said.truth, said.predictions) for said in pair.values()]
+    right = [said.scorer.right(said.truth, said.predictions) for said in pair.values()]
     if all(each is not None for each in right):
         found["mcnemar"] = statistics.mcnemar(*right)
     return found
 
 
 def _resampled(said: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return said.head.resampled(said.truth, said.predictions, weights)
+    return said.scorer.resampled(said.truth, said.predictions, weights)
 
 
 def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuses: pd.Series) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuse
         for side, found in zip(("first", "second"), columns, strict=True):
             frame[f"{side} {name}"] = found[name]
     frame = pd.concat([frame, cells.rename(columns=lambda name: f"cell {name}")], axis=1)
-    if first.head.class_names is not None:
+    if first.scorer.class_names is not None:
         return frame[frame["first answer"] != frame["second answer"]]
     apart = (frame["first loss"] - frame["second loss"]).abs()
     return frame.loc[apart[apart > 0].sort_values(ascending=False, kind="stable").index[:MOST_ROWS]]

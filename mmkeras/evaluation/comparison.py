@@ -62,17 +62,17 @@ def compare_fusions(
     check_columns(checked, manifest)
     variants = variants_of(checked, fusions, alone)
     folder = Path(folder) if folder else Path("runs") / f"compare-{run_name(Path(config))}"
-    found_folds = folds_of(checked, manifest, folder, folds)
-    claim(folder, checked, manifest, found_folds)
-    trainings = trainings_of(variants, found_folds, seeds)
+    dealt = folds_of(checked, manifest, folder, folds)
+    claim(folder, dealt)
+    trainings = trainings_of(variants, dealt, seeds)
     say_plan(trainings, folder)
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    judged = list(judge_trainings(checked, manifest, trainings, found_folds, baselines, deadline))
+    judged = list(judge_trainings(trainings, dealt, baselines, deadline))
     if left := sum(not training.is_done for training in trainings):
         say(f"{left} of {len(trainings)} trainings are left; the same command goes on with them")
     if not any(each.is_network for each in judged):
         raise ValueError(f"no training is finished, and {minutes:g} minutes are over; give more of them")
-    table = tabulate(checked, manifest, found_folds, judged)
+    table = tabulate(checked, manifest, dealt, judged)
     write_atomically(folder / "comparison.csv", table.to_csv(index=False))
     for target, part in table.groupby("target", sort=True):
         show(str(target), part, folder, folds, seeds)

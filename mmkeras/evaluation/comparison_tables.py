@@ -83,15 +83,15 @@ def _figures(
         return {}
     head, is_judged = fold.schema.targets[target], fold.rows("test")
     truth = head.encode_target(manifest.rows[target][is_judged])
-    known = np.flatnonzero(head.known(truth))
+    known = np.flatnonzero(head.scorer.known(truth))
     if not len(known):
         return {}
     units = units_of(manifest, group)[is_judged][known]
     parts: list[list[np.ndarray]] = [[] for _ in judged]
     for weights in (np.ones((1, len(known))), *resample_weights(units, seed)):
         for part, each in zip(parts, judged, strict=True):
-            own_head, said = each.heads[target], each.predictions[target][known]
-            part.append(next(iter(own_head.resampled(truth[known], said, weights, first_only=True).values())))
+            scorer, said = each.scorers[target], each.predictions[target][known]
+            part.append(next(iter(scorer.resampled(truth[known], said, weights, first_only=True).values())))
     found: dict[str, list[np.ndarray]] = {}
     for part, each in zip(parts, judged, strict=True):
         found.setdefault(each.model, []).append(np.concatenate(part))
@@ -101,11 +101,11 @@ def _figures(
 def _score_of(target: str, manifest: Manifest, folds: Sequence[Fold], judged: Sequence[Judged]) -> dict[str, float]:
     """The figures of the first training that has any; the first of them is what models are compared by."""
     for each in judged:
-        head, values = each.heads[target], manifest.rows[target][folds[each.fold].rows("test")]
-        truth = head.encode_target(values)
-        known = head.known(truth)
+        scorer, fold = each.scorers[target], folds[each.fold]
+        truth = fold.schema.targets[target].encode_target(manifest.rows[target][fold.rows("test")])
+        known = scorer.known(truth)
         if known.any():
-            return head.score(truth[known], each.predictions[target][known])
+            return scorer.score(truth[known], each.predictions[target][known])
     return {}
 
 

@@ -1,6 +1,6 @@
 """What is known of a target's answers on judged rows: figures with intervals, tables, curves, and what each row is.
 
-Nothing here reads a run: heads, encoded truths and predictions in, plain values out, as `evaluation.json` holds them.
+Nothing here reads a run: scorers, encoded truths and predictions in, plain values out, as `evaluation.json` holds them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mmkeras.base import statistics
-from mmkeras.contracts.head import Head
+from mmkeras.contracts.scorer import Scorer
+from mmkeras.evaluation.models import Model, record
 
 WANTED_ACCURACY = 0.95
 MOST_CLASSES = 50  # in tables and curves
@@ -25,7 +26,7 @@ MOST_VALUES = 20  # of a column that rows are judged by
 RANGES = 5
 NUMBERS = 0.9  # of a column's cells are numbers where it is cut into ranges
 
-PER_CLASS = ("classes",)  # a task beside those of models, called by strings, and parts, called by pairs
+PER_CLASS = "classes"  # a task beside those of models and parts
 Part = tuple[str, str | tuple[str, ...]]
 """A column and its value; or "" and the columns that are missing."""
 Figures = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -37,24 +38,24 @@ class Said:
     """What one model says of rows.
 
     Attributes:
-        head: Its head of the target.
-        truth: (N, …) as its head encodes it.
+        scorer: Its scorer of the target.
+        truth: (N, …) encoded.
         predictions: (N, P).
     """
 
-    head: Head
+    scorer: Scorer
     truth: np.ndarray
     predictions: np.ndarray
 
     @property
     def known(self) -> np.ndarray:
-        """(N,) bool: the rows whose target the head knows."""
-        return self.head.known(self.truth)
+        """(N,) bool: the rows whose target training knew."""
+        return self.scorer.known(self.truth)
 
     @property
     def score(self) -> dict[str, float]:
         """{} where no row's target is known."""
-        return self.head.score(self.truth, self.predictions) if len(self.truth) else {}
+        return self.scorer.score(self.truth, self.predictions) if len(self.truth) else {}
 
     def of(self, rows: np.ndarray) -> Said:
         """The same of some rows."""
@@ -62,7 +63,7 @@ class Said:
 
 
 def judge(
-    models: Mapping[str, Said],
+    models: Mapping[Model, Said],
     units: np.ndarray,
     valid: Said | None = None,
     slices: Mapping[str, Mapping[str, np.ndarray]] | None = None,
@@ -77,27 +78,26 @@ def judge(
         slices: {column: {value: (N,) bool}}.
         patterns: {columns that are missing: (N,) bool}.
     """
-    name, own = next(iter(models.items()))
+    first, own = next(iter(models.items()))
     known = own.known
     own, units = own.of(known), units[known]
-    slices = {column: _held(found, known) for column, found in (slices or {}).items()}
+    slices = {column: _held(values, known) for column, values in (slices or {}).items()}
     patterns = _held(patterns or {}, known)
-    found = _empty(own) | {"scores": {model: _known(said).score for model, said in models.items()}}
+    scores = {model: _known(said).score for model, said in models.items()}
+    judged = _empty(own) | {"models": [record(model, figures, {}) for model, figures in scores.items()]}
     if not len(own.truth):
-        return found
+        return judged
     shown = _shown_classes(own)
     parts: dict[Part, np.ndarray] = {(column, v): rows for column, each in slices.items() for v, rows in each.items()}
     parts |= {("", missing): rows for missing, rows in patterns.items()}
-    others = {model: said.of(known) for model, said in models.items() if model != name}
-    tasks: dict[Hashable, Figures] = {name: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
+    others = {model: said.of(known) for model, said in models.items() if model != first}
+    tasks: dict[Hashable, Figures] = {first: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
     tasks |= {model: _first_of(said, said.known) for model, said in others.items()}
     samples = bootstrapped(tasks | {part: _first_of(own, rows) for part, rows in parts.items()}, units)
     judged_parts = {part: _part(own.of(rows), samples[part], units[rows]) for part, rows in parts.items()}
     count = len(np.unique(units))
-    return found | {
-        "intervals": {
-            model: _intervals(samples[model], each, count) for model, each in found["scores"].items() if each
-        },
+    return judged | {
+        "models": [record(model, each, _intervals(samples[model], each, count)) for model, each in scores.items()],
         "slices": {c: [{"value": value} | judged_parts[c, value] for value in values] for c, values in slices.items()},
         "patterns": [{"missing": list(missing)} | judged_parts["", missing] for missing in patterns],
         "per_class": _per_class(own, samples[PER_CLASS], shown, units),
@@ -117,19 +117,19 @@ def row_columns(said: Said, cells: pd.Series, is_new: np.ndarray) -> dict[str, A
         cells: (N,) strings: the target as the table has it.
         is_new: (N,) bool: rows that did not train the model; of others it cannot say that the table is wrong.
     """
-    head, count, known = said.head, len(said.truth), said.known
+    scorer, count, known = said.scorer, len(said.truth), said.known
     own = said.of(known)
-    confidences = head.confidences(said.predictions)
+    confidences = scorer.confidences(said.predictions)
     right = pd.array([pd.NA] * count, dtype="boolean")
-    if own.head.class_names is not None:
-        right[known] = head.right(own.truth, own.predictions)
+    if own.scorer.class_names is not None:
+        right[known] = scorer.right(own.truth, own.predictions)
     losses, suspect, should_be = np.full(count, np.nan), np.full(count, np.nan), np.full(count, None, object)
-    losses[known] = head.losses(own.truth, own.predictions)
-    asked = np.flatnonzero(known & is_new & head.is_told(said.predictions))
+    losses[known] = scorer.losses(own.truth, own.predictions)
+    asked = np.flatnonzero(known & is_new & scorer.is_told(said.predictions))
     suspect[asked], should_be[asked] = _suspects(said.of(asked))
     return {
         "truth": cells.to_numpy(object),
-        "answer": np.array(head.answer_texts(said.predictions), object),
+        "answer": np.array(scorer.answer_texts(said.predictions), object),
         "confidence": np.full(count, np.nan) if confidences is None else confidences,
         "right": right,
         "loss": losses,
@@ -211,16 +211,16 @@ def _held(parts: Mapping[Any, np.ndarray], known: np.ndarray) -> dict[Any, np.nd
 def _empty(own: Said) -> dict[str, Any]:
     """What stands there whatever the rows are."""
     scores = own.score
-    names = own.head.class_names
+    names = own.scorer.class_names
     note = None
     if names is not None and len(names) > MOST_CLASSES:
         note = f"of {len(names)} classes the {MOST_CLASSES} most frequent stand in tables and curves"
     return {
-        "type": own.head.type_name(),
-        "predicts": own.head.predicts,
+        "type": own.scorer.task,
+        "predicts": own.scorer.predicts,
         "classes": None if names is None else list(names),
         "metric": next(iter(scores), None),
-        "intervals": {},
+        "models": [],
         "per_class": None,
         "slices": {},
         "patterns": [],
@@ -237,18 +237,18 @@ def _empty(own: Said) -> dict[str, Any]:
 
 
 def _resampled(own: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return own.head.resampled(own.truth, own.predictions, weights)
+    return own.scorer.resampled(own.truth, own.predictions, weights)
 
 
 def _first_of(said: Said, chosen: np.ndarray) -> Figures:
     """The first figure of another model, or of some rows."""
     rows = np.flatnonzero(chosen)
     part = said.of(rows)
-    return lambda weights: part.head.resampled(part.truth, part.predictions, weights[:, rows], first_only=True)
+    return lambda weights: part.scorer.resampled(part.truth, part.predictions, weights[:, rows], first_only=True)
 
 
 def _class_figures(own: Said, shown: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    pair = own.head.indicators(own.truth, own.predictions)
+    pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return {}
     return statistics.class_figures(*statistics.class_counts(weights, *(each.tocsc()[:, shown] for each in pair)))
@@ -269,7 +269,7 @@ def _part(own: Said, samples: Mapping[str, np.ndarray], units: np.ndarray) -> di
 
 def _shown_classes(own: Said) -> np.ndarray:
     """The indices of the most frequent classes, rising."""
-    pair = own.head.indicators(own.truth, own.predictions)
+    pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return np.array([], int)
     counts = np.asarray(pair[0].sum(axis=0)).reshape(-1)
@@ -277,7 +277,7 @@ def _shown_classes(own: Said) -> np.ndarray:
 
 
 def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, units: np.ndarray) -> list | None:
-    pair = own.head.indicators(own.truth, own.predictions)
+    pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return None
     counts = statistics.class_counts(np.ones((1, len(own.truth))), *(each.tocsc()[:, shown] for each in pair))
@@ -290,7 +290,7 @@ def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, 
     concerned = (pair[0] + pair[1]).tocsc()  # of a class only the units that hold or are said to hold it
     several = [len(np.unique(units[concerned[:, [k]].nonzero()[0]])) for k in shown]
     return [
-        {"class": own.head.class_names[k], "rows": int(asked[0, i])}
+        {"class": own.scorer.class_names[k], "rows": int(asked[0, i])}
         | {name: float(values[i]) for name, values in figures.items()}
         | {"intervals": {name: statistics.interval_of(values[:, i], several[i]) for name, values in samples.items()}}
         for i, k in enumerate(shown)
@@ -298,23 +298,23 @@ def _per_class(own: Said, samples: Mapping[str, np.ndarray], shown: np.ndarray, 
 
 
 def _confusion(own: Said, shown: np.ndarray) -> dict[str, Any] | None:
-    if own.head.predicts != "distribution":
+    if own.scorer.predicts != "distribution":
         return None
-    truth, chosen = own.head.indicators(own.truth, own.predictions)
+    truth, chosen = own.scorer.indicators(own.truth, own.predictions)
     counts = (truth.T @ chosen).toarray().astype(int)[np.ix_(shown, shown)]
-    return {"classes": [own.head.class_names[k] for k in shown], "counts": counts}
+    return {"classes": [own.scorer.class_names[k] for k in shown], "counts": counts}
 
 
 def _curves(own: Said, shown: np.ndarray) -> list[dict[str, Any]] | None:
     """Of each class that some rows have and others have not."""
-    pair = own.head.indicators(own.truth, own.predictions)
+    pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return None
     found = []
     for k in shown:
         truth = pair[0].tocsc()[:, [k]].toarray()[:, 0]
         if 0 < truth.sum() < len(truth):
-            found.append({"class": own.head.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
+            found.append({"class": own.scorer.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
     return found
 
 
@@ -340,12 +340,12 @@ def _thinned(curve: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _calibration(own: Said) -> dict[str, Any] | None:
-    if own.head.link == "identity":
+    if own.scorer.link == "identity":
         return None
     bins, error = statistics.reliability(*_chances(own))
-    before = replace(own, predictions=own.head.tempered(own.predictions, 1 / own.head.temperature))
+    before = replace(own, predictions=own.scorer.tempered(own.predictions, 1 / own.scorer.temperature))
     return {
-        "temperature": own.head.temperature,
+        "temperature": own.scorer.temperature,
         "ece": error,
         "ece_uncalibrated": statistics.reliability(*_chances(before))[1],
         "bins": bins,
@@ -354,19 +354,19 @@ def _calibration(own: Said) -> dict[str, Any] | None:
 
 def _chances(own: Said) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities that a model states, and whether it came so: of each answer, or of each label of each row."""
-    if own.head.predicts == "distribution":
-        return own.head.confidences(own.predictions), own.head.right(own.truth, own.predictions)
+    if own.scorer.predicts == "distribution":
+        return own.scorer.confidences(own.predictions), own.scorer.right(own.truth, own.predictions)
     own = own.of(np.arange(0, len(own.truth), 1 + own.predictions.size // MOST_CHANCES))
-    truth, _ = own.head.indicators(own.truth, own.predictions)
+    truth, _ = own.scorer.indicators(own.truth, own.predictions)
     return own.predictions.astype(np.float64).ravel(), truth.toarray().ravel() == 1
 
 
 def _coverage(own: Said, valid: Said | None) -> dict[str, Any] | None:
     """How much can be answered at 95 % accuracy, by a confidence that the validation rows chose."""
-    confidences = own.head.confidences(own.predictions)
+    confidences = own.scorer.confidences(own.predictions)
     if confidences is None:
         return None
-    right = own.head.right(own.truth, own.predictions)
+    right = own.scorer.right(own.truth, own.predictions)
     curve = _thinned(statistics.coverage_curve(confidences, right))
     names = ("coverage", "accuracy", "confidence")
     points = [dict(zip(names, point, strict=True)) for point in zip(*(curve[name] for name in names), strict=True)]
@@ -383,21 +383,21 @@ def _coverage(own: Said, valid: Said | None) -> dict[str, Any] | None:
 
 
 def _threshold(valid: Said) -> float | None:
-    right = valid.head.right(valid.truth, valid.predictions)
-    return statistics.confidence_for(valid.head.confidences(valid.predictions), right, WANTED_ACCURACY)
+    right = valid.scorer.right(valid.truth, valid.predictions)
+    return statistics.confidence_for(valid.scorer.confidences(valid.predictions), right, WANTED_ACCURACY)
 
 
 def _suspects(said: Said) -> tuple[np.ndarray, np.ndarray]:
     """(N,) how suspicious each row's class is, NaN where it is not; (N,) what it looks like, None."""
-    head, count = said.head, len(said.truth)
+    scorer, count = said.scorer, len(said.truth)
     scores, likely = np.full(count, np.nan), np.full(count, None, object)
-    if head.class_names is None or not count:
+    if scorer.class_names is None or not count:
         return scores, likely
-    if head.predicts == "distribution":
+    if scorer.predicts == "distribution":
         scores, classes = statistics.suspects(said.truth, said.predictions.astype(np.float64))
-        likely[classes >= 0] = np.array(head.class_names, object)[classes[classes >= 0]]
+        likely[classes >= 0] = np.array(scorer.class_names, object)[classes[classes >= 0]]
         return scores, likely
-    truth = said.head.indicators(said.truth, said.predictions)[0].toarray().astype(int)
+    truth = said.scorer.indicators(said.truth, said.predictions)[0].toarray().astype(int)
     flipped = truth.copy()
     for k in range(truth.shape[1]):
         said_of = said.predictions[:, k].astype(np.float64)
@@ -405,13 +405,13 @@ def _suspects(said: Said) -> tuple[np.ndarray, np.ndarray]:
         flipped[other >= 0, k] = other[other >= 0]
         scores = np.fmax(scores, doubts)
     rows = np.isfinite(scores)
-    likely[rows] = head.answer_texts(flipped[rows].astype(np.float32))
+    likely[rows] = scorer.answer_texts(flipped[rows].astype(np.float32))
     return scores, likely
 
 
 def _numbers(own: Said) -> dict[str, Any] | None:
     rows = np.unique(np.linspace(0, len(own.truth) - 1, min(len(own.truth), MOST_NUMBERS)).round().astype(int))
-    pair = [own.head.numbers(values[rows]) for values in (own.truth, own.predictions)]
+    pair = [own.scorer.numbers(values[rows]) for values in (own.truth, own.predictions)]
     if pair[0] is None:
         return None
     truth, predicted = (values[:, 0] if values.shape[1] == 1 else values for values in pair)

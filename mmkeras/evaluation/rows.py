@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.registry import walk
 from mmkeras.evaluation.judging import Said
@@ -88,13 +89,13 @@ def validation(run: Run) -> dict[str, Said]:
         return {}
     rows = _part(manifest, (run.splits == "valid").to_numpy())
     schema = run.schema
-    if (run.folder / "predictions.npz").is_file():
+    if (run.folder / run_files.PREDICTIONS).is_file():
         held = run.predictions
         predictions: Mapping[str, np.ndarray] = {target: held[f"valid {target}"] for target in schema.targets}
     else:  # a run of an older version
-        predictions, _ = predict_rows(run.model(), schema, rows)
+        predictions, _ = predict_rows(run.network(), schema, rows)
     return {
-        target: Said(head, head.encode_target(rows.rows[target]), predictions[target])
+        target: Said(head.scorer, head.encode_target(rows.rows[target]), predictions[target])
         for target, head in walk(schema.targets)
     }
 

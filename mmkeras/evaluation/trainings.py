@@ -15,22 +15,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say, silence
 from mmkeras.base.words import count_of, duration, words
 from mmkeras.contracts.config import Config, build, parse_config
 from mmkeras.contracts.fusion import Fusion
-from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import find, layer_name, members, nearest, walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.baselines import calibrated, classical, rows_of
-from mmkeras.features.fitted import Prepared, fit_schema, prepare_rows, without_bad_rows
+from mmkeras.features.fitted import Fitted, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, table_hash
-from mmkeras.table.plan import check, check_rows, strata, warn_of_leaks
+from mmkeras.table.plan import Plan, check_learnable, check_rows, checked, strata, warn_of_leaks
 from mmkeras.table.splits import UNUSED, fold_rows, write_splits
 from mmkeras.training.run import Run
-from mmkeras.training.trainer import train_config
+from mmkeras.training.trainer import train_plan
 
 keras = lazy("keras")
 
@@ -44,25 +45,25 @@ class Fold:
 
     Attributes:
         folder: Where its runs lie.
-        split: Of each row.
+        plan: Its config is not fitted; which rows train, choose and judge.
     """
 
     folder: Path
-    split: pd.Series
+    plan: Plan
 
     def rows(self, name: str) -> np.ndarray:
         """(N,) bool: the rows of a split that no bad cell drops; models are compared on those of "test"."""
-        split = bad_rows.in_use(self.split, self.folder) if self.is_begun else self.split
-        return (split == name).to_numpy()
+        split = self.plan.split
+        return (bad_rows.in_use(split, self.folder) if self.is_begun else split).to_numpy() == name
 
     @property
     def is_begun(self) -> bool:
-        return (self.folder / "schema.json").is_file()
+        return (self.folder / run_files.SCHEMA).is_file()
 
     @property
     def schema(self) -> Config:
         """The config whose columns and heads know the rows that train."""
-        return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+        return parse_config(json.loads((self.folder / run_files.SCHEMA).read_text(encoding="utf-8")), run_files.SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        return (self.folder / "metrics.json").is_file()
+        return (self.folder / run_files.METRICS).is_file()
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Judged:
     Attributes:
         model: Its name in the table.
         fold: From 0.
-        heads: {target: its head, with what it learned from the validation rows}.
+        scorers: {target: its scorer, with what it learned from the validation rows}.
         predictions: {target: (R, P)}.
         valid: {target: its figure on the validation rows}, where it is a network.
         weights: How many numbers it has learned; None for a classical model.
@@ -104,7 +105,7 @@ class Judged:
 
     model: str
     fold: int
-    heads: Mapping[str, Head]
+    scorers: Mapping[str, Scorer]
     predictions: Mapping[str, np.ndarray]
     valid: Mapping[str, float]
     weights: int | None = None
@@ -161,10 +162,10 @@ def set_by_hand(fusion: Fusion) -> dict[str, Any]:
 def folds_of(config: Config, manifest: Manifest, folder: Path, folds: int) -> list[Fold]:
     """The rows dealt, and all that can be wrong with them told before anything is trained."""
     if folds == 1:
-        own_split = check(config, manifest, folder)
-        if not (own_split == "test").any():
+        own = checked(config, manifest, folder)
+        if not own.rows("test").any():
             raise ValueError("--folds 1 judges on the config's test rows, and there are none; ask for more folds")
-        return [Fold(folder / "fold-1", own_split)]
+        return [Fold(folder / "fold-1", own)]
     splits = fold_rows(
         manifest,
         folds,
@@ -174,24 +175,28 @@ def folds_of(config: Config, manifest: Manifest, folder: Path, folds: int) -> li
         target=strata(config, manifest),
         seed=config.split.seed,
     )
+    plans = [Plan(config, manifest, split) for split in splits]
     # A fold may lack a class of few rows: what is refused is what no fold can have.
-    check_rows(config, manifest, splits[0].where(splits[0] == UNUSED, "train"), folder)
-    warn_of_leaks(config, manifest, splits[0])
-    return [Fold(folder / f"fold-{number}", split) for number, split in enumerate(splits, start=1)]
+    all_train = plans[0].of_split(splits[0].where(splits[0] == UNUSED, "train"))
+    check_learnable(all_train)
+    check_rows(all_train, folder)
+    warn_of_leaks(plans[0])
+    return [Fold(folder / f"fold-{number}", plan) for number, plan in enumerate(plans, start=1)]
 
 
-def claim(folder: Path, config: Config, manifest: Manifest, folds: Sequence[Fold]) -> None:
+def claim(folder: Path, folds: Sequence[Fold]) -> None:
     """Keeps two comparisons from sharing a folder."""
-    wanted = f"# {len(folds)} folds of a table with the hash {table_hash(manifest)}\n{config.to_yaml()}"
-    file = folder / "config.yaml"
-    if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
+    plan = folds[0].plan
+    wanted = f"# {len(folds)} folds of a table with the hash {table_hash(plan.manifest)}\n{plan.config.to_yaml()}"
+    file = folder / run_files.CONFIG
+    if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(run_files.BAD_ROWS, folder)):
         raise ValueError(f"{folder}: exists and is no comparison; choose another --out or delete it")
     if file.is_file() and (found := file.read_text(encoding="utf-8")) != wanted:
         what = _difference(found, wanted)
         raise ValueError(f"{folder}: holds a comparison {what}; choose another --out, or delete the folder")
     for fold in folds:
-        held = fold.folder / "splits.csv"
-        if held.is_file() and pd.read_csv(held, dtype=str)["split"].tolist() != fold.split.tolist():
+        held = fold.folder / run_files.SPLITS
+        if held.is_file() and pd.read_csv(held, dtype=str)["split"].tolist() != fold.plan.split.tolist():
             raise ValueError(
                 f"{folder}: its rows were dealt otherwise, by another version of mmkeras or scikit-learn; "
                 "choose another --out, or delete the folder"
@@ -230,87 +235,83 @@ def _seeded(config: Config, seed: int) -> Config:
 
 
 def judge_trainings(
-    config: Config,
-    manifest: Manifest,
-    trainings: Sequence[Training],
-    folds: Sequence[Fold],
-    baselines: bool,
-    deadline: float,
+    trainings: Sequence[Training], folds: Sequence[Fold], baselines: bool, deadline: float
 ) -> Iterator[Judged]:
     """Every model on every fold, as far as time allows."""
     progress = _Progress(trainings)
     for number, fold in enumerate(folds):
-        prepared = None  # one fold's features at a time
+        fitted = None  # one fold's features at a time
         for training in (each for each in trainings if each.fold == number):
             is_new = not training.is_done
             if is_new and time.monotonic() > deadline:
                 continue
             if is_new:
-                prepared = prepared or _prepare(config, manifest, fold)
-                _train(training, manifest, prepared)
+                fitted = fitted or _fitted(fold)
+                _train(training, fitted)
             yield _judged_run(training)
             if is_new:
                 progress.say(training)
         is_there = (fold.folder / CLASSICAL_FILE).is_file()
         if baselines and fold.is_begun and (is_there or time.monotonic() <= deadline):
-            yield from _judged_classical(manifest, fold, number)
+            yield from _judged_classical(fold, number)
 
 
-def _prepare(config: Config, manifest: Manifest, fold: Fold) -> Prepared:
+def _fitted(fold: Fold) -> Fitted:
     """What all trainings on a fold share, made once."""
     fold.folder.mkdir(parents=True, exist_ok=True)
-    write_splits(fold.folder / "splits.csv", manifest, fold.split)
-    schema = fit_schema(config, manifest, fold.split)
-    features = prepare_rows(schema, manifest, fold.folder)
-    prepared = without_bad_rows(schema, manifest, fold.split, features, fold.folder)
-    write_atomically(fold.folder / "schema.json", prepared.schema.model_dump_json())
-    return prepared
+    write_splits(fold.folder / run_files.SPLITS, fold.plan.split)
+    plan = fold.plan.of_config(fit_schema(fold.plan))
+    fitted = without_bad_rows(plan, prepare_rows(plan, fold.folder), fold.folder)
+    write_atomically(fold.folder / run_files.SCHEMA, fitted.plan.config.model_dump_json())
+    return fitted
 
 
-def _train(training: Training, manifest: Manifest, prepared: Prepared) -> None:
+def _train(training: Training, fitted: Fitted) -> None:
     keras.backend.clear_session()  # or a hundred models stay in memory
     with silence():
-        train_config(training.config, manifest, training.folder, prepared=prepared)
+        train_plan(fitted.plan.of_config(training.config), training.folder, known=fitted)
 
 
 def _judged_run(training: Training) -> Judged:
     run = Run(training.folder)
     metrics, schema = run.metrics, run.schema
-    if (run.folder / "config.yaml").read_text(encoding="utf-8") != training.config.to_yaml():
+    if (run.folder / run_files.CONFIG).read_text(encoding="utf-8") != training.config.to_yaml():
         raise ValueError(f"{run.folder}: was trained with other settings, by another version of mmkeras; delete it")
     predictions = {
         key.removeprefix("test "): found for key, found in run.predictions.items() if key.startswith("test ")
     }
     valid = {target: next(iter(scores.values())) for target, scores in metrics["valid"].items() if scores}
+    scorers = {target: head.scorer for target, head in schema.targets.items()}
     weights, seconds = metrics["training"]["weights"], metrics["training"]["seconds"]
-    return Judged(training.model, training.fold, schema.targets, predictions, valid, weights, seconds)
+    return Judged(training.model, training.fold, scorers, predictions, valid, weights, seconds)
 
 
-def _judged_classical(manifest: Manifest, fold: Fold, number: int) -> Iterator[Judged]:
-    """The classical models of a fold, whose heads learn from the validation rows as those of networks do."""
+def _judged_classical(fold: Fold, number: int) -> Iterator[Judged]:
+    """The classical models of a fold, which learn from the validation rows as those of networks do."""
     file, schema = fold.folder / CLASSICAL_FILE, fold.schema
     if not file.is_file():
-        _train_classical(manifest, fold, schema, file)
+        _train_classical(fold, schema, file)
         say(f"fold {number + 1}: classical models are trained")
-    chosen = rows_of(manifest, fold.rows("valid")).rows
+    chosen = rows_of(fold.plan.manifest, fold.rows("valid")).rows
     truth = {target: head.encode_target(chosen[target]) for target, head in schema.targets.items()}
-    heads: dict[str, dict[str, Head]] = {}
+    scorers: dict[str, dict[str, Scorer]] = {}
     predictions: dict[str, dict[str, np.ndarray]] = {}
     with np.load(file, allow_pickle=False) as held:
         for key in [key for key in held if key.count("\n") == 1]:
             target, name = key.split("\n")
             head, valid = schema.targets[target], f"{key}\nvalid"
-            own = calibrated(head, truth[target], held[valid], held[key]) if valid in held else (head, held[key])
-            heads.setdefault(name, {})[target], predictions.setdefault(name, {})[target] = own
-    yield from (Judged(name, number, heads[name], predictions[name], {}) for name in heads)
+            own = calibrated(head, truth[target], held[valid], held[key]) if valid in held else (head.scorer, held[key])
+            scorers.setdefault(name, {})[target], predictions.setdefault(name, {})[target] = own
+    yield from (Judged(name, number, scorers[name], predictions[name], {}) for name in scorers)
 
 
-def _train_classical(manifest: Manifest, fold: Fold, schema: Config, file: Path) -> None:
-    trained, chosen, judged = (rows_of(manifest, fold.rows(name)) for name in ("train", "valid", "test"))
+def _train_classical(fold: Fold, schema: Config, file: Path) -> None:
+    trained, chosen, judged = (rows_of(fold.plan.manifest, fold.rows(name)) for name in ("train", "valid", "test"))
     arrays = {}
     for target, models in classical(schema, trained, [chosen, judged]).items():
-        for name, (valid, test) in models.items():
-            arrays |= {f"{target}\n{name}": test, f"{target}\n{name}\nvalid": valid}
+        for model, (valid, test) in models.items():
+            key = f"{target}\n{model.words}"
+            arrays |= {key: test, f"{key}\nvalid": valid}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     temporary = file.with_suffix(".part")

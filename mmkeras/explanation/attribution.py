@@ -16,13 +16,15 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.modality import Modality
-from mmkeras.network.graph import Graph, traced
+from mmkeras.explanation.coalitions import Coalitions
+from mmkeras.network.graph import ColumnGraph, traced
+from mmkeras.network.network import Encodings
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
@@ -39,13 +41,25 @@ Asked = Mapping[str, np.ndarray]
 """{target: (R, P) factors of its prediction}, one of all in each row not 0: the explained quantity is their sum."""
 
 
+class Beside(NamedTuple):
+    """What stays as it is while a column's content changes: a structure of tensors, (R, …) each.
+
+    Attributes:
+        features: {feature: …} of the column itself.
+        others: {column: {part: …}} what the other columns are encoded to.
+    """
+
+    features: dict[str, Any]
+    others: dict[str, dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Source:
     """One tensor that a column's content enters the model by.
 
     Attributes:
         feature: Which feature of the column it holds.
-        tensor: The symbolic tensor: the input itself or what a lookup makes of it.
+        tensor: The symbolic tensor of the column's model: the input itself or what a lookup makes of it.
         pieces: A function: the feature's values (B, *shape) -> (B, *shape, …), what each of its numbers gives.
         base: The same of a missing cell: (1, *shape, …) or what broadcasts to it.
         numbers: How many numbers the pieces of one row are.
@@ -61,47 +75,50 @@ class Source:
 
 
 class Column:
-    """One column of a model, as its attributions need it; what it computes is traced once.
+    """One column of a network, as its attributions need it; what it computes is traced once.
 
     Args:
-        graph: The model's.
+        coalitions: The network's, with what is asked among its outputs.
         name: The column.
         modality: The column's.
     """
 
-    def __init__(self, graph: Graph, name: str, modality: Modality):
-        self.graph, self.name, self.modality = graph, name, modality
+    def __init__(self, coalitions: Coalitions, name: str, modality: Modality):
+        self.coalitions, self.name, self.modality = coalitions, name, modality
         self.features = sorted(modality.features.keys() - modality.switches)
-        sources = [source for feature in self.features for source in _sources(graph, name, feature)]
+        graph = ColumnGraph(coalitions.network.columns[name])
+        sources = [source for feature in self.features for source in _sources(graph, feature)]
         self.is_cut = all(sources) and bool(sources)
         # What no gradient can pass, such as the numbers of word pieces in a backbone's own lookup, is left out instead.
-        self.sources = sources if self.is_cut else [_whole(graph, name, feature) for feature in self.features]
-        self.fixed = graph.beside([source.tensor for source in self.sources])
-        self.numbers = sum(source.numbers for source in self.sources) + sum(_numbers(tensor) for tensor in self.fixed)
+        self.sources = sources if self.is_cut else [_whole(graph, feature) for feature in self.features]
+        self._onwards = graph.onwards([source.tensor for source in self.sources])
+        others = [parts for column, parts in coalitions.joint.input.items() if column != name]
+        beside = [*tf.nest.flatten(others), *graph.inputs.values()]
+        self.numbers = sum(source.numbers for source in self.sources) + sum(map(_numbers, beside))
         empty = {name: np.zeros((1, *modality.features[name].shape), np.float32) for name in self.features}
         self.shape: tuple[int, ...] = modality.attribute(empty).shape[1:]
         self._traced: dict[Any, Any] = {}
 
-    def prepared(self, features: Mapping[str, Mapping[str, np.ndarray]], encoded: Sequence[Any] = ()) -> Prepared:
+    def prepared(self, features: Mapping[str, Mapping[str, np.ndarray]], encoded: Encodings) -> Prepared:
         """Rows with all that does not change while this column's content does.
 
         Args:
             features: Of all columns.
-            encoded: What the graph's encodings are, if it is known.
+            encoded: What all columns are encoded to.
         """
-        pieces, bases, fixed = self._function("prepare", self._prepare)(features, list(encoded))
-        return Prepared(self, pieces, bases, fixed)
+        own = dict(features[self.name])
+        pieces, bases = self._function("prepare", self._prepare)(own)
+        others = {column: dict(parts) for column, parts in encoded.items() if column != self.name}
+        return Prepared(self, pieces, bases, tf.nest.map_structure(tf.convert_to_tensor, Beside(own, others)))
 
     def copies_at_once(self, rows: int) -> int:
-        """How many copies of so many rows may go through the model together."""
+        """How many copies of so many rows may go through the network together."""
         return max(1, STEP_NUMBERS // (rows * self.numbers))
 
-    def _prepare(self, features: Any, encoded: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-        known = self.graph.values(features, encoded)
-        given = [features[self.name][source.feature] for source in self.sources]
+    def _prepare(self, features: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+        given = [features[source.feature] for source in self.sources]
         pieces = [source.pieces(values) for source, values in zip(self.sources, given, strict=True)]
-        bases = [source.base(values) for source, values in zip(self.sources, given, strict=True)]
-        return pieces, bases, self.graph.run(known, self.fixed)
+        return pieces, [source.base(values) for source, values in zip(self.sources, given, strict=True)]
 
     def _function(self, name: Any, function: Callable[..., Any]) -> Any:
         """Traced once, whatever the number of rows."""
@@ -109,30 +126,21 @@ class Column:
             self._traced[name] = traced(function)
         return self._traced[name]
 
-    def _explained(self, pieces: list[Any], fixed: list[Any], asked: Mapping[str, Any]) -> Any:
+    def _explained(self, pieces: list[Any], beside: Beside, asked: Mapping[str, Any]) -> Any:
         """(B,) the explained quantity, without what is added to give it its unit."""
-        known = {id(tensor): value for tensor, value in zip(self.fixed, fixed, strict=True)}
-        for source, values in zip(self.sources, pieces, strict=True):
-            known[id(source.tensor)] = source.joined(values)
-        targets = sorted(asked)
-        predictions = self.graph.run(known, [self.graph.outputs[target] for target in targets])
-        chosen = [
-            tf.reduce_sum(tf.cast(prediction, tf.float32) * asked[target], axis=-1)
-            for target, prediction in zip(targets, predictions, strict=True)
-        ]
-        return tf.add_n(chosen)
+        values = [source.joined(values) for source, values in zip(self.sources, pieces, strict=True)]
+        own = self.coalitions.read_of(self.name, self._onwards(values, beside.features))
+        return quantity(self.coalitions.joint({**beside.others, self.name: own}, training=False), asked)
 
     def _gradients(
-        self, pieces: list, bases: list, fixed: list, asked: Mapping[str, Any], places: Any, weights: Any
+        self, pieces: list, bases: list, beside: Beside, asked: Mapping[str, Any], places: Any, weights: Any
     ) -> tuple[list[Any], Any]:
         """The integral of f's slopes over the path, by its pieces, and (S, R) f itself at each place of the path."""
         steps = tf.shape(places)[0]
         along = [_along(values, base, places) for values, base in zip(pieces, bases, strict=True)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(along)
-            fixed = [_repeated(values, steps) for values in fixed]
-            asked = {target: _repeated(factors, steps) for target, factors in asked.items()}
-            explained = self._explained(along, fixed, asked)
+            explained = self._explained(along, _all_repeated(beside, steps), _all_repeated(asked, steps))
         slopes = tape.gradient(explained, along)
         if all(slope is None for slope in slopes):
             raise NoSlopeError
@@ -143,7 +151,7 @@ class Column:
         return found, tf.reshape(explained, (steps, -1))
 
     def _kept(
-        self, pieces: list, bases: list, fixed: list, asked: Mapping[str, Any], kept: dict[str, Any], steps: Any
+        self, pieces: list, bases: list, beside: Beside, asked: Mapping[str, Any], kept: dict[str, Any], steps: Any
     ) -> Any:
         """(S, R) f where of each feature only what is 1 in (S * R, *its shape), or broadcasts to it, is kept."""
         left = []
@@ -151,9 +159,7 @@ class Column:
             share = tf.cast(_widened(kept[source.feature], len(values.shape)), values.dtype)
             base = _repeated(base, steps)
             left.append(base + share * (_repeated(values, steps) - base))
-        fixed = [_repeated(values, steps) for values in fixed]
-        asked = {target: _repeated(factors, steps) for target, factors in asked.items()}
-        explained = self._explained(left, fixed, asked)
+        explained = self._explained(left, _all_repeated(beside, steps), _all_repeated(asked, steps))
         return tf.reshape(explained, (steps, -1))
 
 
@@ -168,7 +174,7 @@ class Prepared:
     column: Column
     pieces: list[Any]
     bases: list[Any]
-    fixed: list[Any]
+    beside: Beside
 
     def integrated(self, asked: Asked, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """{feature: (R, *its shape)} integrated gradients, and f (R,) of the baseline and of the cells as they are.
@@ -179,7 +185,7 @@ class Prepared:
         compute = column._function("gradients", column._gradients)
         totals, explained = [], []
         for places, weights in _path(steps, column.copies_at_once(len(self.pieces[0]))):
-            slopes, values = compute(self.pieces, self.bases, self.fixed, _floats(asked), places, weights)
+            slopes, values = compute(self.pieces, self.bases, self.beside, _floats(asked), places, weights)
             totals.append(slopes)
             explained.append(values.numpy())
         ends = np.concatenate(explained)[:2]
@@ -207,7 +213,7 @@ class Prepared:
             steps, part = len(part), part.reshape(-1, *column.shape)
             others = part.reshape(len(part), -1).max(axis=1) if all_of_it else np.ones(len(part), np.float32)
             shares = dict.fromkeys(column.features, others) | {column.modality.content: part}
-            found.append(compute(self.pieces, self.bases, self.fixed, _floats(asked), shares, steps).numpy())
+            found.append(compute(self.pieces, self.bases, self.beside, _floats(asked), shares, steps).numpy())
         return np.concatenate(found)
 
     @property
@@ -223,8 +229,7 @@ class Prepared:
             by_row = tf.reshape(values, (count, -1, *values.shape[1:]))  # a cell's files may lie one after another
             return tf.reshape(tf.gather(by_row, rows), (-1, *values.shape[1:]))
 
-        parts = ([take(values) for values in part] for part in (self.pieces, self.bases, self.fixed))
-        return Prepared(self.column, *parts)
+        return Prepared(self.column, *tf.nest.map_structure(take, (self.pieces, self.bases, self.beside)))
 
 
 @dataclass(frozen=True)
@@ -358,29 +363,36 @@ def parts_of(shape: tuple[int, ...]) -> np.ndarray:
     return found
 
 
+def quantity(predictions: Mapping[str, Any], asked: Mapping[str, Any]) -> Any:
+    """{target: (B, P)} of each -> (B,) the explained quantity, without what is added to give it its unit."""
+    return tf.add_n([
+        tf.reduce_sum(tf.cast(predictions[target], tf.float32) * asked[target], axis=-1) for target in sorted(asked)
+    ])  # fmt: skip
+
+
 # Where content enters the model
 
 
-def _sources(graph: Graph, column: str, feature: str) -> list[Source | None]:
+def _sources(graph: ColumnGraph, feature: str) -> list[Source | None]:
     """Of numbers the input itself; of integers every lookup of them; None where something else takes integers in."""
-    tensor = graph.inputs[column][feature]
+    tensor = graph.inputs[feature]
     if tensor.dtype.startswith("float"):
-        return [_whole(graph, column, feature)]
-    return [_lookup(feature, node) for node in graph.takers(tensor) if node.outputs[0].dtype != "bool"]
+        return [_whole(graph, feature)]
+    return [_lookup(feature, tensor, each) for each in graph.takers(tensor) if each.output.dtype != "bool"]
 
 
-def _lookup(feature: str, node: Any) -> Source | None:
-    layer, tensor = node.operation, node.outputs[0]
+def _lookup(feature: str, taken: Any, layer: Any) -> Source | None:
+    tensor = layer.output
     if isinstance(layer, keras.layers.Embedding):
         return Source(feature, tensor, layer, lambda values: layer(tf.zeros_like(values)), _numbers(tensor))
     if isinstance(layer, layers.time.NgramBag):
-        joined, numbers = functools.partial(tf.reduce_sum, axis=1), _numbers(tensor) * _numbers(node.input_tensors[0])
+        joined, numbers = functools.partial(tf.reduce_sum, axis=1), _numbers(tensor) * _numbers(taken)
         return Source(feature, tensor, layer.pieces, lambda ids: tf.zeros_like(layer.pieces(ids)), numbers, joined)
     return None
 
 
-def _whole(graph: Graph, column: str, feature: str) -> Source:
-    tensor = graph.inputs[column][feature]
+def _whole(graph: ColumnGraph, feature: str) -> Source:
+    tensor = graph.inputs[feature]
     return Source(feature, tensor, lambda values: values, tf.zeros_like, _numbers(tensor))
 
 
@@ -419,6 +431,11 @@ def _folded(values: Any) -> Any:
 def _repeated(values: Any, times: Any) -> Any:
     """(R, …) -> (S * R, …)."""
     return tf.tile(values, tf.concat([[times], tf.ones(len(values.shape) - 1, tf.int32)], 0))
+
+
+def _all_repeated(values: Any, times: Any) -> Any:
+    """A structure of (R, …) -> of (S * R, …)."""
+    return tf.nest.map_structure(lambda each: _repeated(each, times), values)
 
 
 def _weighed(slopes: Any, weights: Any, steps: Any) -> Any:

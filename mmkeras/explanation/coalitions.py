@@ -1,14 +1,16 @@
-"""What a model says of rows of which only some columns are there: each column is encoded once, then joined often."""
+"""What a network says of rows of which only some columns are there: each column is encoded once, then joined often."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from mmkeras.base.lazy import lazy
-from mmkeras.network.graph import Graph, traced
+from mmkeras.network.graph import traced
+from mmkeras.network.network import Encodings, Network
 
 tf = lazy("tensorflow")
 
@@ -16,18 +18,20 @@ STEP_NUMBERS = 4_000_000  # of the columns' encodings go through what joins them
 
 
 class Coalitions:
-    """A model's predictions from any of a row's columns.
+    """A network's predictions from any of a row's columns.
 
     What a column is encoded to does not depend on the others, so that of M columns 2 M encodings serve 2^M patterns.
 
     Args:
-        graph: The model's.
+        network: Trained.
+        outputs: The names of those of its outputs that matter.
     """
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
-        self.columns = sorted(graph.inputs)
-        self.numbers = sum(int(np.prod(tensor.shape[1:])) for _, tensor in graph.encodings)
+    def __init__(self, network: Network, outputs: Collection[str]):
+        self.network, self.columns = network, sorted(network.columns)
+        self.joint = network.joint(outputs)
+        self.outputs: dict[str, Any] = self.joint.output
+        self.numbers = sum(math.prod(tensor.shape[1:]) for tensor in tf.nest.flatten(self.joint.input))
         self.encode = traced(self._encodings)
         self._join = traced(self._joined)
 
@@ -36,10 +40,12 @@ class Coalitions:
     ) -> dict[str, np.ndarray]:
         """{output: (P, B, …)} of rows' features, only the columns of each pattern (P, M) shown, the others missing."""
         there = self.encode(features)
-        absent = self.encode({
-            column: {name: np.zeros_like(values[:1]) for name, values in found.items()}
-            for column, found in features.items()
-        })  # fmt: skip
+        absent = self.encode(
+            {
+                column: {name: np.zeros_like(values[:1]) for name, values in each.items()}
+                for column, each in features.items()
+            }
+        )
         count = len(next(iter(features[self.columns[0]].values())))
         at_once = max(1, STEP_NUMBERS // (count * self.numbers))
         parts = [
@@ -48,19 +54,29 @@ class Coalitions:
         ]
         return {
             name: np.concatenate([part[name].numpy() for part in parts]).reshape(len(patterns), count, -1)
-            for name in self.graph.outputs
+            for name in self.outputs
         }
 
-    def _encodings(self, features: Any) -> list[Any]:
-        """What the columns are encoded to, as `Graph.encodings` lists it."""
-        return self.graph.run(self.graph.values(features), [tensor for _, tensor in self.graph.encodings])
+    def read_of(self, column: str, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a column's parts those that are joined."""
+        return {name: parts[name] for name in self.joint.input[column]}
 
-    def _joined(self, there: Sequence[Any], absent: Sequence[Any], patterns: Any) -> dict[str, Any]:
-        known = {}
-        for (column, tensor), value, nothing in zip(self.graph.encodings, there, absent, strict=True):
-            is_shown = patterns[:, self.columns.index(column)]
-            is_shown = tf.reshape(is_shown, (-1, *[1] * len(value.shape)))
-            chosen = tf.where(is_shown, value[tf.newaxis], nothing[tf.newaxis])
-            known[id(tensor)] = tf.reshape(chosen, tf.concat([[-1], tf.shape(value)[1:]], 0))
-        names = list(self.graph.outputs)
-        return dict(zip(names, self.graph.run(known, [self.graph.outputs[name] for name in names]), strict=True))
+    def _encodings(self, features: Any) -> Encodings:
+        return {
+            column: self.read_of(column, model(dict(features[column]), training=False))
+            for column, model in self.network.columns.items()
+        }
+
+    def _joined(self, there: Encodings, absent: Encodings, patterns: Any) -> dict[str, Any]:
+        chosen = {
+            column: {part: _chosen(patterns[:, i], there[column][part], absent[column][part]) for part in there[column]}
+            for i, column in enumerate(self.columns)
+        }
+        return self.joint(chosen, training=False)
+
+
+def _chosen(is_shown: Any, there: Any, absent: Any) -> Any:
+    """(P,), (B, …), (1, …) -> (P * B, …)."""
+    is_shown = tf.reshape(is_shown, (-1, *[1] * len(there.shape)))
+    values = tf.where(is_shown, there[tf.newaxis], absent[tf.newaxis])
+    return tf.reshape(values, tf.concat([[-1], tf.shape(there)[1:]], 0))

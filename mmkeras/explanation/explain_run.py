@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.explanation.attribution import MOST_STEPS, TOLERANCE
 from mmkeras.explanation.explained import checks_of, explain_rows, summary_of, values_of
@@ -18,7 +19,6 @@ from mmkeras.table.splits import units_of
 from mmkeras.training.run import Run
 
 MOST_ROWS = 200
-FOLDER = "explanation"
 
 
 def explain_run(
@@ -49,8 +49,9 @@ def explain_run(
         FileNotFoundError, ValueError: The run or the table cannot be used.
     """
     run = Run(run)
+    run.check_answers("explain")
     explanation = explanation_of(run, table, rows, target, answer, check, minutes, allow_outside)
-    folder = Path(output) if output else run.folder / FOLDER
+    folder = Path(output) if output else run.folder / run_files.EXPLANATION_FOLDER
     explanation.write(folder)
     _show(explanation, folder)
     return explanation
@@ -71,7 +72,7 @@ def explanation_of(
     answers = answers_of(schema, target, answer)
     manifest, chosen, split = _rows_to_explain(run, table, rows, allow_outside)
     require_columns(manifest, list(schema.columns))
-    explainer = Explainer(run.model(), schema, list(answers))
+    explainer = Explainer(run.network(), schema, list(answers))
     found = explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
     checks = checks_of(explainer, found) if check else {}
     summary = summary_of(explainer, found, answers, _units(run, manifest, chosen))

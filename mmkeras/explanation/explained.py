@@ -16,7 +16,7 @@ from mmkeras.contracts.registry import walk
 from mmkeras.explanation import faithfulness, shapley
 from mmkeras.explanation.attribution import STEP_NUMBERS, TOLERANCE, Asked, Attributed
 from mmkeras.explanation.explainer import Explained, Explainer, Rows, of_rows
-from mmkeras.features.columns import Features, prepare, table_cells
+from mmkeras.features.columns import features_in_chunks, table_cells
 from mmkeras.table.manifest import Manifest
 
 MOST_AT_ONCE = 64
@@ -96,17 +96,9 @@ def _chunks(
     )
     at_once = int(np.clip(STEP_NUMBERS // numbers, 1, MOST_AT_ONCE))
     bad: set[tuple[int, str]] = set()
-    for start in range(0, len(order), at_once):
-        places = order[start : start + at_once]
-        some = {column: values.iloc[chosen[places]] for column, values in cells.items()}
-        features = Features({
-            column: prepare(modality, some[column], "memory") for column, modality in walk(schema.columns)
-        })  # fmt: skip
-        bad |= {
-            (int(chosen[places[cell.row - 1]]) + 1, f"{cell.column}: {cell.reason}")
-            for cell in features.bad_cells(some)
-        }
-        yield places, features.rows(np.arange(len(places)))
+    for places, features, bad_cells in features_in_chunks(schema.columns, cells, chosen[order], at_once):
+        bad |= {(cell.row, f"{cell.column}: {cell.reason}") for cell in bad_cells}
+        yield order[places], features.rows(np.arange(len(places)))
     if bad:
         row, reason = min(bad)
         count = "1 cell" if len(bad) == 1 else f"{len(bad)} cells"
@@ -134,7 +126,7 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
     present = np.concatenate(found.present)[np.argsort(found.order)]
     parts = []
     for target in explainer.targets:
-        head = explainer.schema.targets[target]
+        scorer = explainer.schema.targets[target].scorer
         values, whole = (found.joined(target, name) for name in ("values", "whole"))
         weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
         for i, column in enumerate(explainer.columns):
@@ -142,7 +134,7 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
             part = {
                 "row": chosen + 1,
                 "target": target,
-                "answer": [head.parts[place] for place in found.joined(target, "places")],
+                "answer": [scorer.parts[place] for place in found.joined(target, "places")],
                 "explained": whole,
                 "prior": found.joined(target, "prior"),
                 "column": column,
@@ -189,21 +181,21 @@ def summary_of(explainer: Explainer, found: Found, answers: dict[str, str | None
 def _target_summary(
     explainer: Explainer, found: Found, target: str, answer: str | None, units: np.ndarray
 ) -> dict[str, Any]:
-    head = explainer.schema.targets[target]
+    scorer = explainer.schema.targets[target].scorer
     values = found.joined(target, "values")
     weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
-    factors, terms = head.units
+    factors, terms = scorer.units
     several = (
         f" of {answer}"
         if answer
-        else f" ({head.parts[0]})"
-        if head.predicts == "numbers" and len(head.parts) > 1
+        else f" ({scorer.parts[0]})"
+        if scorer.predicts == "numbers" and len(scorer.parts) > 1
         else ""
     )
     return {
-        "explains": (head.explains if not answer or head.predicts == "numbers" else "probability") + several,
-        "unit": "as in the table" if head.predicts == "numbers" else "probability",
-        "prior": (head.prior * factors + terms).tolist(),
+        "explains": (scorer.explains if not answer or scorer.predicts == "numbers" else "probability") + several,
+        "unit": "as in the table" if scorer.predicts == "numbers" else "probability",
+        "prior": (scorer.prior * factors + terms).tolist(),
         "columns": {
             column: {
                 "mean": float(values[:, i].mean()),

@@ -6,23 +6,20 @@ import contextlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmkeras.contracts.config import Config
-from mmkeras.contracts.head import Head
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import walk
+from mmkeras.contracts.scorer import Scorer
 from mmkeras.explanation import shapley
 from mmkeras.explanation.attribution import Asked, Attributed, Averaged, Column, attribute
 from mmkeras.explanation.coalitions import Coalitions
 from mmkeras.explanation.grad_cam import NAME as GRAD_CAM
 from mmkeras.explanation.grad_cam import GradCam
-from mmkeras.network.build import COLUMN_WEIGHTS, build_model, with_column_weights
-from mmkeras.network.graph import Graph
-
-if TYPE_CHECKING:
-    import keras
+from mmkeras.network.build import network_of
+from mmkeras.network.network import Network
 
 Rows = Mapping[str, Mapping[str, np.ndarray]]
 """{column: {feature: (R, …)}}."""
@@ -53,16 +50,16 @@ class Explained:
 
 @dataclass
 class Explainer:
-    """A model with its schema, ready to be asked; what it computes is traced once.
+    """A network with its schema, ready to be asked; what it computes is traced once.
 
     Attributes:
-        model: As `build_model` makes it.
-        schema: Adapted columns and targets, those of the model.
+        network: Trained.
+        schema: Adapted columns and targets, those of the network.
         targets: Which of them are asked about.
         orders_seed: Of the orders in which columns join, where there are too many for all patterns.
     """
 
-    model: keras.Model
+    network: Network
     schema: Config
     targets: Sequence[str]
     orders_seed: int = 0
@@ -71,10 +68,8 @@ class Explainer:
 
     def __post_init__(self) -> None:
         self.columns = sorted(self.schema.columns)
-        model = with_column_weights(self.model)
-        named = [name for name in model.output if name in {*self.targets, COLUMN_WEIGHTS}]
-        self.graph = Graph(model, named)
-        self.coalitions = Coalitions(self.graph)
+        names = {*self.targets, COLUMN_WEIGHTS}
+        self.coalitions = Coalitions(self.network, [name for name in self.network.all_told if name in names])
         count = len(self.columns)
         self.is_exact = count <= shapley.MOST_EXACT
         self._orders = None if self.is_exact else shapley.sampled_orders(count, seed=self.orders_seed)
@@ -92,7 +87,7 @@ class Explainer:
         present = np.stack([rows[column]["present"] > 0 for column in self.columns], axis=1)
         return {
             target: self._explained(
-                self.schema.targets[target], predictions[target], answers.get(target), present,
+                self.schema.targets[target].scorer, predictions[target], answers.get(target), present,
                 None if weights is None else weights[-1],
             )
             for target in self.targets
@@ -122,7 +117,7 @@ class Explainer:
     def prepared(self, column: str, rows: Rows) -> Averaged:
         """Rows of a column, beside the sets of other columns whose mean its Shapley value is."""
         if column not in self._columns:
-            self._columns[column] = Column(self.graph, column, self.schema.columns[column])
+            self._columns[column] = Column(self.coalitions, column, self.schema.columns[column])
         beside = self._beside(column, rows)
         each = [self._columns[column].prepared(some, self.coalitions.encode(some)) for _, some in beside]
         return Averaged(each, [weight for weight, _ in beside])
@@ -139,17 +134,18 @@ class Explainer:
 
     @contextlib.contextmanager
     def untrained(self, seed: int = 0) -> Iterator[None]:
-        """Within it, the model has weights that a training with this seed might start from."""
-        own = self.model.get_weights()
-        self.model.set_weights(_fresh_weights(self.schema, seed))
+        """Within it, the network has weights that a training with this seed might start from."""
+        model = self.network.model
+        own = model.get_weights()
+        model.set_weights(_fresh_weights(self.schema, seed))
         try:
             yield
         finally:
-            self.model.set_weights(own)
+            model.set_weights(own)
 
     def _cam(self, column: str) -> GradCam:
         if column not in self._cams:
-            self._cams[column] = GradCam(self.graph, column, self._columns[column].shape)
+            self._cams[column] = GradCam(self.coalitions, column, self._columns[column].shape)
         return self._cams[column]
 
     def _asked_patterns(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -160,11 +156,16 @@ class Explainer:
         return shapley.patterns_of(self._orders)
 
     def _explained(
-        self, head: Head, predictions: np.ndarray, answer: str | None, present: np.ndarray, weights: np.ndarray | None
+        self,
+        scorer: Scorer,
+        predictions: np.ndarray,
+        answer: str | None,
+        present: np.ndarray,
+        weights: np.ndarray | None,
     ) -> Explained:
         whole = predictions[-1]
-        places = head.explained(whole) if answer is None else np.full(len(whole), head.parts.index(answer))
-        unit, term = head.units
+        places = scorer.explained(whole) if answer is None else np.full(len(whole), scorer.parts.index(answer))
+        unit, term = scorer.units
         factors = np.zeros(whole.shape)
         factors[np.arange(len(whole)), places] = unit[places]
         results = (predictions * factors).sum(axis=-1) + term[places]
@@ -188,8 +189,7 @@ def _fresh_weights(schema: Config, seed: int) -> list[np.ndarray]:
     random.seed(seed)  # whence Keras draws the seeds of its initializers
     try:
         columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
-        return model.get_weights()
+        return network_of(schema.model_copy(update={"columns": columns})).model.get_weights()
     finally:
         random.setstate(state)
 
@@ -217,7 +217,7 @@ def answers_of(schema: Config, target: str | None, answer: str | None) -> dict[s
         return found
     if len(found) > 1:
         raise ValueError(f"--answer: the run has several targets; name one of them too: --target {known[0]}")
-    [(name, head)] = [(name, head) for name, head in walk(schema.targets) if name in found]
-    if answer not in head.parts:
-        raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(head.parts)}')
+    [(name, parts)] = [(name, head.scorer.parts) for name, head in walk(schema.targets) if name in found]
+    if answer not in parts:
+        raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(parts)}')
     return {name: answer}

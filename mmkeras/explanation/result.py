@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.base.files import write_atomically
 from mmkeras.evaluation.judging import plain
 from mmkeras.features.columns import read_cells, table_cells
@@ -25,7 +26,6 @@ from mmkeras.training.run import Run
 SHOWN_ROWS = 5
 BAR = "display:inline-block;height:0.8em;vertical-align:baseline;background:"
 FOR, AGAINST = "#2a78b8", "#c8553d"
-SUMMARY, VALUES, ARRAYS = "explanation.json", "shapley.parquet", "attributions.npz"
 
 
 @dataclass
@@ -85,9 +85,9 @@ class Explanation:
         folder.mkdir(parents=True, exist_ok=True)
         keys = {str(i): list(key) for i, key in enumerate(sorted(self.attributions))}
         arrays = {name: self.attributions[tuple(key)].astype(np.float32) for name, key in keys.items()}
-        np.savez_compressed(folder / ARRAYS, **arrays)
-        self.values.to_parquet(folder / VALUES, index=False)
-        write_atomically(folder / SUMMARY, json.dumps(plain(self.summary | {"arrays": keys}), indent=2))
+        np.savez_compressed(folder / run_files.ATTRIBUTIONS, **arrays)
+        self.values.to_parquet(folder / run_files.SHAPLEY, index=False)
+        write_atomically(folder / run_files.EXPLANATION, json.dumps(plain(self.summary | {"arrays": keys}), indent=2))
 
     @classmethod
     def read(cls, folder: str | Path) -> Explanation:
@@ -97,13 +97,15 @@ class Explanation:
             FileNotFoundError: There is none.
         """
         folder = Path(folder)
-        if not (folder / SUMMARY).is_file():
-            raise FileNotFoundError(f"{folder}: holds no {SUMMARY}; expected a folder that `mmkeras explain` wrote")
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        with np.load(folder / ARRAYS, allow_pickle=False) as held:
+        if not (folder / run_files.EXPLANATION).is_file():
+            raise FileNotFoundError(
+                f"{folder}: holds no {run_files.EXPLANATION}; expected a folder that `mmkeras explain` wrote"
+            )
+        summary = json.loads((folder / run_files.EXPLANATION).read_text(encoding="utf-8"))
+        with np.load(folder / run_files.ATTRIBUTIONS, allow_pickle=False) as held:
             arrays = {tuple(key): held[name] for name, key in summary["arrays"].items()}
-        run = Run(folder.parent) if (folder.parent / "config.yaml").is_file() else None
-        return cls(summary, pd.read_parquet(folder / VALUES), arrays, run)
+        run = Run(folder.parent) if (folder.parent / run_files.CONFIG).is_file() else None
+        return cls(summary, pd.read_parquet(folder / run_files.SHAPLEY), arrays, run)
 
     def _repr_html_(self) -> str:
         shown = self.rows[:SHOWN_ROWS]

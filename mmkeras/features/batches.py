@@ -5,13 +5,15 @@ Memory does not grow with the number of rows: a batch is read where it lies, in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.objective import Example, Objective, Setting
 from mmkeras.contracts.registry import walk
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ tf = lazy("tensorflow")
 ops = lazy("mmkeras.features.ops")
 
 
+OBJECTIVES_DRAW = 7919  # apart from what augmentation draws of the same seed
+JUDGED_SEED = (0, 2)  # of what objectives draw where they are judged
+
+
 class Source(Protocol):
     """Where features come from: `Features` reads any row at any time, `Records` shards in the order they have."""
 
@@ -28,39 +34,74 @@ class Source(Protocol):
         """(row numbers (B,), what `decoded` takes) of (R,) rows in their order."""
 
     def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
-        """The same in an order that follows from seed and epoch alone; rows that fill no batch are left out."""
+        """As `ordered`, in an order that follows from seed and epoch alone; rows that fill no batch are left out."""
 
     def decoded(self, raw: Any) -> dict[str, dict[str, Any]]:
         """{column: {feature: (B, …)}}, inside a graph."""
 
 
-def batches(features: Source, rows: np.ndarray, batch_size: int, targets: Mapping[str, Any] | None = None):
-    """Rows in their order, for validation and prediction: a dataset of features, or of (features, targets, weights).
+@dataclass(frozen=True)
+class Truth:
+    """What a table tells beside its features, and what becomes of both.
+
+    Attributes:
+        targets: {target: (encoded (N, …), how much each row counts (N,))} of the whole table.
+        cells: {column: (N,) int64}: the number of each row's cell among the distinct cells of its column.
+        objectives: In whose `Objective.example` a batch goes, in turn.
+        setting: What they are about.
+    """
+
+    targets: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    cells: Mapping[str, np.ndarray]
+    objectives: Sequence[Objective]
+    setting: Setting
+
+    def example(self, features: Any, rows: tf_types.Tensor, seed: tf_types.Tensor, is_training: bool) -> tuple:
+        """(features, {output: truth}, {output: weight}) of a batch of (B,) row numbers, as Keras takes it."""
+        targets = {
+            target: (tf.gather(values, rows), tf.gather(weights, rows))
+            for target, (values, weights) in self.targets.items()
+        }
+        cells = {column: tf.gather(numbers, rows) for column, numbers in self.cells.items()}
+        example = Example(features, {}, {}, targets, cells, seed, is_training)
+        for number, objective in enumerate(self.objectives):
+            own_seed = tf.random.fold_in(seed, number)
+            example = objective.example(replace(example, seed=own_seed), self.setting)
+        return example.features, dict(example.truths), dict(example.weights)
+
+
+def batches(features: Source, rows: np.ndarray, batch_size: int, truth: Truth | None = None):
+    """Rows in their order, for validation and prediction: a dataset of features, or of (features, truths, weights).
 
     Args:
         features: Of the whole table, in memory or cached (`Features`) or in shards (`Records`).
         rows: (R,) row numbers.
         batch_size: Rows per batch; the last one may have fewer.
-        targets: {target: (encoded (N, …), weights (N,))} of the whole table.
+        truth: What the rows are judged by; what objectives draw is the same each time.
     """
     dataset = features.ordered(rows, batch_size)
-    if targets is None:
+    if truth is None:
         return dataset.map(lambda rows, raw: features.decoded(raw)).prefetch(2)
-    return dataset.map(lambda rows, raw: (features.decoded(raw), *_targets(targets, rows))).prefetch(2)
+
+    def judged(place: tf_types.Tensor, batch: tuple) -> tuple:
+        rows, raw = batch
+        seed = tf.random.fold_in(tf.constant(JUDGED_SEED), tf.cast(place, tf.int32))
+        return truth.example(features.decoded(raw), rows, seed, is_training=False)
+
+    return dataset.enumerate().map(judged).prefetch(2)
 
 
 def training_batches(
     features: Source,
     rows: np.ndarray,
-    targets: Mapping[str, Any],
-    columns: Mapping[str, Modality],
+    truth: Truth,
     *,
     batch_size: int,
     epochs: range,
     seed: int,
     modality_dropout: float,
 ) -> tf_types.data.Dataset:
-    """Shuffled and augmented batches of (features, targets, weights), epoch after epoch, without end in between.
+    """Shuffled and augmented batches of (features, truths, weights), epoch after epoch, without end in between.
 
     What a batch holds and how it looks depends on the seed, the epoch and its place in the epoch alone, so that a
     training that goes on from epoch 7 sees what one that was never stopped would have seen. Each epoch leaves out the
@@ -69,8 +110,7 @@ def training_batches(
     Args:
         features: Of the whole table, in memory or cached (`Features`) or in shards (`Records`).
         rows: (R,) row numbers, at least `batch_size`.
-        targets: {target: (encoded (N, …), weights (N,))} of the whole table.
-        columns: Adapted modalities by column.
+        truth: What the table tells beside them; its columns augment.
         batch_size: Rows per batch.
         epochs: Which epochs.
         seed: Fixes order, augmentation and hidden cells.
@@ -83,8 +123,8 @@ def training_batches(
 
     def augmented(epoch: tf_types.Tensor, step: tf_types.Tensor, rows: tf_types.Tensor, raw: Any):
         own_seed = tf.random.fold_in(tf.random.fold_in(tf.constant([seed, 1]), epoch), step)
-        changed = _augment(features.decoded(raw), columns, own_seed, modality_dropout)
-        return changed, *_targets(targets, rows)
+        changed = _augment(features.decoded(raw), truth.setting.columns, own_seed, modality_dropout)
+        return truth.example(changed, rows, tf.random.fold_in(own_seed, OBJECTIVES_DRAW), is_training=True)
 
     return (
         tf.data.Dataset.range(epochs.start, epochs.stop)
@@ -110,17 +150,11 @@ def _hide_some(features: Any, seed: Any, modality_dropout: float) -> Any:
     draws = tf.random.stateless_uniform(tf.shape(present), seed) * present
     kept = tf.unstack((draws >= modality_dropout) | (draws >= tf.reduce_max(draws, axis=0)))
     return {
-        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in found.items()}
-        for (column, found), keep in zip(features.items(), kept, strict=True)
+        column: {feature: _zero_where_not(keep, tensor) for feature, tensor in tensors.items()}
+        for (column, tensors), keep in zip(features.items(), kept, strict=True)
     }
 
 
 def _zero_where_not(keep: tf_types.Tensor, tensor: tf_types.Tensor) -> tf_types.Tensor:
     """(B,) bool, (B, …) -> (B, …)."""
     return tensor * tf.cast(tf.reshape(keep, (-1, *[1] * (len(tensor.shape) - 1))), tensor.dtype)
-
-
-def _targets(targets: Mapping[str, Any], rows: tf_types.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
-    encoded = {target: tf.gather(values, rows) for target, (values, _) in targets.items()}
-    weights = {target: tf.gather(weights, rows) for target, (_, weights) in targets.items()}
-    return encoded, weights

@@ -42,7 +42,7 @@ def read(folder: Path) -> Stored | None:
     Every byte is checked now, before anything is trained on it.
     """
     try:
-        found = Stored(folder, _lock(folder, fcntl.LOCK_SH))
+        stored = Stored(folder, _lock(folder, fcntl.LOCK_SH))
     except Damaged as error:
         warn(f"{error}; these features are thrown away and computed again")
         _delete(folder)
@@ -56,7 +56,7 @@ def read(folder: Path) -> Stored | None:
         return None
     with contextlib.suppress(OSError):  # a cache that may only be read
         os.utime(folder)  # the oldest is deleted first
-    return found
+    return stored
 
 
 def key(modality: Modality, distinct: Sequence[str]) -> str:
@@ -85,15 +85,15 @@ def _path_state(path: str) -> bytes:
     if scheme_of(path):
         return state(path)
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             return b"/".join(
                 name.encode("utf-8", "surrogatepass") + b" " + _path_state(os.path.join(path, name))
                 for name in sorted(os.listdir(path))
             )
     except OSError:
         return b"unreadable"
-    return f"{found.st_size} {found.st_mtime_ns}".encode()
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
 
 
 def write(

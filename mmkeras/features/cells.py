@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from mmkeras.contracts.modality import Cell
 
+T = TypeVar("T")
+
 
 def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
-    """The same cells, for `adapt` to learn from.
+    """What `adapt` learns from: the cells that it is given.
 
     Raises:
         ValueError: There is none.
@@ -25,8 +27,8 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
         raise ValueError("no cell of a training row can be learned from; leave the column out or mend its cells")
 
 
-def chunked(cells: Iterable[Cell], size: int) -> Iterator[list[Cell]]:
-    """The same cells, so many at a time."""
+def chunked(cells: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cells, or what else there is many of, so many at a time."""
     remaining = iter(cells)
     while chunk := list(itertools.islice(remaining, size)):
         yield chunk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from mmkeras.base.threads import cores, in_order
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import walk
 from mmkeras.features.cache import CACHE_GB, cache_folder, key, read, write
+from mmkeras.features.cells import chunked
 from mmkeras.features.shards import Stored
 from mmkeras.table.manifest import BadCell, Manifest, media_cells
 from mmkeras.table.paths import read_cell, shown
@@ -63,7 +64,7 @@ class ColumnFeatures:
         return {feature: array[distinct] for feature, array in self.arrays.items()}
 
     def hidden(self) -> ColumnFeatures:
-        """The same rows as if every cell were missing."""
+        """As many rows, every cell of which is missing."""
         arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in self.specs.items()}
         return ColumnFeatures(arrays, np.zeros_like(self.index), {})
 
@@ -79,7 +80,7 @@ class Features:
         return {column: features.rows(rows) for column, features in self.columns.items()}
 
     def select(self, columns: Collection[str]) -> Features:
-        """The same rows with these columns only."""
+        """These columns of the rows only."""
         return Features({column: self.columns[column] for column in sorted(columns)})
 
     def ordered(self, rows: np.ndarray, batch_size: int) -> tf_types.data.Dataset:
@@ -88,7 +89,7 @@ class Features:
         return dataset.map(lambda rows: (rows, rows))
 
     def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
-        """The same in an order that follows from seed and epoch; rows that fill no batch are left out."""
+        """As `ordered`, in an order that follows from seed and epoch; rows that fill no batch are left out."""
         order = tf.random.experimental.stateless_shuffle(np.asarray(rows, np.int64), tf.stack([seed, epoch]))
         dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
         return dataset.map(lambda rows: (rows, rows))
@@ -97,13 +98,13 @@ class Features:
         """{column: {feature: (B, …)}} of (B,) row numbers, inside a graph."""
         specs = {
             (column, feature): spec
-            for column, found in sorted(self.columns.items())
-            for feature, spec in found.specs.items()
+            for column, held in sorted(self.columns.items())
+            for feature, spec in held.specs.items()
         }
 
         def read(rows: np.ndarray) -> list[np.ndarray]:
-            found = self.rows(rows)
-            return [found[column][feature] for column, feature in specs]
+            arrays = self.rows(rows)
+            return [arrays[column][feature] for column, feature in specs]
 
         tensors = tf.numpy_function(read, [rows], [dtype for _, dtype in specs.values()], stateful=False)
         nested: dict[str, dict[str, Any]] = {}
@@ -112,24 +113,32 @@ class Features:
         return nested
 
     def without(self, columns: Collection[str]) -> Features:
-        """The same rows as if the cells of these columns were missing."""
+        """The rows as if the cells of these columns were missing."""
         return Features({
             column: features.hidden() if column in columns else features for column, features in self.columns.items()
         })  # fmt: skip
 
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
-        found = [
+        bad = [
             BadCell(int(row) + 1, column, shown(cells[column].iloc[row]), features.bad[int(features.index[row])])
             for column, features in self.columns.items()
             for row in np.flatnonzero(np.isin(features.index, list(features.bad)))
         ]
-        return sorted(found, key=lambda cell: (cell.row, cell.column))
+        return sorted(bad, key=lambda cell: (cell.row, cell.column))
 
 
 def table_cells(manifest: Manifest, columns: Mapping[str, Modality]) -> dict[str, pd.Series]:
     """{column: (N,) strings}: the cells, paths in them absolute; "" where a cell is missing, `paths.refused` if bad."""
     return {column: media_cells(manifest, column, modality) for column, modality in walk(columns)}
+
+
+def distinct_cells(cells: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
+    """{column: (N,) int64}: which of the column's distinct cells, as `table_cells` gives them, each row holds."""
+    return {
+        column: pd.factorize(values.to_numpy(dtype=object), use_na_sentinel=False)[0].astype(np.int64)
+        for column, values in cells.items()
+    }
 
 
 def adapt(modality: Modality, values: pd.Series) -> Modality:
@@ -174,6 +183,30 @@ def prepare(
     else:
         stored = write(folder, modality, lambda keep: _compute(modality, distinct, keep, progress), max_gb)
     return ColumnFeatures(stored, index, stored.bad)
+
+
+def features_in_chunks(
+    columns: Mapping[str, Modality], cells: Mapping[str, pd.Series], rows: np.ndarray, chunk_rows: int
+) -> Iterator[tuple[np.ndarray, Features, list[BadCell]]]:
+    """Some rows of a table in their order, so many at a time that their features need no place but memory.
+
+    Args:
+        columns: Adapted.
+        cells: {column: (N,) strings} as `table_cells` gives them.
+        rows: (R,) row numbers from 0.
+        chunk_rows: How many at a time.
+
+    Yields:
+        Of each chunk the places of its rows among those asked for, their features, and their cells that cannot be used.
+    """
+    for start in range(0, len(rows), chunk_rows):
+        places = np.arange(start, min(start + chunk_rows, len(rows)))
+        chunk = rows[places]
+        values = {column: texts.iloc[chunk] for column, texts in cells.items()}
+        features = Features({column: prepare(modality, values[column], "memory") for column, modality in walk(columns)})
+        # Cells of the chunk are counted from 1 in it
+        bad = [replace(cell, row=int(chunk[cell.row - 1]) + 1) for cell in features.bad_cells(values)]
+        yield places, features, bad
 
 
 def read_cells(modality: Modality, values: pd.Series) -> list[Cell | None]:
@@ -222,10 +255,9 @@ def _cells(modality: Modality, values: Sequence[str]) -> Iterator[tuple[np.ndarr
         yield from zip(chunk.cells, chunk.errors, strict=True)
 
 
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(values: Sequence[str]) -> Iterator[list[str]]:
     """Few enough cells each that every core gets some, of a small table too: a cell may be a film."""
-    cells = min(CHUNK_CELLS, max(1, len(values) // (CHUNKS_EACH * cores())))
-    return (values[start : start + cells] for start in range(0, len(values), cells))
+    return chunked(values, min(CHUNK_CELLS, max(1, len(values) // (CHUNKS_EACH * cores()))))
 
 
 def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
@@ -236,8 +268,8 @@ def _reader(modality: Modality) -> Callable[[str], np.ndarray | bytes]:
 def _read_chunk(
     read: Callable[[str], np.ndarray | bytes], missing: np.ndarray | bytes, values: Sequence[str]
 ) -> _Chunk:
-    found = [_read(read, missing, value) for value in values]
-    return _Chunk([cell for cell, _ in found], [error for _, error in found])
+    pairs = [_read(read, missing, value) for value in values]
+    return _Chunk([cell for cell, _ in pairs], [error for _, error in pairs])
 
 
 def _read(
@@ -314,8 +346,8 @@ def _traced(modality: Modality) -> Examine:
     def examine(cells: list[np.ndarray | bytes]) -> Examined:
         features, faults = _new_arrays(modality, len(cells)), [""] * len(cells)
 
-        def keep(places: list[int] | int, found: Mapping[str, tf_types.Tensor]) -> None:
-            for name, values in found.items():
+        def keep(places: list[int] | int, tensors: Mapping[str, tf_types.Tensor]) -> None:
+            for name, values in tensors.items():
                 features[name][places] = values.numpy()
 
         places_of: dict[str | None, list[int]] = {}
@@ -328,8 +360,8 @@ def _traced(modality: Modality) -> Examine:
             except tf.errors.OpError:
                 alone += places
         for i in alone:
-            found, fault = graph(None)(tf.constant(cells[i], modality.cell.dtype))
-            keep(i, found)
+            tensors, fault = graph(None)(tf.constant(cells[i], modality.cell.dtype))
+            keep(i, tensors)
             faults[i] = _words(fault.numpy())
         return features, faults
 

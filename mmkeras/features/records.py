@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config, parse_config
 from mmkeras.contracts.modality import Modality
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 tf = lazy("tensorflow")
 
-META, SCHEMA, BAD = "prepared.json", "schema.json", "bad_rows.json"
+META, BAD = "prepared.json", "bad_rows.json"
 OPEN_SHARDS = 16  # read in turn, some records of each
 RECORDS_IN_TURN = 8
 SHUFFLED_BYTES = 32 << 20  # a block; at most three lie in memory
@@ -75,11 +76,11 @@ class Records:
             raise ValueError(f"{folder}: holds no {META}; expected a folder that `mmkeras prepare` wrote")
         if not meta["done"]:
             raise ValueError(f"{folder}: is not finished; give the same `mmkeras prepare` command again to go on")
-        found = cls(folder, meta, split.to_numpy(), tuple(sorted(meta["identity"]["columns"])))
+        records = cls(folder, meta, split.to_numpy(), tuple(sorted(meta["identity"]["columns"])))
         for shards in meta["shards"].values():
             for shard in shards:
-                _check_size(found.folder, shard)
-        return found
+                _check_size(records.folder, shard)
+        return records
 
     def check(self, identity: Mapping[str, Any]) -> None:
         """Refuses features of another table, split or settings.
@@ -106,20 +107,20 @@ class Records:
 
     def fitted(self, columns: Mapping[str, Modality]) -> dict[str, Modality]:
         """The columns with what they learned when the features were made; settings of encoders are those of now."""
-        known = parse_config(read_json(self.folder, SCHEMA), SCHEMA).columns
+        known = parse_config(read_json(self.folder, run_files.SCHEMA), run_files.SCHEMA).columns
         return {
             column: known[column].model_copy(update={name: getattr(now, name) for name in now.tunable_fields()})
             for column, now in columns.items()
         }
 
     def select(self, columns: Collection[str]) -> Records:
-        """The same rows with these columns only."""
+        """These columns of the rows only."""
         return replace(self, names=tuple(sorted(columns)))
 
     def bad_cells(self, cells: Mapping[str, pd.Series]) -> list[BadCell]:
         """Every cell that could not be used, by row."""
-        found = [BadCell(*cell) for cell in read_json(self.folder, BAD)]
-        return [cell for cell in found if cell.column in self.names]
+        cells = [BadCell(*cell) for cell in read_json(self.folder, BAD)]
+        return [cell for cell in cells if cell.column in self.names]
 
     def ordered(self, rows: np.ndarray, batch_size: int) -> tf_types.data.Dataset:
         """(row numbers (B,), what `decoded` takes) of rows of one split in the table's order."""
@@ -131,7 +132,7 @@ class Records:
         return batches.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
 
     def shuffled(self, rows: np.ndarray, batch_size: int, seed: int, epoch: tf_types.Tensor) -> tf_types.data.Dataset:
-        """The same of training rows in an order that follows from seed and epoch; rows that fill no batch are left out.
+        """Training rows as `ordered` gives others, in an order that follows from seed and epoch, whole batches only.
 
         Shards come in a new order each epoch, many are read in turn, and what comes of them is shuffled block by block.
         """
@@ -201,8 +202,8 @@ class Records:
         wanted = {name: tf.io.FixedLenFeature((), dtype) for name, dtype in {"row": tf.int64, **wanted}.items()}
 
         def parsed(batch: tf_types.Tensor) -> tuple[tf_types.Tensor, dict[str, tf_types.Tensor]]:
-            found = tf.io.parse_example(batch, wanted)
-            return found.pop("row"), found
+            values = tf.io.parse_example(batch, wanted)
+            return values.pop("row"), values
 
         return records.batch(batch_size, drop_remainder=drop_remainder).map(parsed, num_parallel_calls=2)
 
@@ -228,7 +229,7 @@ def specs_of(columns: Mapping[str, Modality]) -> Specs:
 def row_bytes(specs: Specs) -> int:
     """A row's features, as they are in memory."""
     return sum(
-        math.prod(shape) * np.dtype(dtype).itemsize for found in specs.values() for shape, dtype in found.values()
+        math.prod(shape) * np.dtype(dtype).itemsize for features in specs.values() for shape, dtype in features.values()
     )
 
 
@@ -237,8 +238,8 @@ def examples(rows: np.ndarray, features: Mapping[str, Mapping[str, np.ndarray]])
     for i, row in enumerate(rows.tolist()):
         example = tf.train.Example()
         example.features.feature["row"].int64_list.value.append(row)
-        for column, found in features.items():
-            for feature, values in found.items():
+        for column, arrays in features.items():
+            for feature, values in arrays.items():
                 content = np.ascontiguousarray(values[i]).tobytes().rstrip(b"\0")
                 example.features.feature[f"{column}/{feature}"].bytes_list.value.append(content)
         yield example.SerializeToString(deterministic=True)
@@ -273,7 +274,7 @@ def write_json(folder: str, name: str, content: Any) -> None:
 
 def write_schema(folder: str, schema: Config) -> None:
     """The fitted config."""
-    write_json(folder, SCHEMA, json.loads(schema.model_dump_json()))
+    write_json(folder, run_files.SCHEMA, json.loads(schema.model_dump_json()))
 
 
 def is_as_written(folder: str, shard: Mapping[str, Any]) -> bool:
@@ -293,7 +294,7 @@ def _check_size(folder: str, shard: Mapping[str, Any]) -> None:
 def _decoded(values: tf_types.Tensor, shape: tuple[int, ...], dtype: str) -> tf_types.Tensor:
     """(B,) strings -> (B, …)."""
     numpy_type = np.dtype(dtype)
-    found = tf.io.decode_raw(
+    numbers = tf.io.decode_raw(
         values, tf.as_dtype(numpy_type), fixed_length=max(1, math.prod(shape)) * numpy_type.itemsize
     )
-    return tf.reshape(found, (values.shape[0] if values.shape[0] is not None else -1, *shape))
+    return tf.reshape(numbers, (values.shape[0] if values.shape[0] is not None else -1, *shape))

@@ -220,15 +220,15 @@ class Stored(Mapping[str, np.ndarray]):
         kinds = self._types_of_shard[shards]
         if len(cells) and (kinds == kinds[0]).all():
             return self._take(self._types[kinds[0]], cells, shards)
-        found = {f.name: np.empty((len(cells), *f.shape), f.dtype) for f in self.features}
+        arrays = {f.name: np.empty((len(cells), *f.shape), f.dtype) for f in self.features}
         for kind in np.unique(kinds):
             where = np.flatnonzero(kinds == kind)
             for name, values in self._take(self._types[kind], cells[where], shards[where]).items():
-                found[name][where] = values
-        return found
+                arrays[name][where] = values
+        return arrays
 
     def _take(self, types: Types, cells: np.ndarray, shards: np.ndarray) -> dict[str, np.ndarray]:
-        """The same of cells whose shards have the same types."""
+        """{feature: (B, …)} of cells whose shards have the same types."""
         sizes = [np.dtype(dtype).itemsize * f.values for f, dtype in zip(self.features, types, strict=True)]
         head = np.empty((len(cells), sum(sizes[:-1])), np.uint8)
         tail = np.empty((len(cells), sizes[-1]), np.uint8)
@@ -243,8 +243,8 @@ class Stored(Mapping[str, np.ndarray]):
 
     def _check_shards(self, folder: Path) -> None:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # zlib lets other threads run
-            found = list(pool.map(_checksum, self._files))
-        for number, (shard, (size, crc32)) in enumerate(zip(self.shards, found, strict=True)):
+            checksums = list(pool.map(_checksum, self._files))
+        for number, (shard, (size, crc32)) in enumerate(zip(self.shards, checksums, strict=True)):
             if (size, crc32) != (shard.bytes, shard.crc32):
                 raise Damaged(f"{folder / _shard_name(number)}: its checksum differs")
 
@@ -261,8 +261,8 @@ def _fill(head: np.ndarray, tail: np.ndarray, files: Sequence[int], begins: np.n
             tail[i, end:] = 0
 
 
-def _require(found_bytes: int, expected_bytes: int) -> None:
-    if found_bytes != expected_bytes:
+def _require(read_bytes: int, expected_bytes: int) -> None:
+    if read_bytes != expected_bytes:
         raise Damaged("a file of the cache lost its end while it was read; start the command again")
 
 

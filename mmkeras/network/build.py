@@ -1,18 +1,19 @@
-"""Columns, a fusion and heads to one functional Keras model."""
+"""Columns, a fusion and objectives to one network, by Keras' functional API."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mmkeras.base.lazy import lazy
+from mmkeras.contracts.config import Config
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.objective import Objective, Setting, default_objectives
 from mmkeras.contracts.registry import layer_name, walk
+from mmkeras.network.network import Network, present_of, vector_of
 
 if TYPE_CHECKING:
     import keras as keras_types
@@ -21,93 +22,75 @@ keras = lazy("keras")
 layers = lazy("mmkeras.network.layers")
 
 
-COLUMN_WEIGHTS = "column_weights"
-FUSED = "columns.fused"  # the point keeps a target from being called so
-
-
-def build_model(
-    columns: Mapping[str, Modality], fusion: Fusion, heads: Mapping[str, Head], learned_loss_weights: bool = False
-) -> keras_types.Model:
-    """The model {column: {feature: (B, …)}} -> {target: (B, …)}.
+def build_network(
+    columns: Mapping[str, Modality],
+    fusion: Fusion,
+    heads: Mapping[str, Head],
+    learned_loss_weights: bool = False,
+    objectives: Mapping[str, Objective] | None = None,
+) -> Network:
+    """The network {column: {feature: (B, …)}} -> what its objectives are trained on.
 
     Args:
         columns: Adapted modalities by column.
         fusion: How the columns are joined.
         heads: Adapted heads by target.
-        learned_loss_weights: Whether each target's layer holds the learned weight of its loss.
+        learned_loss_weights: Whether each target has a learned weight of its loss.
+        objectives: What it is trained for, by name; None: to answer the targets.
 
     Raises:
         ValueError: A target is called as one of the layers is.
     """
+    columns = dict(walk(dict(columns)))
+    objectives = objectives or default_objectives()
+
     # Inputs; no target may be called as they are, since a point is no part of its name
-    inputs = {
-        column: {
-            feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{layer_name(column)}.{feature}")
-            for feature, spec in modality.features.items()
-        }
-        for column, modality in walk(columns)
-    }
+    inputs = {column: _inputs(modality, f"{layer_name(column)}.") for column, modality in columns.items()}
 
     # Encode
-    encodings = {column: _replace_absent(modality.encode(inputs[column]), column) for column, modality in walk(columns)}
-
-    # Fuse
-    predictions, fused = fusion.predict(encodings, dict(walk(heads)))
+    models = {column: _column_model(column, modality) for column, modality in columns.items()}
+    parts = {column: model(inputs[column]) for column, model in models.items()}
+    encodings = {column: Encoding(**each) for column, each in parts.items()}
+    tokens = {column: tuple(encoding.tokens.shape[1:]) for column, encoding in encodings.items()}
+    setting = Setting(columns, fusion, heads, learned_loss_weights, tokens)
 
     # Predict
-    given = functools.reduce(keras.ops.maximum, [encoding.present for encoding in encodings.values()])
-    first = min(heads)
-    predictions[first] = layers.joining.Beside(name=FUSED)(predictions[first], fused.vector)
-    if fused.weights is not None:
-        predictions[first] = layers.joining.Beside(name=COLUMN_WEIGHTS)(predictions[first], fused.weights)
-    for target, head in walk(heads):
-        answer = layers.answers.Answer(
-            head.prior.tolist(), learned_loss_weights, head.temperature, head.link, name=target
-        )
-        predictions[target] = answer(predictions[target], given)
-    return _joined(inputs, predictions, heads)
+    made = [objective.outputs(encodings, setting) for objective in objectives.values()]
+    trained = {name: tensor for each in made for name, tensor in each.trained.items()}
+    outputs = trained | {name: tensor for each in made for name, tensor in each.told.items()}
+    for column, encoding in encodings.items():
+        outputs |= {vector_of(column): encoding.vector, present_of(column): encoding.present}
+    return Network(models, _joined(inputs, trained, heads), outputs, parts, objectives, setting)
 
 
-def with_column_weights(model: keras_types.Model) -> keras_types.Model:
-    """The same model with one output more where its fusion weighs the columns: `column_weights`, (B, M)."""
-    if COLUMN_WEIGHTS not in {layer.name for layer in model.layers}:
-        return model
-    _, weights = model.get_layer(COLUMN_WEIGHTS).input
-    return keras.Model(model.input, {**model.output, COLUMN_WEIGHTS: weights})
+def network_of(schema: Config) -> Network:
+    """The network of a fitted config."""
+    learned = schema.train.loss_weights == "learned"
+    return build_network(schema.columns, schema.fusion, schema.targets, learned, schema.objectives)
 
 
-def with_vectors(model: keras_types.Model, columns: Iterable[str]) -> keras_types.Model:
-    """The same model with outputs more: `FUSED` (B, D), and of each column `vector_of` (B, D), `present_of` (B,)."""
-    vectors = {FUSED: model.get_layer(FUSED).input[1]}
-    for column in columns:
-        vector, present = model.get_layer(_absent_layer(column)).input
-        vectors |= {vector_of(column): vector, present_of(column): present}
-    return keras.Model(model.input, {**model.output, **vectors}, name=model.name)
+def _inputs(modality: Modality, prefix: str = "") -> dict[str, keras_types.KerasTensor]:
+    return {
+        feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=f"{prefix}{feature}")
+        for feature, spec in modality.features.items()
+    }
 
 
-def vector_of(column: str) -> str:
-    """The output that holds what a column's cells are encoded as; where a cell is missing, what its zeros gave."""
-    return f"{layer_name(column)}.vector"
+def _column_model(column: str, modality: Modality) -> keras_types.Model:
+    """{feature: (B, …)} -> a column's part of `network.Encodings`.
+
+    A missing cell contributes a vector that the model learned, never what its zeros happen to give.
+    """
+    inputs = _inputs(modality)
+    encoding = modality.encode(inputs)
+    vector = layers.joining.ReplaceAbsent(name="or_absent")(encoding.vector, encoding.present)
+    parts = {"vector": vector, "tokens": encoding.tokens, "mask": encoding.mask, "present": encoding.present}
+    return keras.Model(inputs, parts, name=layer_name(column))
 
 
-def present_of(column: str) -> str:
-    """The output that says where a column's cells are there, 1, or missing, 0."""
-    return f"{layer_name(column)}.present"
-
-
-def _absent_layer(column: str) -> str:
-    return f"{layer_name(column)}_or_absent"
-
-
-def calibrate(model: keras_types.Model, temperatures: Mapping[str, float]) -> None:
-    """Sets what each target's logits are divided by, as `build_model` does; a step that is traced already stays."""
-    for target, temperature in temperatures.items():
-        model.get_layer(target).temperature = temperature
-
-
-def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_types.Model:
+def _joined(inputs: dict, outputs: dict, targets: Iterable[str]) -> keras_types.Model:
     try:
-        return keras.Model(inputs, predictions, name="mmkeras")
+        return keras.Model(inputs, outputs, name="mmkeras")
     except ValueError as error:  # of two layers of one name; most names are Keras' own choice
         for target in targets:
             if f'"{target}"' in str(error):
@@ -115,9 +98,3 @@ def _joined(inputs: dict, predictions: dict, targets: Iterable[str]) -> keras_ty
                     f'target "{target}": a layer inside the model is called so; rename the column'
                 ) from None
         raise
-
-
-def _replace_absent(encoding: Encoding, column: str) -> Encoding:
-    """A missing cell contributes a vector that the model learned, never what its zeros happen to give."""
-    vector = layers.joining.ReplaceAbsent(name=_absent_layer(column))(encoding.vector, encoding.present)
-    return dataclasses.replace(encoding, vector=vector)

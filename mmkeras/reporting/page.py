@@ -16,14 +16,14 @@ import numpy as np
 from markupsafe import Markup
 
 import mmkeras
+from mmkeras.base import run_files
 from mmkeras.base.files import write_atomically
 from mmkeras.base.terminal import progress, say, warn
 from mmkeras.evaluation.judge_run import judge_run
+from mmkeras.evaluation.models import FORMAT, OWN
 from mmkeras.explanation.explain_run import explain_run, explanation_of
 from mmkeras.reporting import charts, gallery, sections
 from mmkeras.reporting.results import (
-    EVALUATED_ROWS,
-    EVALUATION,
     EXPLANATION,
     SHOWN_EXPLANATION,
     Results,
@@ -33,7 +33,6 @@ from mmkeras.reporting.results import (
 from mmkeras.reporting.summary import metric_words, prior_figure
 from mmkeras.training.run import Run
 
-FILE, WEIGHTS = "report.html", "model.weights.h5"
 MAX_MB = 15.0
 ROWS = 200
 RESERVE_BYTES = 20_000  # for what is counted only when the page is whole
@@ -65,6 +64,8 @@ def write_page(
     """
     folders = [Run(folder) for folder in runs]
     for each in folders:
+        each.check_answers("report")
+    for each in folders:
         _ensure_evaluated(each)
     if explains:
         _ensure_explained(Results(folders[0]))
@@ -73,7 +74,7 @@ def write_page(
     every = [Results(each, name, explains) for each, name in zip(folders, names, strict=True)]
     page = every[0]
     html, count = _written(every, rows, int(max_mb * 1e6), explains)
-    target = Path(output) if output else page.run.folder / FILE
+    target = Path(output) if output else page.run.folder / run_files.REPORT
     if target.is_dir():
         raise ValueError(f"--output: {target} is a folder; name a file in it")
     if not target.parent.is_dir():
@@ -88,9 +89,9 @@ def write_page(
 
 def _ensure_evaluated(run: Run) -> None:
     """Judges a run that was not judged yet, or before its weights were written, or by another version."""
-    weights, results = [run.folder / WEIGHTS], Results(run)
-    is_old = any(is_older(run.folder / name, weights) for name in (EVALUATION, EVALUATED_ROWS))
-    if is_old or not isinstance(results.evaluation.at("targets"), dict):
+    weights, results = [run.folder / run_files.WEIGHTS], Results(run)
+    is_old = any(is_older(run.folder / name, weights) for name in (run_files.EVALUATION, run_files.EVALUATED_ROWS))
+    if is_old or results.evaluation.at("format") != FORMAT:
         say(f"{run.folder}: there is no evaluation of this model yet; evaluating")
         judge_run(run)
     elif table := results.evaluation.at("rows", "table"):
@@ -100,7 +101,7 @@ def _ensure_evaluated(run: Run) -> None:
 def _ensure_explained(results: Results) -> None:
     """Explains the judged rows, or some of them, where the run has no explanation of its model."""
     folder = results.run.folder
-    if not results.targets or not is_older(folder / EXPLANATION, [folder / WEIGHTS]):
+    if not results.targets or not is_older(folder / EXPLANATION, [folder / run_files.WEIGHTS]):
         return
     say(f"{folder}: there is no explanation of this model yet; explaining (--no-explain leaves it out)")
     try:
@@ -113,7 +114,7 @@ def _ensure_explained(results: Results) -> None:
 def _ensure_shown_explained(results: Results, rows: int) -> None:
     """Explains rows of the gallery that are not in the fair sample, of which the mistakes may be the most telling."""
     file = results.run.folder / SHOWN_EXPLANATION
-    if is_older(file, [results.run.folder / WEIGHTS]):
+    if is_older(file, [results.run.folder / run_files.WEIGHTS]):
         file.unlink(missing_ok=True)
     if not results.targets or not results.explained:
         return
@@ -211,6 +212,7 @@ def _render(
         target_rows={target: gallery.target_rows(results.rows, target) for target in results.targets},
         gallery=_gallery(results, cards, drawn, max_bytes, is_limited),
         figure=lambda file, path, form="score": getattr(results, file).figure(*path, form=form),
+        own=OWN,
         prior=lambda target, metric: prior_figure(results, target, metric, "score"),
         range=lambda file, path, form="score": getattr(results, file).range(*path, form=form),
     )

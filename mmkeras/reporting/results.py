@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
+from mmkeras.evaluation.models import Model, models_in
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
 
-EVALUATION, EVALUATED_ROWS = "evaluation.json", "evaluation_rows.parquet"
-EXPLANATION, CHECKED = "explanation/explanation.json", "check.csv"
-SHOWN_EXPLANATION = "explanation/shown/explanation.json"
-OWN = "mmkeras"  # what evaluation.json calls the run's own model
+EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.EXPLANATION}"  # below the run folder
+SHOWN_EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.SHOWN_FOLDER}/{run_files.EXPLANATION}"
 NOTHING = "–"
 
 
@@ -104,13 +104,13 @@ class ExplainedRows:
 
     @cached_property
     def shapley(self) -> pd.DataFrame | None:
-        file = self.folder / "shapley.parquet"
+        file = self.folder / run_files.SHAPLEY
         return pd.read_parquet(file) if file.is_file() else None
 
     @cached_property
     def attributions(self) -> Mapping[tuple[str, str, str], np.ndarray]:
         """{(target, column, method): (explained rows, …)}."""
-        file = self.folder / "attributions.npz"
+        file = self.folder / run_files.ATTRIBUTIONS
         names = self.source.at("arrays")
         if not names or not file.is_file():
             return {}
@@ -153,21 +153,21 @@ class Results:
 
     @cached_property
     def metrics(self) -> Source:
-        return self._source("metrics.json") or Source("metrics.json", {})
+        return self._source(run_files.METRICS) or Source(run_files.METRICS, {})
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
-        return self.run.history if (self.run.folder / "history.json").is_file() else {}
+        return self.run.history if (self.run.folder / run_files.HISTORY).is_file() else {}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Which table the run was trained on."""
-        return json.loads((self.run.folder / "table.json").read_text(encoding="utf-8"))
+        return json.loads((self.run.folder / run_files.TABLE).read_text(encoding="utf-8"))
 
     @cached_property
     def origin(self) -> dict[str, Any]:
         """Date, command and versions of the training, where they were written down."""
-        source = self._source("origin.json")
+        source = self._source(run_files.ORIGIN)
         return source.content if source else {}
 
     @cached_property
@@ -177,7 +177,7 @@ class Results:
     @cached_property
     def log_warnings(self) -> list[str]:
         """What the training warned of, once each."""
-        file = self.run.folder / "run.log"
+        file = self.run.folder / run_files.LOG
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
         found = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
         return list(dict.fromkeys(found))
@@ -240,19 +240,44 @@ class Results:
 
     @cached_property
     def evaluation(self) -> Source:
-        return self._source(EVALUATION) or Source(EVALUATION, {})
+        return self._source(run_files.EVALUATION) or Source(run_files.EVALUATION, {})
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per judged row."""
-        found = pd.read_parquet(self.run.folder / EVALUATED_ROWS)
+        found = pd.read_parquet(self.run.folder / run_files.EVALUATED_ROWS)
         return found.reset_index(drop=True)
 
     @cached_property
     def targets(self) -> dict[str, dict[str, Any]]:
-        """What evaluate found, for the targets that it could judge."""
-        found = self.evaluation.at("targets") or {}
-        return {target: each for target, each in found.items() if (each.get("scores") or {}).get(OWN)}
+        """What evaluate says of the targets that it could judge."""
+        judged = self.evaluation.at("targets") or {}
+        return {target: each for target, each in judged.items() if each["metric"]}
+
+    def scores(self, target: str) -> dict[Model, dict[str, float]]:
+        """{model: its figures} of those that evaluate could judge, in their order."""
+        return {model: each["scores"] for model, each in self._models(target).items() if each["scores"]}
+
+    def place_of(self, target: str, model: Model) -> tuple[str | int, ...]:
+        """Where `evaluation` holds the record of a model, or where it would hold one more."""
+        models = list(self._models(target))
+        return "targets", target, "models", models.index(model) if model in models else len(models)
+
+    def score(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """One figure of a model; a dash where it has none."""
+        return self.evaluation.figure(*self.place_of(target, model), "scores", metric, form=form)
+
+    def interval(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """The interval of a model's figure; nothing where it has none."""
+        return self.evaluation.range(*self.place_of(target, model), "intervals", metric, form=form)
+
+    def ends(self, target: str, model: Model, metric: str) -> tuple[float | None, float | None]:
+        """The ends of that interval; None where there is none."""
+        low, high = self.evaluation.at(*self.place_of(target, model), "intervals", metric) or (None, None)
+        return low, high
+
+    def _models(self, target: str) -> dict[Model, dict[str, Any]]:
+        return models_in(self.targets[target]) if target in self.targets else {}
 
     @cached_property
     def prior_scores(self) -> dict[str, dict[str, float]]:
@@ -260,9 +285,10 @@ class Results:
         found = {}
         for target in self.targets:
             head = self.heads[target]
-            truth = head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
-            known = head.known(truth)
-            found[target] = head.score(truth[known], np.tile(head.prior, (int(known.sum()), 1))) if known.any() else {}
+            scorer, truth = head.scorer, head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
+            known = scorer.known(truth)
+            prior = np.tile(scorer.prior, (int(known.sum()), 1))
+            found[target] = scorer.score(truth[known], prior) if known.any() else {}
         return found
 
     # explain

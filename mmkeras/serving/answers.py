@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
-from mmkeras.network.inference import named_answers, predict_rows, warn_of_outside
+from mmkeras.contracts.head import named_answers
+from mmkeras.network.inference import predict_rows, warn_of_outside
+from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, require_columns
 
-if TYPE_CHECKING:
-    import keras
 
-
-def answer_rows(model: keras.Model, schema: Config, manifest: Manifest, output: Path | None = None) -> pd.DataFrame:
+def answer_rows(network: Network, schema: Config, manifest: Manifest, output: Path | None = None) -> pd.DataFrame:
     """One line a row, in the table's order: its number, what each target's head says, and a status.
 
     Args:
-        model: Of the schema's columns and targets.
+        network: Trained, of the schema's columns and targets.
         schema: Fitted.
         manifest: The rows.
         output: Where to write them too (.csv).
@@ -30,7 +29,7 @@ def answer_rows(model: keras.Model, schema: Config, manifest: Manifest, output: 
         ValueError: The table lacks a column.
     """
     require_columns(manifest, schema.columns)
-    predictions, statuses = predict_rows(model, schema, manifest)
+    predictions, statuses = predict_rows(network, schema, manifest)
     warn_of_outside(statuses)
     answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}
     columns = {name: _as_text(values) for name, values in answers.items() if values.ndim == 1}

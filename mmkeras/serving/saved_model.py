@@ -6,19 +6,20 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.modality import Modality
+from mmkeras.contracts.objective import Endpoint
 from mmkeras.contracts.registry import layer_name, walk
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import COLUMN_WEIGHTS, with_column_weights
-from mmkeras.network.inference import PRIOR, named_answers
+from mmkeras.network.network import Network
+from mmkeras.network.statuses import PRIOR, statuses
 
 if TYPE_CHECKING:
-    import keras as keras_types
     import tensorflow as tf_types
 from mmkeras.base.lazy import lazy
 
@@ -29,32 +30,43 @@ tf = lazy("tensorflow")
 ASSETS = "assets.extra"  # TensorFlow's name for files that travel with a SavedModel
 
 
-def write_saved_model(model: keras_types.Model, schema: Config, folder: Path) -> None:
-    """What `export` writes of a model; the folder appears when all of it is there.
+def write_saved_model(network: Network, schema: Config, folder: Path) -> None:
+    """What `export` writes of a network; the folder appears when all of it is there.
 
     Args:
-        model: As `build_model` makes it.
-        schema: Adapted columns and targets, those of the model.
+        network: Trained.
+        schema: Adapted columns and targets, those of the network.
         folder: Not there yet.
     """
-    model = with_column_weights(model)
-    preprocessor = Preprocessor(schema.columns)
-
-    def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
-        features, faults = preprocessor.examine(cells)
-        predictions = model(features, training=False)
-        answers = named_answers(schema.targets, predictions)
-        weights = {COLUMN_WEIGHTS: predictions[COLUMN_WEIGHTS]} if COLUMN_WEIGHTS in predictions else {}
-        return {**answers, **weights, "status": _statuses(features, faults)}
-
+    endpoints = {
+        name: endpoint
+        for objective in network.objectives.values()
+        for name, endpoint in objective.endpoints(network.setting, network.outputs).items()
+    }
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serve", serve, input_signature=[preprocessor.cells])
+    archive.track(network.model)
+    for name, endpoint in endpoints.items():
+        serve, cells = _served(network, endpoint)
+        archive.add_endpoint(name, serve, input_signature=[cells])
     temporary = folder.with_name(folder.name + ".part")
     with _quiet():
         archive.write_out(str(temporary), verbose=False)
-    _write_assets(temporary / ASSETS, schema, COLUMN_WEIGHTS in model.output)
+    _write_assets(temporary / ASSETS, schema, endpoints)
     os.replace(temporary, folder)
+
+
+def _served(network: Network, endpoint: Endpoint) -> tuple[Callable[[Any], dict[str, Any]], dict[str, Any]]:
+    """A function of a batch of rows' cells, and what such a batch looks like."""
+    preprocessor = Preprocessor({column: network.setting.columns[column] for column in endpoint.columns})
+    model = network.told(endpoint.outputs, endpoint.columns)
+
+    def serve(cells: dict[str, tf_types.Tensor]) -> dict[str, tf_types.Tensor]:
+        features, faults = preprocessor.examine(cells)
+        answers = endpoint.answer(model(features, training=False))
+        present = {column: each["present"] for column, each in features.items()}
+        return {**answers, "status": statuses(present, faults)}
+
+    return serve, preprocessor.cells
 
 
 @contextlib.contextmanager
@@ -69,47 +81,32 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _statuses(features: Mapping[str, Any], faults: Mapping[str, Any]) -> Any:
-    """(B,) strings as `predict` gives them: `ok`, `bad: photo: truncated JPEG; missing: voice`."""
-    found, given = "", 0.0
-    for column in sorted(features):
-        word = tf.where(faults[column] == "", f"; missing: {column}", f"; bad: {column}: " + faults[column])
-        found += tf.where(features[column]["present"] > 0, "", word)
-        given += features[column]["present"]
-    found = tf.where(found == "", "ok", tf.strings.regex_replace(found, "^; ", ""))
-    return tf.where(given > 0, found, PRIOR + "; " + found)
-
-
-def _write_assets(folder: Path, schema: Config, has_weights: bool) -> None:
+def _write_assets(folder: Path, schema: Config, endpoints: Mapping[str, Endpoint]) -> None:
     folder.mkdir()
     # Options of filesystems may hold a password, and a served model reads no files.
-    (folder / "schema.json").write_text(schema.model_dump_json(indent=1, exclude={"filesystems"}), encoding="utf-8")
+    (folder / run_files.SCHEMA).write_text(schema.model_dump_json(indent=1, exclude={"filesystems"}), encoding="utf-8")
     (folder / "signature.json").write_text(
-        json.dumps(_signature(schema, has_weights), indent=2, ensure_ascii=False), encoding="utf-8"
+        json.dumps(_signature(schema, endpoints), indent=2, ensure_ascii=False), encoding="utf-8"
     )
     for target, head in walk(schema.targets):
         if classes := getattr(head, "classes", None):
             (folder / f"{target}_labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
 
 
-def _signature(schema: Config, has_weights: bool) -> dict[str, Any]:
-    """What a client needs to know, in words."""
-    prefix = "" if len(schema.targets) == 1 else "{}_"
-    outputs = {
-        prefix.format(target) + name: text
-        for target, head in walk(schema.targets)
-        for name, text in head.answer_description.items()
-    }
-    if has_weights:
-        outputs[COLUMN_WEIGHTS] = (
-            f"(B, {len(schema.columns)}) float32 in [0, 1], what {', '.join(sorted(schema.columns))} weighed"
-        )
+def _signature(schema: Config, endpoints: Mapping[str, Endpoint]) -> dict[str, Any]:
+    """What a client needs to know, in words: of the endpoint that it gets unless it names one, and of the others."""
+    described = {name: _described(schema, endpoint) for name, endpoint in endpoints.items()}
+    first, *others = described
+    more = {"endpoints": {name: described[name] for name in others}} if others else {}
+    return {"signature": "serving_default", **described[first], **more}
+
+
+def _described(schema: Config, endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "signature": "serving_default",
-        "inputs": {layer_name(column): _input_description(modality) for column, modality in walk(schema.columns)},
-        "columns": {layer_name(column): column for column, _ in walk(schema.columns)},
+        "inputs": {layer_name(column): _input_description(schema.columns[column]) for column in endpoint.columns},
+        "columns": {layer_name(column): column for column in endpoint.columns},
         "outputs": {
-            **outputs,
+            **endpoint.descriptions,
             "status": "(B,) string: ok, or what is missing or bad, such as `bad: photo: truncated JPEG; missing: voice`"
             f"; begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
         },

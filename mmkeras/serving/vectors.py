@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +13,27 @@ import pandas as pd
 
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
-from mmkeras.network.build import FUSED, present_of, vector_of, with_vectors
-from mmkeras.network.inference import PRIOR, forward_chunks, warn_of_outside
+from mmkeras.network.inference import forward_chunks, warn_of_outside
+from mmkeras.network.network import Network, present_of, vector_of
+from mmkeras.network.statuses import PRIOR
 from mmkeras.table.manifest import Manifest, require_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-if TYPE_CHECKING:
-    import keras
-
 
 ENDING = ".parquet"
-OWN_NAMES = ("row", "status", "fused")
+OWN_NAMES = ("row", "status")
 Chunks = Iterator[tuple[list[dict[str, np.ndarray]], pd.Series]]
 
 
 def write_vectors(
-    model: keras.Model, schema: Config, manifest: Manifest, output: Path | None = None
+    network: Network, schema: Config, manifest: Manifest, output: Path | None = None
 ) -> pd.DataFrame | None:
     """One line a row, in the table's order: its number, a status, the joint vector and each column's own.
 
     Args:
-        model: Of the schema's columns and targets.
+        network: Trained, of the schema's columns and targets.
         schema: Fitted.
         manifest: The rows.
         output: A .parquet file, written part by part; None: the rows are returned.
@@ -45,14 +43,16 @@ def write_vectors(
     """
     require_columns(manifest, schema.columns)
     statuses: list[pd.Series] = []
-    chunks = forward_chunks(with_vectors(model, schema.columns), schema, manifest, doing="embedding")
-    frames = _frames(chunks, schema.columns, statuses)
+    whole = _of_rows(network)
+    parts = [name for column in schema.columns for name in (vector_of(column), present_of(column))]
+    chunks = forward_chunks(network.step([*whole.values(), *parts]), schema, manifest, doing="embedding")
+    frames = _frames(chunks, schema.columns, whole, statuses)
     found = None
     if output is None:
         found = pd.concat(frames, ignore_index=True)
         say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
     else:
-        _write(output, frames, ["fused", *_names(schema.columns).values()])
+        _write(output, frames, [*whole, *_names(schema.columns, whole).values()])
         say(f"{len(manifest.rows)} rows in {output}")
     warn_of_outside(pd.concat(statuses))
     return found
@@ -70,31 +70,44 @@ def check_output(output: Path | None) -> None:
         raise ValueError(f"-o {output}: {wrong} {is_what}; name a file in a folder that is there")
 
 
-def _frames(chunks: Chunks, columns: Collection[str], statuses: list[pd.Series]) -> Iterator[pd.DataFrame]:
+def _of_rows(network: Network) -> dict[str, str]:
+    """{what vectors of whole rows are called: the output that holds them}, of all objectives."""
+    return {
+        name: output
+        for objective in network.objectives.values()
+        for name, output in objective.vectors(network.setting).items()
+    }
+
+
+def _frames(
+    chunks: Chunks, columns: Collection[str], whole: Mapping[str, str], statuses: list[pd.Series]
+) -> Iterator[pd.DataFrame]:
     """The rows part by part, numbered from 1; adds their statuses to the list."""
     start = 1
     for (outputs,), told in chunks:
-        frame = _frame(outputs, told, columns)
+        frame = _frame(outputs, told, columns, whole)
         frame.insert(0, "row", range(start, start + len(frame)))
         start += len(frame)
         statuses.append(told)
         yield frame
 
 
-def _frame(outputs: dict[str, np.ndarray], statuses: pd.Series, columns: Collection[str]) -> pd.DataFrame:
+def _frame(
+    outputs: dict[str, np.ndarray], statuses: pd.Series, columns: Collection[str], whole: Mapping[str, str]
+) -> pd.DataFrame:
     is_empty = statuses.str.startswith(PRIOR).to_numpy()
-    vectors = {"fused": _vectors(outputs[FUSED], ~is_empty)}
-    for column, name in _names(columns).items():
+    vectors = {name: _vectors(outputs[output], ~is_empty) for name, output in whole.items()}
+    for column, name in _names(columns, whole).items():
         vectors[name] = _vectors(outputs[vector_of(column)], outputs[present_of(column)] > 0)
     return pd.DataFrame({"status": statuses, **vectors})
 
 
-def _names(columns: Collection[str]) -> dict[str, str]:
+def _names(columns: Collection[str], whole: Collection[str]) -> dict[str, str]:
     """{column: what its vectors are called}."""
     names: dict[str, str] = {}
     for column in sorted(columns):
         name = column
-        while name in OWN_NAMES or name in names.values() or (name != column and name in columns):
+        while name in OWN_NAMES or name in whole or name in names.values() or (name != column and name in columns):
             name += "_"
         names[column] = name
     return names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,11 @@ def check_table(table: Any, overrides: Sequence[str], target: str | None, out: P
         FileNotFoundError, ValueError: The table or the config cannot be used, or `out` is another file.
     """
     _refuse_foreign(out)
-    found = examine(*_asked(table, list(overrides), target))
-    _show(found)
-    found.bad_rows.to_csv(out, index=False)
-    _conclude(found, out)
-    return found
+    checked = examine(*_asked(table, list(overrides), target))
+    _show(checked)
+    checked.bad_rows.to_csv(out, index=False)
+    _conclude(checked, out)
+    return checked
 
 
 def examine(subject: Subject, notes: Sequence[Note] = ()) -> Checked:
@@ -147,11 +147,11 @@ def examine(subject: Subject, notes: Sequence[Note] = ()) -> Checked:
             cells = readable_cells(subject, column, bad)
             distinct = cells.unique()
             with progress(f"reading {column}", len(distinct)) as advance:
-                found = looks(modality, distinct, advance)
-            notes += look_notes(subject, column, cells, distinct, found)
+                seen = looks(modality, distinct, advance)
+            notes += look_notes(subject, column, cells, distinct, seen)
             with progress(f"comparing the files of {column}", 0):
                 notes += same_file_notes(subject, column, cells)
-            measures[column] = _joined([look.measures for look in found])
+            measures[column] = _joined([look.measures for look in seen])
     findings, is_missing = gathered(notes), missing_cells(subject, surveyed)
     return Checked(
         subject.manifest.name,
@@ -189,7 +189,7 @@ def _asked(table: Any, overrides: list[str], target: str | None) -> tuple[Subjec
     if is_table and target is None:
         return _without_target(read_table(table), overrides)
     config, manifest, _ = understand(table, overrides, target)
-    manifest, settings = replace(manifest, access=config.access), config.split
+    manifest, settings = manifest.allowed(config.access), config.split
     require_columns(manifest, [*config.columns, *config.targets])
     _check_settings(manifest, config.columns)
     split, notes = _split(manifest, settings, config)
@@ -197,12 +197,12 @@ def _asked(table: Any, overrides: list[str], target: str | None) -> tuple[Subjec
 
 
 def _without_target(manifest: Manifest, overrides: list[str]) -> tuple[Subject, list[Note]]:
-    """The same where nobody says what is to be predicted: rows have splits only if a column says so."""
+    """A table where nobody says what is to be predicted: its rows have splits only if a column says so."""
     raw = guess_modalities(manifest, None, overrides)
     columns = {name: build("modality", item, f"columns.{name}") for name, item in raw["columns"].items()}
     settings = Split(**raw["split"])
     access = Access(raw.get("allow_outside") is True, raw.get("filesystems") or {})
-    manifest = replace(manifest, access=access)
+    manifest = manifest.allowed(access)
     require_columns(manifest, columns)
     _check_settings(manifest, columns)
     split, notes = _split(manifest, settings, None) if settings.column else (None, [])
@@ -257,7 +257,7 @@ def _columns(
     is_missing: pd.DataFrame,
     findings: Sequence[Finding],
 ) -> list[Column]:
-    rows, found = subject.manifest.rows, []
+    rows, columns = subject.manifest.rows, []
     types = {name: modality.type_name() for name, modality in walk(dict(subject.columns))}
     types |= {name: f"target: {head.type_name()}" for name, head in walk(dict(subject.targets))}
     for name, type_name in types.items():
@@ -266,8 +266,8 @@ def _columns(
         shares = surveyed[name].shares if name in surveyed else {}
         cells, count = filled(rows[name]).str.strip(), int(missing.sum())
         verdict = _verdict(name, findings)
-        found.append(Column(name, type_name, len(rows) - count, cells.nunique(), count, sizes, shares, verdict))
-    return found
+        columns.append(Column(name, type_name, len(rows) - count, cells.nunique(), count, sizes, shares, verdict))
+    return columns
 
 
 def _spread(values: np.ndarray) -> tuple[float, float, float]:
@@ -295,21 +295,21 @@ def _patterns(is_missing: pd.DataFrame) -> dict[tuple[str, ...], int]:
 # What a person sees
 
 
-def _show(found: Checked) -> None:
+def _show(checked: Checked) -> None:
     rows = [
         (column.name, column.type, column.cells, column.distinct, column.missing, _sizes(column), column.verdict)
-        for column in found.columns
+        for column in checked.columns
     ]
     header = ("column", "type", "cells", "distinct", "missing", "median (least to most)", "verdict")
-    show_table(f"{found.table}: {found.rows} rows", header, rows)
-    for target, counts in found.classes.items():
+    show_table(f"{checked.table}: {checked.rows} rows", header, rows)
+    for target, counts in checked.classes.items():
         _show_classes(target, counts)
-    if len(found.missing) > 1:
-        shown = [f"{_lacking(columns)} in {count} rows" for columns, count in found.missing.items()]
+    if len(checked.missing) > 1:
+        shown = [f"{_lacking(columns)} in {count} rows" for columns, count in checked.missing.items()]
         more = f"; {len(shown) - SHOWN_PATTERNS} more" if len(shown) > SHOWN_PATTERNS else ""
         say(f"missing: {'; '.join(shown[:SHOWN_PATTERNS])}{more}")
-    if found.findings:
-        _show_findings(found.findings)
+    if checked.findings:
+        _show_findings(checked.findings)
 
 
 def _sizes(column: Column) -> str:
@@ -349,9 +349,9 @@ def _show_findings(findings: Sequence[Finding]) -> None:
         say(f"{len(findings) - SHOWN_FINDINGS} more kinds of findings")
 
 
-def _conclude(found: Checked, out: Path) -> None:
-    if not found.findings:
-        say(f"{found.table}: nothing to object to")
+def _conclude(checked: Checked, out: Path) -> None:
+    if not checked.findings:
+        say(f"{checked.table}: nothing to object to")
         return
-    errors, doubts = (sum(len(finding.notes) for finding in part) for part in (found.errors, found.warnings))
-    say(f"{found.table}: {errors} error{'s' * (errors != 1)}, {doubts} to look at; {out} lists them by row")
+    errors, doubts = (sum(len(finding.notes) for finding in part) for part in (checked.errors, checked.warnings))
+    say(f"{checked.table}: {errors} error{'s' * (errors != 1)}, {doubts} to look at; {out} lists them by row")

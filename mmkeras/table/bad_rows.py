@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import run_files
 from mmkeras.table.manifest import BadCell, Manifest
 from mmkeras.table.splits import SPLITS, UNUSED
 
-FILE = "bad_rows.csv"
+FILE = run_files.BAD_ROWS
 COLUMNS = ("row", "column", "path", "reason")
 DROPPED = "row left out"
 DONE = {"error": "training refused", "missing": "counted as missing", "drop": DROPPED}
@@ -57,12 +58,12 @@ def refuse(cells: Sequence[BadCell], policy: str, manifest: Manifest, folder: Pa
 
 def in_use(split: pd.Series, folder: Path) -> pd.Series:
     """The split of each row, "unused" for those that `bad_rows.csv` in a folder leaves out."""
-    found = _read(folder)
-    return _without(split, found["row"][found["done"] == DROPPED])
+    bad_cells = _read(folder)
+    return _without(split, bad_cells["row"][bad_cells["done"] == DROPPED])
 
 
 def without(split: pd.Series, cells: Collection[BadCell]) -> pd.Series:
-    """The same for cells that are not written yet."""
+    """The split of each row, "unused" for those of cells that are not written yet."""
     return _without(split, [cell.row for cell in cells])
 
 
@@ -82,17 +83,17 @@ def check_in_use(split: pd.Series, kept: pd.Series, manifest: Manifest, folder: 
 
 def counts(folder: Path, policy: str) -> dict[str, Any]:
     """{"policy": …, "cells": how many, "rows": in how many, "columns": {column: cells}} of `bad_rows.csv`."""
-    found = _read(folder)
-    columns = {str(column): int(cells) for column, cells in found["column"].value_counts(sort=False).items()}
-    return {"policy": policy, "cells": len(found), "rows": int(found["row"].nunique()), "columns": columns}
+    bad_cells = _read(folder)
+    columns = {str(column): int(cells) for column, cells in bad_cells["column"].value_counts(sort=False).items()}
+    return {"policy": policy, "cells": len(bad_cells), "rows": int(bad_cells["row"].nunique()), "columns": columns}
 
 
-def summary(found: dict[str, Any], folder: Path) -> str:
+def summary(counted: dict[str, Any], folder: Path) -> str:
     """`counts` as a line."""
-    cells, rows = _counted(found["cells"], "bad cell"), _counted(found["rows"], "row")
-    done = f"{cells} in {rows} counted as missing" if found["policy"] != "drop" else f"{rows} with {cells} left out"
-    columns = ", ".join(f"{column} {count}" for column, count in sorted(found["columns"].items()))
-    return f"{done}: {columns}; {folder / FILE} names {'it' if found['cells'] == 1 else 'them'}"
+    cells, rows = _counted(counted["cells"], "bad cell"), _counted(counted["rows"], "row")
+    done = f"{cells} in {rows} counted as missing" if counted["policy"] != "drop" else f"{rows} with {cells} left out"
+    columns = ", ".join(f"{column} {count}" for column, count in sorted(counted["columns"].items()))
+    return f"{done}: {columns}; {folder / FILE} names {'it' if counted['cells'] == 1 else 'them'}"
 
 
 def _without(split: pd.Series, rows: Collection[int]) -> pd.Series:

@@ -95,7 +95,7 @@ def unreachable(subject: Subject) -> list[BadCell]:
 
 
 def unreachable_notes(bad: Iterable[BadCell]) -> list[Note]:
-    """The same as findings."""
+    """What is told of cells whose files are not there."""
     notes = []
     for cell in bad:
         what, _, remedy = cell.reason.partition("; ")
@@ -119,13 +119,13 @@ def looks(modality: Modality, values: Sequence[str], progress: Callable[[int], N
 
 
 def look_notes(
-    subject: Subject, column: str, cells: pd.Series, distinct: Sequence[str], found: Sequence[Look]
+    subject: Subject, column: str, cells: pd.Series, distinct: Sequence[str], seen: Sequence[Look]
 ) -> Iterator[Note]:
-    """What was found in each of the rows' cells: `found` is about each of the distinct ones."""
+    """What is told of each of the rows' cells: `seen` is about each of the distinct ones."""
     places = pd.Series(np.arange(len(distinct)), pd.Index(distinct, dtype=object))[cells].to_numpy()
-    is_noted = np.array([bool(look.fault or look.doubts) for look in found], bool)
+    is_noted = np.array([bool(look.fault or look.doubts) for look in seen], bool)
     for i in np.flatnonzero(is_noted[places]):
-        row, look = int(cells.index[i]) + 1, found[places[i]]
+        row, look = int(cells.index[i]) + 1, seen[places[i]]
         path = cells.iloc[i] if subject.columns[column].paths(cells.iloc[i]) else ""
         if look.fault:
             kind = _kind(look.fault)
@@ -165,9 +165,9 @@ def in_parallel(
 ) -> Iterator[R]:
     """The function of each value, in order, on as many threads as there are cores."""
     chunks = (values[i : i + CHUNK_CELLS] for i in range(0, len(values), CHUNK_CELLS))
-    for found in in_order(lambda chunk: [function(value) for value in chunk], chunks):
-        yield from found
-        progress(len(found))
+    for results in in_order(lambda chunk: [function(value) for value in chunk], chunks):
+        yield from results
+        progress(len(results))
 
 
 def _media(subject: Subject) -> dict[str, Modality]:
@@ -211,8 +211,8 @@ def _names(paths: Iterable[str]) -> Iterator[Doubt]:
     """Names that end as another format's do."""
     for path in paths:
         ending = os.path.splitext(path)[1].lower()
-        if ending in ENDINGS and (found := _format(_begin(path))) and ending not in found[1]:
-            yield Doubt("wrong ending", f"is {found[0]}, called {ending}", f"rename it to end in {found[1][0]}")
+        if ending in ENDINGS and (known := _format(_begin(path))) and ending not in known[1]:
+            yield Doubt("wrong ending", f"is {known[0]}, called {ending}", f"rename it to end in {known[1][0]}")
 
 
 def _what_instead(paths: Sequence[str]) -> str:
@@ -220,8 +220,8 @@ def _what_instead(paths: Sequence[str]) -> str:
     if len(paths) != 1 or not (begin := _begin(paths[0])):
         return ""
     ending = os.path.splitext(paths[0])[1].lower()
-    if (found := _format(begin)) and ending not in found[1]:
-        return f" (begins as {found[0]} does)"
+    if (known := _format(begin)) and ending not in known[1]:
+        return f" (begins as {known[0]} does)"
     text = begin.decode("utf-8", errors="replace")
     is_text = (
         ending in ENDINGS

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mmkeras.base.terminal import say, show_table
 from mmkeras.contracts.config import Access, Config, override, parse_config
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import find, members
-from mmkeras.table.manifest import (
-    Guess,
-    Manifest,
-    filled_cells,
-    guess_columns,
-    guess_split_column,
-    media_cells,
-    require_columns,
-)
+from mmkeras.table.column_guess import Guess, guess_columns, guess_split_column
+from mmkeras.table.manifest import Manifest, filled_cells, require_columns, usable_cells
 from mmkeras.table.paths import REFUSED
 
 if TYPE_CHECKING:
@@ -54,7 +46,7 @@ def guess_modalities(manifest: Manifest, target: str | None, overrides: list[str
     """
     require_columns(manifest, [target] if target else [])
     given = override({}, overrides)
-    manifest = replace(manifest, access=Access(given.get("allow_outside") is True, given.get("filesystems") or {}))
+    manifest = manifest.allowed(Access(given.get("allow_outside") is True, given.get("filesystems") or {}))
     split_column = guess_split_column(manifest)
     modalities = {name: find("modality", name) for name in members("modality")}
     exclude = [split_column] if split_column else []
@@ -93,8 +85,7 @@ def _suggested(modality: type[Modality], manifest: Manifest, column: str) -> dic
     In front of one that must not be read stands a character that makes it name nothing.
     """
     cells = filled_cells(manifest, column).str.strip()
-    sample = replace(manifest, rows=cells.to_frame(column).reset_index(drop=True))
-    usable = media_cells(sample, column, modality()).set_axis(cells.index)
+    usable = usable_cells(cells, modality(), manifest.gate)
     return modality.suggest(usable.mask(usable.str.startswith(REFUSED), REFUSED + cells))
 
 

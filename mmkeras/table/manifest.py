@@ -1,4 +1,4 @@
-"""From a table to checked rows: types guessed and shown, paths, splits, leaks, missing cells.
+"""From a table to checked rows, and from their cells to the files that these name.
 
 Every cell is a string and "" is a missing one, whatever the table was, so that the text "NA" and the class "01"
 survive. Messages count rows from 1, the first row below the header. Nothing here imports TensorFlow: a mistake in a
@@ -12,7 +12,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -22,22 +23,11 @@ import pyarrow as pa
 import pyarrow.csv
 from pandas.api.types import is_float_dtype
 
-from mmkeras.base.cell_text import (
-    CATEGORY_MANY_ROWS_PER_VALUE,
-    FILE_NAME,
-    IDENTIFIER_NAME,
-    are_categories,
-    is_named,
-    mostly,
-    numbers_of,
-    rows_per_value,
-)
 from mmkeras.base.words import nearest_hint
 from mmkeras.contracts.config import Access
 from mmkeras.table.paths import PATHS_BETWEEN, REFUSED, Gate, fault_of, kind_fault, refusal, refused
 
 SPLITS = ("train", "valid", "test")
-SPLIT_COLUMN_NAMES = ("split", "subset", "fold", "partition")
 SPLIT_OF_WORD = dict.fromkeys(("valid", "validation", "val", "dev"), "valid") | {"train": "train", "test": "test"}
 
 # A row must fit into one block of the CSV reader, and a cell of text may hold megabytes.
@@ -45,15 +35,6 @@ CSV_BLOCK_BYTES = 64 << 20
 # What is neither text nor a path: data that belongs into a file.
 NO_CELLS = (bytes, bytearray, memoryview, list, tuple, set, dict, np.ndarray)
 SAMPLE_CELLS = 10_000
-NUMBERED_NAME = r"[A-Za-z]{0,8}[ _#-]?[0-9]+"
-NUMBERED_MIN_VALUES = 10
-LONG_NUMBER = 1e8
-MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-DATE = (
-    r"(?i)(?:[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})(?:[ T].*)?"
-    rf"|(?:[0-9]{{1,2}}[ -])?{MONTH}[ -](?:[0-9]{{1,2}},? )?(?:[0-9]{{2}}){{1,2}}|[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9.]+)?"
-)
-QUANTITY = r"[$€£¥₹] ?[0-9.,]+ ?[kKmM]?|[+-]?[0-9.,]+ ?[%€$£¥₹]|[+-]?[0-9.,]+ [A-Za-z/²³]{1,5}"
 COLUMNS_SHOWN = 8
 
 
@@ -73,20 +54,14 @@ class Manifest:
     name: str
     access: Access = field(default_factory=Access)
 
+    @cached_property
+    def gate(self) -> Gate:
+        """Says which of the paths in its cells may be read; whoever asks, each is looked at once."""
+        return Gate(self.folder, self.access)
 
-@dataclass(frozen=True)
-class Guess:
-    """What a column seems to hold, and why.
-
-    Attributes:
-        column: The column's name.
-        type: A modality's name; None: the column is ignored.
-        reason: For people: "96 of 96 cells end in .jpg", "unique in every row: an identifier".
-    """
-
-    column: str
-    type: str | None
-    reason: str
+    def allowed(self, access: Access) -> Manifest:
+        """This table, whose cells may name what `access` says."""
+        return self if access == self.access else replace(self, access=access)
 
 
 @dataclass(frozen=True)
@@ -113,13 +88,6 @@ class Finder(Protocol):
 
     def paths(self, value: str) -> list[str]:
         """The files that a cell names; [] where it holds the value itself."""
-
-
-class Claimer(Protocol):
-    """The part of a modality that the type guess asks."""
-
-    def claims(self, values: pd.Series) -> str | None:
-        """Says why these filled cells look like the modality; None: they do not."""
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,7 +228,7 @@ def _check_closing_quote(path: Path, last_cell: str) -> None:
         raise ValueError(f'{path.name}: the cell that begins with "{begin} is never closed; add its closing quote')
 
 
-# ── Columns and their types ──────────────────────────────────────────────────────────────────────────────────────────
+# ── Columns ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def stripped(values: pd.Series) -> pd.Series:
@@ -282,43 +250,6 @@ def require_columns(manifest: Manifest, columns: Iterable[str]) -> None:
             raise ValueError(f'{manifest.name}: no column "{column}"{nearest_hint(column, known)} ({shown})')
 
 
-def guess_columns(
-    manifest: Manifest, target: str | None, modalities: Mapping[str, Claimer], exclude: Iterable[str] = ()
-) -> list[Guess]:
-    """Guesses what each column holds, so that a table trains without a config.
-
-    Identifiers and other columns that could spell the label are ignored before a modality is asked. Types are judged
-    on at most `SAMPLE_CELLS` filled cells, spread evenly; whether a column is unique, on all.
-
-    Args:
-        manifest: The table.
-        target: The column to predict; gets no guess. None: there is none.
-        modalities: Name and class; the first that claims a column gets it, though no two of ours claim the same.
-        exclude: More columns that get no guess.
-
-    Returns:
-        One guess per remaining column, in the table's order.
-    """
-    split_column = guess_split_column(manifest)
-    columns = [column for column in manifest.rows.columns if column not in {target, *exclude}]
-    return [
-        Guess(column, None, "train, valid or test: the split of each row")
-        if column == split_column
-        else _guess_column(manifest, column, modalities)
-        for column in columns
-    ]
-
-
-def guess_split_column(manifest: Manifest) -> str | None:
-    """Finds the column that says train, valid or test in each filled cell, whatever its case or synonym."""
-    for column in manifest.rows.columns:
-        if column.strip().lower() in SPLIT_COLUMN_NAMES:
-            words = set(manifest.rows[column].str.strip().str.lower().unique()) - {""}
-            if words and words <= SPLIT_OF_WORD.keys():
-                return column
-    return None
-
-
 def filled_cells(manifest: Manifest, column: str) -> pd.Series:
     """At most `SAMPLE_CELLS` cells that are not blank, spread evenly."""
     values = manifest.rows[column]
@@ -327,93 +258,31 @@ def filled_cells(manifest: Manifest, column: str) -> pd.Series:
     return cells[cells.str.strip() != ""]
 
 
-def _guess_column(manifest: Manifest, column: str, modalities: Mapping[str, Claimer]) -> Guess:
-    values = manifest.rows[column]
-    cells = filled_cells(manifest, column)
-    value_count = values.nunique() - bool((values == "").any())
-    filled_count = int((values != "").sum())
-    if not _name_files(cells, manifest.folder) and (reason := _reason_to_ignore(cells, value_count, filled_count)):
-        return Guess(column, None, reason)
-    for name, modality in modalities.items():
-        if reason := modality.claims(cells):
-            return Guess(column, name, reason)
-    return Guess(column, None, f"{value_count} different values in {filled_count} rows: neither repeated nor sentences")
-
-
-def _name_files(cells: pd.Series, folder: Path) -> bool:
-    """Says whether most cells end like file names, or the first ones name files without an ending."""
-    if mostly(cells.str.contains(FILE_NAME)):
-        return True
-    return mostly(cells.iloc[:10].map(lambda cell: os.path.isfile(folder / cell.strip())))
-
-
-def _reason_to_ignore(cells: pd.Series, value_count: int, filled_count: int) -> str | None:
-    if cells.empty:
-        return "no cell is filled"
-    if value_count == 1:
-        return f'one value only: "{cells.iloc[0].strip()[:40]}"'
-    if mostly(cells.str.strip().str.fullmatch(DATE)):
-        return "dates or times; to use them, add columns of numbers (year, month, days since)"
-    is_plain = numbers_of(cells) is not None or value_count <= NUMBERED_MIN_VALUES
-    if not is_plain and mostly(cells.str.strip().str.fullmatch(QUANTITY)):
-        return f'numbers with a sign or unit ("{cells.iloc[0].strip()[:20]}"); to use them, write the numbers alone'
-    if reason := _identifies(cells, value_count, filled_count):
-        return reason
-    if mostly(cells.str.fullmatch(r"\S*[/\\]\S*")):
-        return "path-like strings that name no file: would spell the label?"
-    return None
-
-
-def _identifies(cells: pd.Series, value_count: int, filled_count: int) -> str | None:
-    """Why a column tells which row, customer or thing it is about, and nothing else."""
-    numbers, is_identifier = numbers_of(cells), is_named(cells, IDENTIFIER_NAME)
-    is_token = mostly(cells.str.fullmatch(r"[!-~]+"))
-    names_rows = is_identifier or numbers is None or _are_numbered(numbers, filled_count)
-    if value_count == filled_count and is_token and names_rows:
-        return "unique in every row: an identifier"
-    if are_categories(cells) and (
-        value_count <= NUMBERED_MIN_VALUES or rows_per_value(cells) >= CATEGORY_MANY_ROWS_PER_VALUE
-    ):
-        return None
-    if is_identifier and is_token:
-        return f"named like an identifier, {value_count} different values in {filled_count} rows"
-    if numbers is None and value_count > NUMBERED_MIN_VALUES and mostly(cells.str.fullmatch(NUMBERED_NAME)):
-        return f'{value_count} numbered names in {filled_count} rows ("{cells.iloc[0]}"): an identifier that repeats?'
-    return None
-
-
-def _are_numbered(numbers: pd.Series, filled_count: int) -> bool:
-    """Whether different numbers only name the rows: in order, without many gaps, or as long as phone numbers."""
-    if (numbers % 1 != 0).any():
-        return False
-    in_order = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
-    is_dense = numbers.max() - numbers.min() < 1.1 * filled_count
-    is_long = numbers.min() >= LONG_NUMBER and numbers.max() < 10 ** (len(f"{numbers.min():.0f}"))
-    return bool(in_order or is_dense or is_long)
-
-
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def media_cells(manifest: Manifest, column: str, modality: Finder, gate: Gate | None = None) -> pd.Series:
-    """Joins the relative paths in a column's cells to the table's folder, and refuses what must not be read.
+def media_cells(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
+    """A column's cells as `usable_cells` gives them."""
+    return usable_cells(manifest.rows[column], modality, manifest.gate)
+
+
+def usable_cells(values: pd.Series, modality: Finder, gate: Gate) -> pd.Series:
+    """Joins the relative paths in cells to their table's folder, and refuses what must not be read.
 
     Args:
-        manifest: The table.
-        column: One of its columns.
-        modality: What reads it.
-        gate: Knows paths that were looked at already.
+        values: The cells.
+        modality: What reads them.
+        gate: Of their table.
 
     Returns:
         Cells aligned with the rows: "" for one that is empty or blank, and what `paths.refused` says in place of one
         whose file is not there, is no file, or lies where the table may not look.
     """
-    gate = gate or Gate(manifest.folder, manifest.access)
-    codes, cells = pd.factorize(manifest.rows[column])
+    codes, cells = pd.factorize(values)
     cells = [cell.strip() for cell in cells]
     gate.look_at_addresses({path for cell in cells if "://" in cell for path in modality.paths(cell)})
     usable = [_usable(cell, modality, gate) for cell in cells]
-    return pd.Series(np.array(usable, dtype=object)[codes], manifest.rows.index, dtype=object, name=column)
+    return pd.Series(np.array(usable, dtype=object)[codes], values.index, dtype=object, name=values.name)
 
 
 def media_paths(manifest: Manifest, column: str, modality: Finder) -> pd.Series:
@@ -445,11 +314,10 @@ def missing_files(manifest: Manifest, media: Mapping[str, Finder]) -> list[BadCe
         The bad cells by row, then in the order of `media`; of a cell with several files the first bad one.
     """
     bad = []
-    gate = Gate(manifest.folder, manifest.access)
     for column, modality in media.items():
-        cells = media_cells(manifest, column, modality, gate)
-        found = cells[cells.isin([cell for cell in cells.unique() if cell.startswith(REFUSED)])]
-        bad += [BadCell(int(row) + 1, column, *refusal(cell)) for row, cell in found.items()]
+        cells = media_cells(manifest, column, modality)
+        refused_cells = cells[cells.isin([cell for cell in cells.unique() if cell.startswith(REFUSED)])]
+        bad += [BadCell(int(row) + 1, column, *refusal(cell)) for row, cell in refused_cells.items()]
     return sorted(bad, key=lambda cell: cell.row)
 
 

@@ -101,16 +101,16 @@ class Gate:
             return f"is not a path: {error}"
 
     def _look_there(self, path: str, takes_folders: bool) -> str:
-        found = os.lstat(path)
-        is_link = stat.S_ISLNK(found.st_mode)
+        status = os.lstat(path)
+        is_link = stat.S_ISLNK(status.st_mode)
         if is_link:
-            found = os.stat(path)
-        is_folder = stat.S_ISDIR(found.st_mode)
+            status = os.stat(path)
+        is_folder = stat.S_ISDIR(status.st_mode)
         if (is_link or is_folder) and not self._access.allow_outside and self._leads_outside(path):
             return LEAVES
         if is_folder and takes_folders:
             return self._folder_fault(path)
-        return kind_fault(found)
+        return kind_fault(status)
 
     def _folder_fault(self, path: str) -> str:
         """Of what lies in a folder, where that is more than files and folders."""
@@ -131,13 +131,13 @@ class Gate:
         return os.path.realpath(self._folder)
 
 
-def kind_fault(found: os.stat_result, takes_folders: bool = False) -> str:
-    """Why what was found is no file with content; "" where it is one."""
-    if stat.S_ISDIR(found.st_mode):
+def kind_fault(status: os.stat_result, takes_folders: bool = False) -> str:
+    """Why what a path leads to is no file with content; "" where it is one."""
+    if stat.S_ISDIR(status.st_mode):
         return "" if takes_folders else "is a folder"
-    if not stat.S_ISREG(found.st_mode):
-        return KINDS.get(stat.S_IFMT(found.st_mode), "is not a regular file")
-    return "" if found.st_size else "is empty (0 bytes)"
+    if not stat.S_ISREG(status.st_mode):
+        return KINDS.get(stat.S_IFMT(status.st_mode), "is not a regular file")
+    return "" if status.st_size else "is empty (0 bytes)"
 
 
 def fault_of(error: OSError) -> str:
@@ -163,8 +163,8 @@ def refusal(cell: str) -> tuple[str, str] | None:
 
 def shown(cell: str) -> str:
     """A cell as `manifest.media_cells` gives it, for a reader: of one that must not be read, the path."""
-    found = refusal(cell)
-    return found[0] if found else cell
+    told = refusal(cell)
+    return told[0] if told else cell
 
 
 def read_cell(modality: Reader, value: str) -> Any:
@@ -175,8 +175,8 @@ def read_cell(modality: Reader, value: str) -> Any:
     """
     if not modality.from_file:
         return modality.read(value)
-    if found := refusal(value):
-        raise ValueError(found[1])
+    if told := refusal(value):
+        raise ValueError(told[1])
     paths = modality.paths(value)
     if not any(map(remote.scheme_of, paths)):
         return modality.read(value)

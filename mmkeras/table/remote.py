@@ -26,8 +26,8 @@ def scheme_of(path: str) -> str:
     """The filesystem that an address names; "" for a path."""
     if ":" not in path:  # a million paths are asked
         return ""
-    found = ADDRESS.match(path)
-    return found[1].lower() if found else ""
+    match = ADDRESS.match(path)
+    return match[1].lower() if match else ""
 
 
 def check(filesystems: Mapping[str, Mapping[str, Any]]) -> None:
@@ -88,16 +88,16 @@ def _fault(address: str, filesystem: Any) -> str:
     if filesystem is None:
         return f"is on another filesystem, {scheme}; set filesystems.{scheme}={{}} to allow it"
     try:
-        found = filesystem.info(address)
+        info = filesystem.info(address)
     except FileNotFoundError:
         return "no such file"
     except Exception as error:  # each filesystem has its own kinds
         return f"cannot be reached: {_in_one_line(error)}"
-    if found.get("type") != "file":
-        return "is a folder" if found.get("type") == "directory" else "is not a regular file"
-    if found.get("size") == 0:
+    if info.get("type") != "file":
+        return "is a folder" if info.get("type") == "directory" else "is not a regular file"
+    if info.get("size") == 0:
         return "is empty (0 bytes)"
-    told = json.dumps(found, sort_keys=True, default=str).encode()
+    told = json.dumps(info, sort_keys=True, default=str).encode()
     _looked_at[address] = filesystem, hashlib.sha256(told).hexdigest()[:32].encode()
     return ""
 

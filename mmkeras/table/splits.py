@@ -147,7 +147,7 @@ def fold_rows(
     if np.bincount(classes).max() < folds:  # scikit-learn would refuse: there is nothing to keep in proportion
         classes = np.zeros_like(classes)
     dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    found = []
+    splits = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds: it is judged where it falls
         dealt = list(dealer.split(rows, classes, units))
@@ -156,8 +156,8 @@ def fold_rows(
         split[rows], split[rows[judged]] = "train", "test"
         _cut_valid(split, all_units, pd.factorize(target)[0], fractions, seed)
         _check_no_split_empty(manifest, split, ["train", "valid"], column)
-        found.append(pd.Series(split, manifest.rows.index, dtype=object, name="split"))
-    return found
+        splits.append(pd.Series(split, manifest.rows.index, dtype=object, name="split"))
+    return splits
 
 
 def _check_fractions(fractions: tuple[float, float, float]) -> None:
@@ -250,12 +250,9 @@ def _turns(sizes: np.ndarray, is_kept: np.ndarray, is_first: np.ndarray, fractio
         yield split
 
 
-def write_splits(path: str | Path, manifest: Manifest, split: pd.Series, group: str | None = None) -> None:
-    """Writes the split of each row, and its group if there is one, as CSV: row (from 1), split, group."""
-    columns = {"row": np.arange(1, len(split) + 1), "split": split.to_numpy()}
-    if group is not None:
-        columns["group"] = manifest.rows[group].to_numpy()
-    pd.DataFrame(columns).to_csv(path, index=False)
+def write_splits(path: str | Path, split: pd.Series) -> None:
+    """Writes the split of each row as CSV: row (from 1), split."""
+    pd.DataFrame({"row": np.arange(1, len(split) + 1), "split": split.to_numpy()}).to_csv(path, index=False)
 
 
 # ── Checks before training ───────────────────────────────────────────────────────────────────────────────────────────
@@ -274,6 +271,8 @@ def check_targets(manifest: Manifest, targets: Mapping[str, Target]) -> None:
     Raises:
         ValueError: The first target's column has empty cells where every other target's has.
     """
+    if not targets:
+        return
     names = list(targets)
     require_columns(manifest, names)
     is_missing = np.all([head.missing(manifest.rows[name]) for name, head in targets.items()], axis=0)
@@ -298,11 +297,11 @@ def leaks(manifest: Manifest, split: pd.Series, *, group: str | None, media: Map
     Returns:
         The groups, then the files, each by first row.
     """
-    found = []
+    of_groups = []
     if group is not None:
         names = stripped(manifest.rows[group])
-        found += _in_two_splits(names, split, lambda name: f'group "{name}"')
-    return found + _file_leaks(manifest, split, media)
+        of_groups = _in_two_splits(names, split, lambda name: f'group "{name}"')
+    return of_groups + _file_leaks(manifest, split, media)
 
 
 def _file_leaks(manifest: Manifest, split: pd.Series, media: Mapping[str, Finder]) -> list[Leak]:

@@ -123,8 +123,8 @@ def gathered(notes: Iterable[Note]) -> tuple[Finding, ...]:
     kinds: dict[tuple[bool, str, str], list[Note]] = {}
     for note in notes:
         kinds.setdefault((note.is_error, note.column, note.kind), []).append(note)
-    found = [Finding(tuple(sorted(same, key=lambda note: note.row))) for same in kinds.values()]
-    return tuple(sorted(found, key=lambda finding: (not finding.is_error, -len(finding.notes), finding.column)))
+    findings = [Finding(tuple(sorted(same, key=lambda note: note.row))) for same in kinds.values()]
+    return tuple(sorted(findings, key=lambda finding: (not finding.is_error, -len(finding.notes), finding.column)))
 
 
 def surveys(subject: Subject) -> dict[str, Survey]:
@@ -138,8 +138,8 @@ def surveys(subject: Subject) -> dict[str, Survey]:
 
 
 def _claimer(cells: pd.Series) -> Modality | None:
-    found = (find("modality", name) for name in members("modality"))
-    return next((modality() for modality in found if len(cells) and modality.claims(cells)), None)
+    known = (find("modality", name) for name in members("modality"))
+    return next((modality() for modality in known if len(cells) and modality.claims(cells)), None)
 
 
 def filled(values: pd.Series) -> pd.Series:
@@ -164,10 +164,10 @@ def table_notes(subject: Subject, surveyed: Mapping[str, Survey]) -> list[Note]:
 def missing_cells(subject: Subject, surveyed: Mapping[str, Survey]) -> pd.DataFrame:
     """(N, M) bool: which input cells hold nothing."""
     rows = subject.manifest.rows
-    found = pd.DataFrame({column: rows[column].str.strip() == "" for column in sorted(subject.columns)})
-    for column in found:
-        found.loc[list(surveyed[column].missing), column] = True
-    return found
+    is_missing = pd.DataFrame({column: rows[column].str.strip() == "" for column in sorted(subject.columns)})
+    for column in is_missing:
+        is_missing.loc[list(surveyed[column].missing), column] = True
+    return is_missing
 
 
 def class_counts(subject: Subject) -> dict[str, pd.DataFrame]:
@@ -222,11 +222,11 @@ def _misspelled(names: pd.Series, column: str) -> Iterator[Note]:
 def same_names(counts: pd.Series) -> dict[str, str]:
     """{name: a commoner one} that differ in case, blanks, hyphens or the form of their letters only."""
     folded = pd.Series({name: _folded(name) for name in counts.index}, dtype=object)
-    found = {}
+    slips = {}
     for _, same in folded[folded.str.len() > 1].groupby(folded, sort=False):
         commonest, *others = sorted(same.index, key=lambda name: (-counts[name], name))
-        found |= dict.fromkeys(others, commonest)
-    return found
+        slips |= dict.fromkeys(others, commonest)
+    return slips
 
 
 def near_names(counts: pd.Series) -> dict[str, str]:
@@ -332,10 +332,10 @@ def _identical_notes(subject: Subject, is_missing: pd.DataFrame) -> Iterator[Not
 
 def _codes_of_rows(codes: list[np.ndarray]) -> np.ndarray:
     """(N,) numbers that are the same where all the columns' are."""
-    found = codes[0].astype(np.int64)
+    of_rows = codes[0].astype(np.int64)
     for column in codes[1:]:  # numbered anew each time: the products stay small
-        found = pd.factorize(found * (column.max() + 1) + column)[0]
-    return found
+        of_rows = pd.factorize(of_rows * (column.max() + 1) + column)[0]
+    return of_rows
 
 
 def _expected_twins(codes: list[np.ndarray], inputs: np.ndarray, chosen: np.ndarray) -> np.ndarray:

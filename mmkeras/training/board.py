@@ -13,10 +13,10 @@ import pandas as pd
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import FUSED
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.features.batches import Source
-from mmkeras.network.build import FUSED
 from mmkeras.network.inference import concatenated, forward
 from mmkeras.table.manifest import Manifest
 from mmkeras.training import plots
@@ -65,7 +65,7 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
 
     Args:
         folder: One with event files; gets projector_config.pbtxt, vectors.tsv and metadata.tsv.
-        step: The model with its vectors (`with_vectors`) as one traced function.
+        step: A network's, with `FUSED` among its outputs.
         schema: Fitted.
         features: Of the whole table.
         manifest: The table.
@@ -74,14 +74,14 @@ def write_vectors(folder: Path, step: Step, schema: Config, features: Source, ma
     every = -(-int(split.isin(JUDGED).sum()) // MOST_VECTORS)
     parts = [part for name in JUDGED if len(part := np.flatnonzero(split == name)[::every])]
     # One split after the other, since shards are read so
-    found = concatenated([forward(step, features, part, [FUSED, *schema.targets]) for part in parts])
+    outputs = concatenated([forward(step, features, part, [FUSED, *schema.targets]) for part in parts])
     rows = np.concatenate(parts)
     told: list[tuple[str, Sequence[Any]]] = []
     for target, head in walk(schema.targets):
-        told += _answers(target, head, manifest.rows[target].iloc[rows].reset_index(drop=True), found[target])
+        told += _answers(target, head, manifest.rows[target].iloc[rows].reset_index(drop=True), outputs[target])
     told += [("split", split.to_numpy()[rows]), ("row", rows + 1)]  # the projector colours by the first column
     folder.mkdir(parents=True, exist_ok=True)
-    np.savetxt(folder / "vectors.tsv", found[FUSED], "%.5g", "\t")
+    np.savetxt(folder / "vectors.tsv", outputs[FUSED], "%.5g", "\t")
     _write_table(folder / "metadata.tsv", told)
     (folder / "projector_config.pbtxt").write_text(
         "embeddings {\n"
@@ -96,27 +96,27 @@ def _pictures(
     heads: Mapping[str, Head], seen: Mapping[str, Seen], truth: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """{answers/TARGET: picture} of the rows whose target is known."""
-    found = {}
+    pictures = {}
     for target, held in sorted(seen.items()):
-        known = heads[target].known(truth[target])
+        known = heads[target].scorer.known(truth[target])
         if known.any():
             answers = truth[target][known], held.predictions[known]
             title = f"{target}, {known.sum()} valid rows"
-            found[f"answers/{target}"] = plots.picture_of_answers(heads[target], *answers, title)
-    return found
+            pictures[f"answers/{target}"] = plots.picture_of_answers(heads[target].scorer, *answers, title)
+    return pictures
 
 
 def _answers(target: str, head: Head, cells: pd.Series, predictions: np.ndarray) -> list[tuple[str, Sequence[Any]]]:
     """What is known of each row, what is answered, and whether that is right, where a target is classes."""
-    found = [(target, cells), (f"{target} answer", head.answer_texts(predictions))]
-    truth = head.encode_target(cells)
-    known = head.known(truth)
-    is_right = head.right(truth[known], predictions[known])
+    scorer, truth = head.scorer, head.encode_target(cells)
+    told = [(target, cells), (f"{target} answer", scorer.answer_texts(predictions))]
+    known = scorer.known(truth)
+    is_right = scorer.right(truth[known], predictions[known])
     if is_right is None:
-        return found
+        return told
     verdicts = np.full(len(cells), "", object)
     verdicts[known] = np.where(is_right, *VERDICTS)
-    return [*found, (f"{target} right", verdicts)]
+    return [*told, (f"{target} right", verdicts)]
 
 
 def _write_table(path: Path, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:

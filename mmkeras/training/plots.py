@@ -6,15 +6,12 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mmkeras.contracts.head import Head
-from mmkeras.contracts.registry import layer_name
-
-if TYPE_CHECKING:
-    import keras
+from mmkeras.contracts.scorer import Scorer
+from mmkeras.network.network import Network
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#eef3fa", "edgecolor": "#4a6a94"}
 ARROW = {"arrowstyle": "-|>", "color": "#4a6a94", "shrinkA": 4, "shrinkB": 4}
@@ -47,12 +44,12 @@ PLUMBING = (
 )
 
 
-def draw_model(model: keras.Model, columns: list[str], path: Path) -> None:
+def draw_model(network: Network, path: Path) -> None:
     """Each column's layers from its features to its vector, what joins them, and the targets."""
-    branches = {column: _branch(model, column) for column in columns}
+    model, branches = network.model, {column: each.layers for column, each in network.columns.items()}
     answers = [layer for layer in model.layers if type(layer).__name__ == "Answer"]
     own = set(model.output_names) - {layer.name for layer in answers}
-    seen = {layer for branch in branches.values() for layer in branch} | set(answers)
+    seen = {*network.columns.values(), *answers}
     joined = [layer for layer in model.layers if layer not in seen and layer.name.removesuffix("_raw") not in own]
     stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
     rows = [stacks[start : start + COLUMNS_IN_A_ROW] for start in range(0, len(stacks), COLUMNS_IN_A_ROW)]
@@ -92,21 +89,21 @@ def draw_history(history: Mapping[str, list[float]], shown: Mapping[str, tuple[s
     _save(figure, path)
 
 
-def draw_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str, path: Path) -> None:
-    """What a head shows of right and wrong answers: for classes, the confusion matrix."""
+def draw_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, title: str, path: Path) -> None:
+    """What a scorer shows of right and wrong answers: for classes, the confusion matrix."""
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
-    head.draw(targets, predictions, axes)
+    scorer.plot(targets, predictions, axes)
     axes.set_title(title)
     _save(figure, path)
 
 
-def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
-    """The same as (H, W, 4) uint8, small, for a screen."""
+def picture_of_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
+    """Right and wrong answers as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)
     figure.set_dpi(65)
-    head.draw(targets, predictions, axes)
+    scorer.plot(targets, predictions, axes)
     axes.set_title(title)
     canvas = FigureCanvasAgg(figure)
     with _missing_glyphs_unsaid():
@@ -114,12 +111,12 @@ def picture_of_answers(head: Head, targets: np.ndarray, predictions: np.ndarray,
     return np.asarray(canvas.buffer_rgba())
 
 
-def draw_confidence(found: Mapping[str, Any], title: str, path: Path) -> None:
+def draw_confidence(judged: Mapping[str, Any], title: str, path: Path) -> None:
     """Reliability, ROC, precision and recall, accuracy and coverage, as `evaluation.json` holds a target."""
     figure, axes = _subplots(4, width=4.2, height=4.2)
-    _draw_reliability(axes[0], found["calibration"])
-    _draw_curves(axes[1], axes[2], found["curves"] or [])
-    _draw_coverage(axes[3], found["coverage"])
+    _draw_reliability(axes[0], judged["calibration"])
+    _draw_curves(axes[1], axes[2], judged["curves"] or [])
+    _draw_coverage(axes[3], judged["coverage"])
     for each in axes:
         each.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         each.grid(alpha=0.3)
@@ -144,7 +141,7 @@ def draw_comparison(
     colors = [VERDICT_COLORS.get(verdict, "#8a8a8a") for verdict in verdicts]
     axes.hlines(places, intervals[:, 0], intervals[:, 1], color=colors, linewidth=3, alpha=0.5)
     for verdict, color in VERDICT_COLORS.items():
-        rows = [i for i, found in enumerate(verdicts) if found == verdict]
+        rows = [i for i, each in enumerate(verdicts) if each == verdict]
         if rows:
             axes.plot(means[rows], [places[i] for i in rows], "o", color=color, label=verdict)
     if "chosen" in verdicts:
@@ -192,19 +189,6 @@ def _draw_coverage(axes: Any, coverage: Mapping[str, Any] | None) -> None:
     if coverage["accuracy"] is not None:
         label = f"confidence {coverage['confidence']:.2f} or more"
         axes.plot(coverage["coverage"], coverage["accuracy"], "o", color="#b0533c", label=label)
-
-
-def _branch(model: keras.Model, column: str) -> list[Any]:
-    """The layers from a column's features to its vector, in the order of computation."""
-    found: set[Any] = set()
-    waiting = [model.get_layer(f"{layer_name(column)}_or_absent")]
-    while waiting:
-        layer = waiting.pop()
-        if layer not in found:
-            found.add(layer)
-            tensors = [tensor for node in layer._inbound_nodes[:1] for tensor in node.input_tensors]
-            waiting += [tensor._keras_history.operation for tensor in tensors]
-    return [layer for layer in model.layers if layer in found]
 
 
 def _lines(layers: list[Any]) -> list[str]:

@@ -1,21 +1,4 @@
-"""A run folder: what is in it, written and read in one place.
-
-config.yaml          the resolved configuration, every default visible
-schema.json          the same with the fitted state: vocabulary, means, classes
-origin.json          when, with which command and which versions of packages it was begun
-table.json           which table it was trained on: path (without one, the folder of its files) and content hash
-splits.csv           the split of each row; unused, where a bad cell dropped it
-bad_rows.csv         cells that could not be used: row, column, path, reason, what was done
-model.weights.h5     the best epoch's weights
-checkpoints/         the last finished epoch, until training is done
-history.json         losses and metrics of each epoch
-metrics.json         {"test": {target: {metric: value}}, "valid": …, "bad_cells": {"cells": how many, …}}
-predictions.npz      the model's predictions of the test and validation rows, in their order: "test TARGET", …
-evaluation.json      what `evaluate` found, and evaluation_rows.parquet: what became of each judged row
-run.log              what was printed, with times
-tensorboard/         event files; below, in answers/, vectors.tsv with metadata.tsv for the projector
-*.png                pictures of the model, the curves, right and wrong answers
-"""
+"""A run folder: what is in it, written and read in one place; `base/run_files.py` lists its files."""
 
 from __future__ import annotations
 
@@ -31,23 +14,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import mmkeras
+from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
+from mmkeras.base.words import joined
 from mmkeras.contracts.config import Config, parse_config
-from mmkeras.network.build import build_model
-from mmkeras.table import bad_rows
+from mmkeras.network.build import network_of
+from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, read_table, table_hash
-
-if TYPE_CHECKING:
-    import keras as keras_types
-
+from mmkeras.table.plan import Plan
 
 log = logging.getLogger("mmkeras")
 VERSIONED = ("mmkeras", "tensorflow", "tensorflow-text", "keras", "numpy")
@@ -68,27 +51,26 @@ class Run:
         self.folder = folder.folder if isinstance(folder, Run) else Path(folder)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder}: no such run folder; expected one that `mmkeras train` wrote")
-        if not (self.folder / "config.yaml").is_file():
-            raise ValueError(
-                f"{self.folder}: not a run folder: it holds no config.yaml; expected one that `mmkeras train` wrote"
-            )
+        if not (self.folder / run_files.CONFIG).is_file():
+            missing = f"not a run folder: it holds no {run_files.CONFIG}"
+            raise ValueError(f"{self.folder}: {missing}; expected one that `mmkeras train` wrote")
 
     @classmethod
-    def create(cls, folder: Path, config: Config, manifest: Manifest) -> Run:
+    def create(cls, folder: Path, plan: Plan) -> Run:
         """Starts a run folder.
 
         Raises:
             ValueError: The folder holds something else already.
         """
-        if folder.exists() and (not folder.is_dir() or holds_more_than(bad_rows.FILE, folder)):
+        if folder.exists() and (not folder.is_dir() or holds_more_than(run_files.BAD_ROWS, folder)):
             raise ValueError(f"{folder}: exists and is not this training's run; choose another --run or delete it")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.json").write_text(json.dumps(_table_identity(manifest), indent=2))
-        (folder / "origin.json").write_text(json.dumps(_origin(), indent=2))
-        if config.manifest is None:
-            manifest.rows.to_parquet(folder / "table.parquet")
+        (folder / run_files.TABLE).write_text(json.dumps(_table_identity(plan.manifest), indent=2))
+        (folder / run_files.ORIGIN).write_text(json.dumps(_origin(), indent=2))
+        if plan.config.manifest is None:
+            plan.manifest.rows.to_parquet(folder / run_files.TABLE_ROWS)
         # Last, since it makes the folder a run
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        (folder / run_files.CONFIG).write_text(plan.config.to_yaml(), encoding="utf-8")
         return cls(folder)
 
     # What a run holds
@@ -97,85 +79,112 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
-    @property
+    @cached_property
     def config(self) -> Config:
         """The configuration, without fitted state."""
         import yaml
 
-        return parse_config(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")), "config.yaml")
+        content = (self.folder / run_files.CONFIG).read_text(encoding="utf-8")
+        return parse_config(yaml.safe_load(content), run_files.CONFIG)
 
-    @property
+    @cached_property
     def schema(self) -> Config:
         """The configuration with the fitted state of columns and heads.
 
         Raises:
             ValueError: The training was stopped before it began.
         """
-        if not (self.folder / "schema.json").is_file():
+        if not (self.folder / run_files.SCHEMA).is_file():
             raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
-        return parse_config(json.loads((self.folder / "schema.json").read_text(encoding="utf-8")), "schema.json")
+        return parse_config(json.loads((self.folder / run_files.SCHEMA).read_text(encoding="utf-8")), run_files.SCHEMA)
 
     @property
     def checkpoints(self) -> Path:
         """Where the last finished epoch lies until training is done."""
-        return self.folder / "checkpoints"
+        return self.folder / run_files.CHECKPOINTS
 
     @property
     def board(self) -> Path:
         """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
-        return self.folder / "tensorboard" / "answers"
+        return self.folder / run_files.TENSORBOARD / run_files.ANSWERS
 
     @property
     def is_done(self) -> bool:
         """Whether training came to its end."""
-        return (self.folder / "metrics.json").is_file()
+        return (self.folder / run_files.METRICS).is_file()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        return json.loads((self.folder / "metrics.json").read_text())
+        return json.loads((self.folder / run_files.METRICS).read_text())
 
     @property
     def predictions(self) -> dict[str, np.ndarray]:
         """{"test TARGET": (R, P)} predictions of these rows, in the table's order; "valid TARGET" too."""
-        with np.load(self.folder / "predictions.npz", allow_pickle=False) as held:
+        with np.load(self.folder / run_files.PREDICTIONS, allow_pickle=False) as held:
             return dict(held)
 
     @property
     def history(self) -> dict[str, list[float]]:
-        return json.loads((self.folder / "history.json").read_text())
+        return json.loads((self.folder / run_files.HISTORY).read_text())
 
     @property
     def splits(self) -> pd.Series:
         """train, valid or test for each row of the table."""
-        return pd.read_csv(self.folder / "splits.csv", dtype=str)["split"]
+        return pd.read_csv(self.folder / run_files.SPLITS, dtype=str)["split"]
 
     def table(self) -> Manifest:
-        """The table that the run was trained on.
+        """The table that the run was trained on, read once.
 
         Raises:
             FileNotFoundError, ValueError: It is gone, or its content is another one now.
         """
-        identity = json.loads((self.folder / "table.json").read_text())
+        return self._table
+
+    @cached_property
+    def _table(self) -> Manifest:
+        identity, access = self._identity, self.config.access
         if identity["path"] is None:
-            return read_table(self.folder / "table.parquet", Path(identity["folder"]), self.config.access)
-        manifest = read_table(identity["path"], access=self.config.access)
+            return read_table(self.folder / run_files.TABLE_ROWS, Path(identity["folder"]), access)
+        manifest = read_table(identity["path"], access=access)
         if table_hash(manifest) != identity["sha256"]:
             raise ValueError(
                 f"{identity['path']}: changed since {self.folder} was trained on it; name the table to use"
             )
         return manifest
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """Which table it was, as `_table_identity` gave it."""
+        return json.loads((self.folder / run_files.TABLE).read_text())
+
     def is_own(self, manifest: Manifest) -> bool:
         """Whether a table is the one that the run was trained on, wherever it lies."""
-        return table_hash(manifest) == json.loads((self.folder / "table.json").read_text())["sha256"]
+        return table_hash(manifest) == self._identity["sha256"]
 
     def read(self, table: Any, allow_outside: bool = False) -> Manifest:
         """Another table, its files looked for where the run's config allows it, or anywhere."""
         access = self.config.access
         return read_table(table, access=replace(access, allow_outside=allow_outside or access.allow_outside))
 
-    def model(self) -> keras_types.Model:
-        """The trained model, rebuilt from `schema.json` with the best weights.
+    def check_answers(self, doing: str) -> None:
+        """Refuses what needs answers of a run whose objectives give none.
+
+        Args:
+            doing: What is asked for, in words.
+
+        Raises:
+            ValueError: Says what the run can do.
+        """
+        objectives = self.config.objectives
+        if not self.config.answers:
+            offers = "; ".join(dict.fromkeys(objective.offers for objective in objectives.values()))
+            raise ValueError(
+                f"{self.folder}: trained for {joined(objectives)}, which answers no target, so there is nothing to "
+                f"{doing}; it has {offers}: `mmkeras embed` and `mmkeras export` give them"
+            )
+
+    def network(self) -> Network:
+        """The trained network, rebuilt from `schema.json` with the best weights.
 
         Raises:
             ValueError: The training was not finished.
@@ -184,28 +193,29 @@ class Run:
             raise ValueError(f"{self.folder}: training is not finished; give the train command again to go on")
         schema = self.schema
         columns = {column: modality.trained() for column, modality in schema.columns.items()}
-        model = build_model(columns, schema.fusion, schema.targets, schema.train.loss_weights == "learned")
+        network = network_of(schema.model_copy(update={"columns": columns}))
         try:
-            model.load_weights(self.folder / "model.weights.h5")
+            network.model.load_weights(self.folder / run_files.WEIGHTS)
         except (ValueError, KeyError):
             raise ValueError(f"{self.folder}: its weights fit another version of mmkeras; train it again") from None
-        return model
+        return network
 
     # Writing
 
     def write_schema(self, schema: Config) -> None:
-        write_atomically(self.folder / "schema.json", schema.model_dump_json())
+        write_atomically(self.folder / run_files.SCHEMA, schema.model_dump_json())
+        self.__dict__.pop("schema", None)  # what was parsed is not what lies there any more
 
     def write_json(self, name: str, content: Any) -> None:
         write_atomically(self.folder / name, json.dumps(content, indent=2))
 
     def write_predictions(self, predictions: Mapping[str, np.ndarray]) -> None:
-        np.savez_compressed(self.folder / "predictions.npz", **predictions)
+        np.savez_compressed(self.folder / run_files.PREDICTIONS, **predictions)
 
     @contextlib.contextmanager
     def logged(self) -> Iterator[None]:
         """Copies what is logged into run.log."""
-        handler = logging.FileHandler(self.folder / "run.log", encoding="utf-8")
+        handler = logging.FileHandler(self.folder / run_files.LOG, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(handler)
         try:
@@ -221,7 +231,7 @@ class Run:
         Raises:
             ValueError: Another process does already.
         """
-        with open(self.folder / ".lock", "w") as lock:
+        with open(self.folder / run_files.LOCK, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -246,24 +256,23 @@ class Run:
         return f"<b>{html.escape(str(self.folder))}</b>{state}<table><tr>{header}</tr>{rows}</table>"
 
 
-def resumable(config: Config, manifest: Manifest, folder: Path | None, name: str) -> Run | None:
+def resumable(plan: Plan, folder: Path | None, name: str) -> Run | None:
     """The run that the same command began and did not finish.
 
     Args:
-        config: What is asked for now.
-        manifest: The table.
+        plan: What is asked for now.
         folder: The run folder that was asked for; None looks at `runs/<name>-*`, the newest first.
         name: What default run folders are called after.
     """
     folders = [folder] if folder else sorted(Path("runs").glob(f"{name}-*"), reverse=True)
-    wanted = config.to_yaml(), _table_identity(manifest)
+    wanted = plan.config.to_yaml(), _table_identity(plan.manifest)
     for candidate in folders:
-        files = candidate / "config.yaml", candidate / "table.json"
+        files = candidate / run_files.CONFIG, candidate / run_files.TABLE
         if all(file.is_file() for file in files):
-            found = files[0].read_text(encoding="utf-8"), json.loads(files[1].read_text())
+            held = files[0].read_text(encoding="utf-8"), json.loads(files[1].read_text())
             run = Run(candidate)
             # Of a folder that was asked for, `locked` says that another process trains there.
-            if found == wanted and (folder or not run.is_done and not _is_locked(candidate)):
+            if held == wanted and (folder or not run.is_done and not _is_locked(candidate)):
                 return run
     return None
 
@@ -301,7 +310,7 @@ def _version(package: str) -> str | None:
 
 
 def _is_locked(folder: Path) -> bool:
-    with open(folder / ".lock", "a") as lock:
+    with open(folder / run_files.LOCK, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

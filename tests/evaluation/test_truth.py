@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmkeras.contracts.config import Access, build, parse_config
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.columns import missing_cell, prepare, read_cells
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.network.inference import predict_rows
 from mmkeras.serving.saved_model import write_saved_model
 from mmkeras.table.manifest import Manifest
@@ -108,7 +108,7 @@ def model(schema):
     import keras
 
     keras.utils.set_random_seed(3)
-    return build_model(schema.columns, schema.fusion, schema.targets)
+    return build_network(schema.columns, schema.fusion, schema.targets)
 
 
 def good_cell(kind_of, folder):

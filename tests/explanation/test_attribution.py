@@ -1,5 +1,7 @@
 """Attributions inside a column, of every encoder of every modality, and by hand where the answer is known."""
 
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pandas as pd
@@ -8,13 +10,24 @@ import tensorflow as tf
 from fixtures_encoders import every_variant, roughened, schema_of, some_cells
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.encoding import Encoding
+from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import find, members
-from mmkeras.explanation.attribution import GRADIENTS, MOST_STEPS, OCCLUSION, TOLERANCE, Column, attribute, parts_of
+from mmkeras.explanation.attribution import (
+    GRADIENTS,
+    MOST_STEPS,
+    OCCLUSION,
+    TOLERANCE,
+    Averaged,
+    Column,
+    attribute,
+    parts_of,
+)
+from mmkeras.explanation.coalitions import Coalitions
 from mmkeras.explanation.explainer import Explainer, of_rows
 from mmkeras.explanation.grad_cam import NAME as GRAD_CAM
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import build_model
-from mmkeras.network.graph import Graph
+from mmkeras.network.build import build_network
 from mmkeras.network.layers.time import NgramBag
 
 pytest_plugins = "fixtures_encoders"
@@ -27,7 +40,13 @@ THERE = np.array([0, 1, 3, 4])  # of `some_cells`; the third one is missing
 def explainer(settings, adapted):
     keras.utils.set_random_seed(1)
     schema = schema_of(settings, adapted)
-    return Explainer(roughened(build_model(schema.columns, schema.fusion, schema.targets)), schema, ["kind"])
+    return Explainer(rough_network(schema), schema, ["kind"])
+
+
+def rough_network(schema):
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    roughened(network.model)
+    return network
 
 
 def rows_of(schema):
@@ -93,12 +112,12 @@ def test_the_baseline_keeps_the_cell_there_and_takes_its_content(adapted):
     """What f of the baseline is, asked of the whole model: zeros in place of pixels and size, present still 1."""
     schema = schema_of({"type": "image", "height_px": 8, "width_px": 10, "encoder": {"filters": [2]}}, adapted)
     keras.utils.set_random_seed(2)
-    explainer = Explainer(roughened(build_model(schema.columns, schema.fusion, schema.targets)), schema, ["kind"])
+    explainer = Explainer(rough_network(schema), schema, ["kind"])
     rows = of_rows(rows_of(schema), THERE)
     factors = np.tile([0, 1.0, 0], (4, 1))
     found = explainer.attribute("column", rows, {"kind": factors})
     empty = {name: values if name == "present" else np.zeros_like(values) for name, values in rows["column"].items()}
-    wanted = explainer.model({"column": empty}, training=False)["kind"].numpy()[:, 1]
+    wanted = explainer.network.model({"column": empty}, training=False)["kind"].numpy()[:, 1]
     np.testing.assert_allclose(found.baseline, wanted, atol=1e-6)
 
 
@@ -107,21 +126,33 @@ def test_the_baseline_keeps_the_cell_there_and_takes_its_content(adapted):
 
 def test_a_linear_model_is_explained_exactly():
     """Of f = w x + b over two series of 2 steps and 1 channel: a step's attribution is its weight times its value."""
-    steps = keras.Input((2, 1), name="column.values")
-    present = keras.Input((), name="column.present")
-    dense = keras.layers.Dense(1)
-    told = dense(keras.layers.Flatten()(steps)) * present[:, None]
-    model = keras.Model({"column": {"values": steps, "present": present}}, {"price": told})
-    dense.set_weights([np.array([[2.0], [-3.0]]), np.array([0.5])])
 
-    class Two:
-        content, switches = "values", frozenset({"present"})
-        features = {"values": tf.TensorSpec((2, 1)), "present": tf.TensorSpec(())}
-        attribute = find("modality", "timeseries").attribute
+    class Two(Modality):
+        """Two steps of one channel, as they are."""
 
-    column = Column(Graph(model, ["price"]), "column", Two())
+        content: ClassVar = "values"
+
+        @property
+        def features(self):
+            return {"values": tf.TensorSpec((2, 1), tf.float32), "present": tf.TensorSpec((), tf.float32)}
+
+        def preprocess(self, cell):
+            raise AssertionError("not asked")
+
+        def encode(self, inputs):
+            values = inputs["values"]
+            return Encoding(
+                keras.layers.Flatten()(values), values, keras.ops.ones_like(values[..., 0]), inputs["present"]
+            )
+
+    head = find("head", "regression")().adapt(pd.Series(["-1", "1"], dtype=object))
+    network = build_network({"column": Two()}, find("fusion", "concat")(units=()), {"price": head})
+    network.model.get_layer("price_joint").set_weights([np.array([[2.0], [-3.0]]), np.array([0.5])])
+    column = Column(coalitions := Coalitions(network, ["price"]), "column", Two())
     rows = {"column": {"values": np.array([[[1.0], [4.0]], [[0.0], [-1.0]]], np.float32), "present": np.ones(2, "f4")}}
-    found = attribute(column.prepared(rows), {"price": np.full((2, 1), 10.0)})
+    found = attribute(
+        Averaged([column.prepared(rows, coalitions.encode(rows))], [1.0]), {"price": np.full((2, 1), 10.0)}
+    )
     np.testing.assert_allclose(found.by_method[GRADIENTS], [[[20], [-120]], [[0], [30]]], rtol=1e-5)
     np.testing.assert_allclose(found.baseline, [5, 5], rtol=1e-6)
     np.testing.assert_allclose(found.whole, [-95, 35], rtol=1e-6)
@@ -167,7 +198,7 @@ def test_votes_are_explained_by_occlusion(adapted):
         update={"columns": {name: adapted(each) for name, each in config.columns.items()}, "targets": heads}
     )
     keras.utils.set_random_seed(4)
-    explainer = Explainer(roughened(build_model(schema.columns, schema.fusion, schema.targets)), schema, ["kind"])
+    explainer = Explainer(rough_network(schema), schema, ["kind"])
     cells = {"a": tf.constant([1.0, -60.0]), "note": tf.constant(["red car", "boat 7 boat"])}
     rows = {
         column: {name: np.asarray(values) for name, values in found.items()}
@@ -188,5 +219,5 @@ def test_votes_are_explained_by_occlusion(adapted):
 def found_difference(explainer, rows):
     """The answer of the rows less that of the same with the number at its mean, asked of the whole model."""
     changed = {**rows, "a": rows["a"] | {"value": np.zeros_like(rows["a"]["value"])}}
-    first, second = (explainer.model(each, training=False)["kind"].numpy()[:, 0] for each in (rows, changed))
+    first, second = (explainer.network.model(each, training=False)["kind"].numpy()[:, 0] for each in (rows, changed))
     return first - second

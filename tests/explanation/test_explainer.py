@@ -9,11 +9,12 @@ from fixtures_encoders import SERIES, TEXT, roughened
 from fixtures_everything import SMALL_FUSIONS, TARGETS, stacked
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import members
 from mmkeras.explanation.explainer import Explainer, answers_of
 from mmkeras.explanation.shapley import PERMUTATIONS, all_patterns
 from mmkeras.features.preprocessing import Preprocessor
-from mmkeras.network.build import COLUMN_WEIGHTS, build_model, with_column_weights
+from mmkeras.network.build import build_network
 
 GRADES = pd.Series(["low", "high", "middle", "low"], dtype=object)
 GRU = {"type": "recurrent", "cell": "gru", "both_ways": False, "units": 3}
@@ -30,8 +31,9 @@ def made(adapted):
         heads = {"grade": config.targets["grade"].adapt(GRADES)}
         schema = config.model_copy(update={"columns": known, "targets": heads})
         keras.utils.set_random_seed(5)
-        model = roughened(build_model(schema.columns, schema.fusion, schema.targets))
-        return Explainer(model, schema, ["grade"]), features_of(schema)
+        network = build_network(schema.columns, schema.fusion, schema.targets)
+        roughened(network.model)
+        return Explainer(network, schema, ["grade"]), features_of(schema)
 
     return made
 
@@ -60,7 +62,7 @@ def test_every_pattern_is_what_the_whole_model_says(fusion, made):
     explainer, rows = made(COLUMNS, {"type": fusion, **SMALL_FUSIONS[fusion]})
     patterns = all_patterns(3)
     found = explainer.coalitions.predictions(rows, patterns)
-    model = with_column_weights(explainer.model)
+    model = explainer.network.told(explainer.network.all_told)
     for name in found:
         wanted = [model(hidden(rows, pattern), training=False)[name] for pattern in patterns]
         np.testing.assert_allclose(found[name], np.stack(wanted), atol=1e-5)
@@ -76,7 +78,7 @@ def test_every_pattern_is_what_the_whole_model_says(fusion, made):
 def test_one_column_alone(fusion, made):
     explainer, rows = made({"sensor": SERIES}, {"type": fusion, **SMALL_FUSIONS[fusion]})
     between = explainer.explain(rows, {"grade": "high"})["grade"]
-    wanted = explainer.model(rows, training=False)["grade"].numpy()
+    wanted = explainer.network.model(rows, training=False)["grade"].numpy()
     assert explainer.schema.targets["grade"].parts == ("low", "middle", "high")
     np.testing.assert_allclose(between.whole, wanted[:, 2], atol=1e-6)
     np.testing.assert_allclose(between.values[:, 0], between.whole - between.prior, atol=1e-6)
@@ -90,7 +92,7 @@ def test_more_than_eight_columns_are_sampled(made):
     np.testing.assert_allclose(between.values.sum(axis=1), between.whole - between.prior, atol=1e-5)
     assert between.values[1, 0] == 0 and not between.values[2].any()
     # The mean over 100 of 10! orders lies near the mean over all of them: as another 100 do.
-    other = Explainer(explainer.model, explainer.schema, ["grade"], orders_seed=1)
+    other = Explainer(explainer.network, explainer.schema, ["grade"], orders_seed=1)
     again = other.explain(rows, {"grade": None})["grade"]
     off = np.abs(between.values - again.values)[[0, 3, 4]]
     assert 0 < off.max() < 0.25 * np.abs(between.values).max() and PERMUTATIONS == 100
@@ -104,7 +106,9 @@ def test_a_columns_content_and_presence_are_its_shapley_value(made):
     inside, presence = 0.0, 0.0
     for note, weight, share in ((0, 0, 1 / 3), (0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 3)):
         asked = hidden(rows, (note, 1, weight)), hidden(empty, (note, 1, weight)), hidden(rows, (note, 0, weight))
-        whole, baseline, absent = (explainer.model(each, training=False)["grade"].numpy()[:, 2] for each in asked)
+        whole, baseline, absent = (
+            explainer.network.model(each, training=False)["grade"].numpy()[:, 2] for each in asked
+        )
         inside, presence = inside + share * (whole - baseline), presence + share * (baseline - absent)
     there = np.array([0, 1, 3, 4])
     np.testing.assert_allclose((inside + presence)[there], between.values[there, 1], atol=1e-5)
@@ -117,7 +121,7 @@ def test_a_columns_content_and_presence_are_its_shapley_value(made):
 
 def test_untrained_weights_are_there_for_a_while_only(made):
     explainer, rows = made({"sensor": SERIES}, {"type": "concat", "units": [4]})
-    before = explainer.model.get_weights()
+    before = explainer.network.model.get_weights()
     first = explainer.explain(rows, {"grade": "high"})["grade"].whole
     found = []
     for _ in range(2):
@@ -125,7 +129,7 @@ def test_untrained_weights_are_there_for_a_while_only(made):
             found.append(explainer.explain(rows, {"grade": "high"})["grade"].whole)
     np.testing.assert_array_equal(found[0], found[1])
     assert np.abs(found[0] - first).max() > 1e-3
-    for old, new in zip(before, explainer.model.get_weights(), strict=True):
+    for old, new in zip(before, explainer.network.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 

@@ -10,7 +10,7 @@ from fixtures_sizes import READS, Size
 
 from mmkeras.base import threads
 from mmkeras.features import columns as features_module
-from mmkeras.features.columns import Features, adapt, prepare, read_cells, table_cells
+from mmkeras.features.columns import Features, adapt, features_in_chunks, prepare, read_cells, table_cells
 from mmkeras.table.manifest import BadCell, read_table
 from mmkeras.table.paths import LEAVES, refusal
 
@@ -212,6 +212,17 @@ def test_small_tables_are_work_for_all_cores_too(monkeypatch, cells, chunks):
     found = list(features_module._chunks(range(cells)))
     assert [cell for chunk in found for cell in chunk] == list(range(cells))
     assert len(found) == chunks and max(map(len, found)) <= 32
+
+
+def test_rows_come_in_chunks_in_the_order_asked_for(files, tmp_path):
+    (tmp_path / "bad").write_bytes(b"bad file")
+    cells = {"photo": pd.Series([files[0], "", str(tmp_path / "bad"), files[3], files[4]])}
+    rows = np.array([4, 2, 0, 3, 2])
+    chunks = list(features_in_chunks({"photo": Size()}, cells, rows, 2))
+    assert [places.tolist() for places, _, _ in chunks] == [[0, 1], [2, 3], [4]]
+    sizes = [features.rows(np.arange(len(places)))["photo"]["x"][:, 0].tolist() for places, features, _ in chunks]
+    assert sizes == [[5, 0], [1, 4], [0]]
+    assert [[(cell.row, cell.column) for cell in bad] for _, _, bad in chunks] == [[(3, "photo")], [], [(3, "photo")]]
 
 
 # The cache on disk

@@ -13,7 +13,7 @@ from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import find
-from mmkeras.network.build import build_model, with_column_weights
+from mmkeras.network.build import build_network
 
 
 class Vector(Modality):
@@ -71,7 +71,7 @@ def features(numbers, present=(1, 1)):
 
 @pytest.fixture
 def model():
-    return build_model({"b": Vector(), "a": Vector()}, SideBySide(), {"y": Sum(), "x": Sum(factor=10.0)})
+    return build_network({"b": Vector(), "a": Vector()}, SideBySide(), {"y": Sum(), "x": Sum(factor=10.0)}).model
 
 
 def test_inputs_are_nested_named_and_typed_as_the_features_are(model):
@@ -100,7 +100,7 @@ def test_what_a_missing_cell_holds_does_not_matter(model):
 
 
 def test_what_stands_in_for_a_missing_cell_is_each_columns_own(model):
-    model.get_layer("b_or_absent").set_weights([np.full(5, 3, np.float32)])
+    model.get_layer("b").get_layer("or_absent").set_weights([np.full(5, 3, np.float32)])
     answers = model({"a": features([1, 2]), "b": features([1, 2], present=(0, 1))})
     np.testing.assert_allclose(answers["y"], [[5 * 2 + 5 * 3], [5 * 3 + 5 * 3]])  # the learned 3, and 2 + 1
     answers = model({"a": features([1, 2]), "b": features([1, 9], present=(0, 1))})
@@ -121,20 +121,20 @@ def test_the_fusions_weights_are_an_output_on_demand():
 
     columns = {"a": Vector(), "b": Vector()}
     rows = {"a": features([1, 2]), "b": features([10, 20])}
-    model = build_model(columns, Halves(), {"y": Sum(), "x": Sum()})
-    assert list(model.output) == ["x", "y"]
-    weighed = with_column_weights(model)(rows)
+    network = build_network(columns, Halves(), {"y": Sum(), "x": Sum()})
+    assert list(network.model.output) == ["x", "y"]
+    weighed = network.told(network.all_told)(rows)
     assert weighed.keys() == {"x", "y", "column_weights"}
     assert weighed["column_weights"].numpy().tolist() == [[0.5, 0.5]] * 2
-    np.testing.assert_array_equal(weighed["y"], model(rows)["y"])
-    unweighed = build_model(columns, SideBySide(), {"y": Sum()})
-    assert with_column_weights(unweighed) is unweighed
+    np.testing.assert_array_equal(weighed["y"], network.model(rows)["y"])
+    unweighed = build_network(columns, SideBySide(), {"y": Sum()})
+    assert not unweighed.weighs_columns and unweighed.all_told == ("y",)
 
 
 def test_columns_are_fused_in_sorted_order_whatever_the_dict_says():
     heads = {"y": Sum()}
     for columns in ({"a": Vector(), "b": Vector()}, {"b": Vector(), "a": Vector()}):
-        model = build_model(columns, SideBySide(), heads)
+        model = build_network(columns, SideBySide(), heads).model
         kernel = np.arange(10, dtype=np.float32)[:, None]
         model.get_layer("y_joint").set_weights([kernel])
         answer = model({"a": features([0, 0]), "b": features([9, 9])})["y"]
@@ -142,7 +142,7 @@ def test_columns_are_fused_in_sorted_order_whatever_the_dict_says():
 
 
 def test_each_column_predicts_alone_too_where_a_fusion_asks_for_it():
-    model = build_model({"a": Vector(), "b": Vector()}, SideBySide(column_loss=1.0), {"y": Sum(factor=10.0)})
+    model = build_network({"a": Vector(), "b": Vector()}, SideBySide(column_loss=1.0), {"y": Sum(factor=10.0)}).model
     answers = model({"a": features([1, 2]), "b": features([10, 20])})
     np.testing.assert_allclose(answers["y_by_a"], [[100], [150]])
     np.testing.assert_allclose(answers["y_by_b"], [[550], [1050]])
@@ -151,12 +151,12 @@ def test_each_column_predicts_alone_too_where_a_fusion_asks_for_it():
 
 
 def test_one_column_has_no_second_prediction_of_its_own():
-    model = build_model({"a": Vector()}, SideBySide(column_loss=1.0), {"y": Sum()})
+    model = build_network({"a": Vector()}, SideBySide(column_loss=1.0), {"y": Sum()}).model
     assert list(model.output) == ["y"]
 
 
 def test_a_model_is_saved_and_loaded(model, tmp_path):
-    model.get_layer("b_or_absent").set_weights([np.full(5, 3, np.float32)])
+    model.get_layer("b").get_layer("or_absent").set_weights([np.full(5, 3, np.float32)])
     rows = {"a": features([1, 2]), "b": features([1, 2], present=(0, 1))}
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -172,7 +172,7 @@ def test_a_model_learns():
     """Two classes that one number separates are told apart after a few steps: the gradient points the right way."""
     keras.utils.set_random_seed(0)
     head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
-    model = build_model({"a": Vector()}, SideBySide(), {"y": head})
+    model = build_network({"a": Vector()}, SideBySide(), {"y": head}).model
     rows = {"a": features([-3, 3])}
     targets = head.encode_target(pd.Series(["1", "2"], dtype=object))
     optimizer = keras.optimizers.SGD(0.1)

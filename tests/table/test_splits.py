@@ -148,12 +148,8 @@ def test_a_group_column_that_is_not_there_is_refused():
 
 
 def test_splits_are_written_by_row(tmp_path):
-    manifest = table(who=["a", "", "a"])
-    split = pd.Series(["train", "test", "train"])
-    write_splits(tmp_path / "plain.csv", manifest, split)
-    write_splits(tmp_path / "grouped.csv", manifest, split, "who")
-    assert (tmp_path / "plain.csv").read_text() == "row,split\n1,train\n2,test\n3,train\n"
-    assert (tmp_path / "grouped.csv").read_text() == "row,split,group\n1,train,a\n2,test,\n3,train,a\n"
+    write_splits(tmp_path / "splits.csv", pd.Series(["train", "test", "train"]))
+    assert (tmp_path / "splits.csv").read_text() == "row,split\n1,train\n2,test\n3,train\n"
 
 
 # ── Folds ────────────────────────────────────────────────────────────────────────────────────────────────────────────

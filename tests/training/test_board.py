@@ -17,12 +17,13 @@ from fixtures_everything import TARGETS
 from PIL import Image
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.encoding import FUSED
 from mmkeras.embed import embed
 from mmkeras.features.columns import table_cells
 from mmkeras.features.fitted import fit_schema, prepare_columns
-from mmkeras.network.build import build_model, with_vectors
-from mmkeras.network.inference import forward_step
+from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import Plan
 from mmkeras.train import train
 from mmkeras.training.board import write_vectors
 from mmkeras.training.callbacks import Board, Checkpoints
@@ -58,7 +59,7 @@ def read_events(folder):
 def test_the_models_graph_is_there(run):
     (graph,), _ = read_events(run.board)
     scopes = {re.sub(r"_\d+$", "", part) for node in graph.node for part in node.name.split("/")}
-    assert {"mmkeras", "question_or_absent", "photo_or_absent", "voice_or_absent", "intent_joint"} <= scopes
+    assert {"mmkeras", "question", "photo", "voice", "or_absent", "intent_joint"} <= scopes
 
 
 def test_the_last_epochs_confusion_matrix_is_there(run):
@@ -103,10 +104,10 @@ def written(folder, table, targets, **limits):
     """The metadata's lines of a model that was not trained."""
     settings = {"columns": {"x": {"type": "number"}}, "targets": targets, "split": {"column": "split"}}
     config, manifest = parse_config(settings), Manifest(table, folder, "rows")
-    schema = fit_schema(config, manifest, table["split"])
+    schema = fit_schema(Plan(config, manifest, table["split"]))
     features = prepare_columns(schema, table_cells(manifest, schema.columns))
-    model = build_model(schema.columns, schema.fusion, schema.targets)
-    step = forward_step(with_vectors(model, schema.columns))
+    network = build_network(schema.columns, schema.fusion, schema.targets)
+    step = network.step([FUSED, *schema.targets])
     write_vectors(folder / "board", step, schema, features, manifest, table["split"])
     return lines(folder / "board" / "metadata.tsv")
 
@@ -188,7 +189,7 @@ def watched(small):
 
 def assert_same_training(first, second):
     assert first.history == second.history
-    pairs = zip(first.model().get_weights(), second.model().get_weights(), strict=True)
+    pairs = zip(first.network().model.get_weights(), second.network().model.get_weights(), strict=True)
     assert all(np.array_equal(*pair) for pair in pairs)
 
 
@@ -260,7 +261,7 @@ def test_tensorboard_shows_all_of_it(run, tmp_path):
         wait_for("plugin/projector/runs", lambda found: found == ["tensorboard/answers"])
         assert json.loads(ask("plugin/graphs/info"))["tensorboard/answers"]["run_graph"]
         graph = ask("plugin/graphs/graph?run=tensorboard%2Fanswers&conceptual=false").decode()
-        assert "photo_or_absent" in graph
+        assert "photo" in graph
         assert json.loads(ask("plugin/images/tags"))["tensorboard/answers"].keys() == {"answers/intent"}
         assert "epoch_loss" in json.loads(ask("plugin/scalars/tags"))["tensorboard/validation"]
         vectors = ask("plugin/projector/tensor?run=tensorboard%2Fanswers&name=fused%20vector")

@@ -6,14 +6,17 @@ import pytest
 import yaml
 from fixtures_tables import python
 
+from mmkeras.components.objectives.supervised import loss_weight_of
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.objective import Setting
 from mmkeras.contracts.registry import find
-from mmkeras.features.batches import batches
+from mmkeras.features.batches import Truth, batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_rows
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest
+from mmkeras.table.plan import Plan
 from mmkeras.train import train
-from mmkeras.training.fit import _finite, _loss, compile_model
+from mmkeras.training.fit import _finite, compile_model
 from mmkeras.training.run import Run
 
 EPOCHS = 6
@@ -73,33 +76,35 @@ def test_the_loss_is_weighed_as_kendalls_formula_says():
     head = find("head", "regression")().adapt(pd.Series(["1", "3"]))
     layer = type("Layer", (), {"log_variance": tf.Variable(0.7)})
     model = type("Model", (), {"get_layer": lambda self, name: layer})()
-    schema = type("Schema", (), {"targets": {"a": head}, "train": type("Train", (), {"loss_weights": "learned"})})
-    loss = _loss(model, schema, "a", "a")
+    setting = Setting({"x": None, "z": None}, find("fusion", "concat")(), {"a": head}, learns_loss_weights=True)
+    terms = find("objective", "supervised")().terms(setting, model)
+    loss = terms["a"].loss
     truth, said = tf.constant([[0.0], [1.0]]), tf.constant([[3.0], [1.0]])
     assert loss(truth, said).numpy() == pytest.approx([9 * np.exp(-0.7) + 0.7, 0.7])
     layer.log_variance.assign(np.log(4.5))  # the mean loss
     with tf.GradientTape() as tape:
         value = tf.reduce_mean(loss(truth, said))
     assert tape.gradient(value, layer.log_variance).numpy() == pytest.approx(0, abs=1e-6)
-    own = _loss(model, schema, "a_by_x", "a")  # what a column predicts alone has no weight to learn
+    own = terms["a_by_x"].loss  # what a column predicts alone has no weight to learn
     assert own(truth, said).numpy() == pytest.approx([9, 0])
 
 
 def test_a_noisy_target_gets_the_lower_weight(learned):
-    model = learned.model()
-    clear, noisy = (float(model.get_layer(name).log_variance.numpy()) for name in ("clear", "noisy"))
+    model = learned.network().model
+    clear, noisy = (float(model.get_layer(loss_weight_of(name)).log_variance.numpy()) for name in ("clear", "noisy"))
     assert np.exp(-clear) > 1.05 * np.exp(-noisy)
     assert clear < -0.1
 
 
 def test_learned_weights_are_kept_with_the_run(learned):
     """The validation loss of the best epoch, worked out again from the run's folder."""
-    model, schema = learned.model(), learned.schema
+    model, schema = learned.network().model, learned.schema
     is_valid = (learned.splits == "valid").to_numpy()
     expected = 0.0
     for target, head in schema.targets.items():
         truth = head.encode_target(learned.table().rows[target][is_valid])
-        known, log_variance = head.known(truth), float(model.get_layer(target).log_variance.numpy())
+        known = head.scorer.known(truth)
+        log_variance = float(model.get_layer(loss_weight_of(target)).log_variance.numpy())
         squares = (truth - learned.predictions[f"valid {target}"])[known] ** 2
         expected += (np.exp(-log_variance) * squares + log_variance).sum() / len(truth)
     best = learned.metrics["training"]["best_epoch"] - 1
@@ -125,7 +130,7 @@ def test_a_stopped_training_with_learned_weights_goes_on_exactly(learned, tmp_pa
     again = train(config, run=tmp_path / "run")
     assert f"going on after epoch 3 of {EPOCHS}" in capsys.readouterr().out
     assert again.history == learned.history
-    weights = zip(again.model().get_weights(), learned.model().get_weights(), strict=True)
+    weights = zip(again.network().model.get_weights(), learned.network().model.get_weights(), strict=True)
     assert all(np.array_equal(*pair) for pair in weights)
 
 
@@ -143,15 +148,17 @@ def judged(tmp_path_factory):
         raw = settings()
         raw["targets"]["noisy"]["loss_weight"] = weight
         config, manifest = parse_config(raw), Manifest(table, folder, "rows")
-        schema = fit_schema(config, manifest, table["part"])
-        features = prepare_rows(schema, manifest, folder)
+        plan = Plan(config, manifest, table["part"])
+        schema = fit_schema(plan)
+        plan = plan.of_config(schema)
+        features = prepare_rows(plan, folder)
         keras.utils.set_random_seed(0)
-        model = build_model(schema.columns, schema.fusion, schema.targets)
-        compile_model(model, schema, table["part"])
-        targets = {target: _finite(pair) for target, pair in encoded_targets(schema, manifest).items()}
-        everything = np.arange(len(table))
-        logs = model.evaluate(batches(features, everything, len(table), targets), return_dict=True, verbose=0)
-        return logs, model.predict(batches(features, everything, len(table)), verbose=0), targets
+        network = build_network(schema.columns, schema.fusion, schema.targets)
+        compile_model(network, schema.train, table["part"])
+        truth = _finite(Truth(encoded_targets(plan), {}, list(schema.objectives.values()), schema.setting))
+        model, everything = network.model, np.arange(len(table))
+        logs = model.evaluate(batches(features, everything, len(table), truth), return_dict=True, verbose=0)
+        return logs, model.predict(batches(features, everything, len(table)), verbose=0), truth.targets
 
     held[1] = judge(1, rows(14))
     held[3] = judge(3, rows(14))

@@ -13,7 +13,8 @@ from mmkeras.components.fusions.concat import Concat
 from mmkeras.components.heads.classification import Classification
 from mmkeras.components.modalities.number import Number
 from mmkeras.evaluation.judging import Said, judge
-from mmkeras.network.build import build_model
+from mmkeras.evaluation.models import OWN
+from mmkeras.network.build import build_network
 from mmkeras.training import plots
 
 pytest_plugins = "fixtures_tables"
@@ -40,7 +41,7 @@ def size_px(path: Path) -> tuple[int, int]:
 
 
 def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
-    plots.draw_model(run.model(), ["photo", "question", "voice"], tmp_path / "model.png")
+    plots.draw_model(run.network(), tmp_path / "model.png")
     shown = "\n".join(texts)
     for name in ("photo", "question", "voice", "Conv2D", "LSTM", "Embedding", "intent", "Concatenate"):
         assert name in shown
@@ -52,7 +53,7 @@ def test_model_shows_columns_their_layers_and_the_target(run, tmp_path, texts):
 def test_many_columns_stand_in_rows(adapted, tmp_path, texts):
     columns = {f"number{i}": adapted(Number()) for i in range(7)}
     head = Classification().adapt(pd.Series(["x", "y"], dtype=object))
-    plots.draw_model(build_model(columns, Concat(), {"grade": head}), sorted(columns), tmp_path / "model.png")
+    plots.draw_model(build_network(columns, Concat(), {"grade": head}), tmp_path / "model.png")
     assert {name for text in texts for name in columns if text.startswith(name)} == columns.keys()
     assert any("7 predictions of single columns" in text for text in texts)
     width, height = size_px(tmp_path / "model.png")
@@ -69,9 +70,13 @@ def test_history_shows_training_and_validation(run, tmp_path, texts):
 
 @pytest.mark.parametrize("classes", [2, 30])
 def test_answers_name_every_class(classes, tmp_path, texts):
-    head = Classification(classes=tuple(f"class {i}" for i in range(classes)), weights=(1.0,) * classes)
+    head = Classification(
+        classes=tuple(f"class {i}" for i in range(classes)),
+        weights=(1.0,) * classes,
+        frequencies=(1 / classes,) * classes,
+    )
     targets = np.arange(classes)
-    plots.draw_answers(head, targets, np.eye(classes), "the title", tmp_path / "answers.png")
+    plots.draw_answers(head.scorer, targets, np.eye(classes), "the title", tmp_path / "answers.png")
     assert {"the title", "class 0", f"class {classes - 1}"} <= set(texts)
     size_px(tmp_path / "answers.png")
 
@@ -80,8 +85,9 @@ def test_confidence_is_drawn_with_the_worst_curves(tmp_path, texts):
     rng = np.random.default_rng(0)
     head = Classification().adapt(pd.Series([f"class {i}" for i in range(12)] * 2, dtype=object))
     truth = rng.integers(0, 12, 200).astype(np.int32)
-    said = Said(head, truth, (0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)).astype(np.float32))
-    found = judge({"mmkeras": said}, np.arange(200), valid=said)
+    shares = 0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)
+    said = Said(head.scorer, truth, shares.astype(np.float32))
+    found = judge({OWN: said}, np.arange(200), valid=said)
     plots.draw_confidence(found, "fruit, 200 rows", tmp_path / "confidence.png")
     width, height = size_px(tmp_path / "confidence.png")
     assert width > 3 * height

@@ -82,7 +82,7 @@ class Pretrained(Encoder):
         }
         output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
         # Ends here: what BERT makes of the first token for its own training is not used.
-        body = keras.Model(backbone.input, output)
+        body = layers.nested.Nested(keras.Model(backbone.input, output))
         tokens = body({name: inputs[name] for name in backbone.input})
         vector = tokens[:, 0] if self.pooling == "first" else layers.time.mean_and_max(tokens, parts.mask)
         return Encoded(tokens, parts.mask, [vector])

@@ -29,7 +29,9 @@ class Decision(Fusion):
         Kittler et al., On Combining Classifiers, IEEE PAMI 20(3), 1998, sections 2.3 to 2.6.
     """
 
-    join: Literal["mean", "weights", "maximum", "vote"] = "mean"
+    join: Literal["mean", "weights", "maximum", "vote"] = Field(
+        "mean", description="of the columns' predictions; weights: a mean whose weights are learned"
+    )
     units: tuple[int, ...] = Field((128,), description="of each column's Dense layers before its prediction")
     dropout: float = Field(0.4, ge=0, lt=1)
 

@@ -5,7 +5,7 @@ Target: () int32, the class's index. Prediction: (K,) float32 probabilities that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from mmkeras.base import statistics
 from mmkeras.base.lazy import lazy
 from mmkeras.base.words import rows_where
 from mmkeras.contracts.head import ClassHead
+from mmkeras.contracts.scorer import ClassScorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +23,69 @@ tf = lazy("tensorflow")
 keras = lazy("keras")
 
 
+class ClassificationScorer(ClassScorer):
+    """Judges classes that have no order."""
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """Accuracy, macro precision, recall and F1 over the classes that occur, one-against-rest ROC-AUC, log loss."""
+        from sklearn import metrics
+
+        guesses = self.guesses(predictions)
+        labels = np.arange(len(self.classes))
+        averaged = metrics.precision_recall_fscore_support(
+            targets, guesses, labels=np.union1d(targets, guesses), average="macro", zero_division=0
+        )
+        scores = {
+            "accuracy": metrics.accuracy_score(targets, guesses),
+            "macro_precision": averaged[0],
+            "macro_recall": averaged[1],
+            "macro_f1": averaged[2],
+            "log_loss": metrics.log_loss(targets, _distribution(predictions), labels=labels),
+        }
+        if len(np.unique(targets)) == len(self.classes):  # undefined for a class without a row
+            scores["roc_auc"] = self._roc_auc(targets, predictions)
+        return {name: float(value) for name, value in scores.items()}
+
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        figures = {"accuracy": statistics.mean(weights, (self.guesses(predictions) == targets).astype(float))}
+        if first_only:
+            return figures
+        hits, asked, said = statistics.class_counts(weights, *self.indicators(targets, predictions))
+        for name, figure in statistics.class_figures(hits, asked, said).items():
+            figures[f"macro_{name}"] = statistics.macro(figure, asked + said > 0)
+        figures["log_loss"] = statistics.mean(weights, self.losses(targets, predictions))
+        first = 1 if len(self.classes) == 2 else 0  # of two classes the areas are the same
+        truth = targets[:, None] == np.arange(first, len(self.classes))
+        areas = statistics.ranking(statistics.roc_area, truth, predictions[:, first:].astype(float), weights)
+        return figures | {"roc_auc": areas.mean(axis=1)}
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        from sklearn.metrics import classification_report
+
+        labels = np.union1d(targets, self.guesses(predictions))
+        names = [self.classes[i] for i in labels]
+        return classification_report(
+            targets, self.guesses(predictions), labels=labels, target_names=names, digits=3, zero_division=0
+        )
+
+    def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        """The mean over the classes of each one against the rest; scikit-learn takes minutes for a thousand classes."""
+        weights = np.ones((1, len(targets)))
+        areas = [statistics.roc_area(targets == k, predictions[:, k], weights) for k in range(len(self.classes))]
+        return float(np.mean(areas))
+
+
 class Classification(ClassHead):
     """Dense softmax and cross-entropy over two or more classes."""
+
+    scorer_class: ClassVar = ClassificationScorer
 
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts the same in the loss"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the truth that goes to all classes alike")
     focal_gamma: float = Field(
         0.0, ge=0, le=10, description="how much less rows count that are right already; 2 is usual, 0: all the same"
     )
@@ -66,9 +123,6 @@ class Classification(ClassHead):
         """The classes' indices; -1 where a row has no class or one that training never saw."""
         index = {name: i for i, name in enumerate(self.classes)}
         return values.map(index).fillna(-1).to_numpy(np.int32)
-
-    def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        return np.where(self.known(targets), np.array(self.weights)[targets], 0).astype(np.float32)
 
     def raw(self, vector: Any, name: str) -> Any:
         return keras.layers.Dense(len(self.classes), name=name)(vector)
@@ -112,56 +166,6 @@ class Classification(ClassHead):
             "probability": "(B,) float32 in [0, 1]: how probable the label is",
             "probabilities": f"(B, {len(self.classes)}) float32 in [0, 1], of {', '.join(self.classes)} in this order",
         }
-
-    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """Accuracy, macro precision, recall and F1 over the classes that occur, one-against-rest ROC-AUC, log loss."""
-        from sklearn import metrics
-
-        guesses = self.guesses(predictions)
-        labels = np.arange(len(self.classes))
-        averaged = metrics.precision_recall_fscore_support(
-            targets, guesses, labels=np.union1d(targets, guesses), average="macro", zero_division=0
-        )
-        scores = {
-            "accuracy": metrics.accuracy_score(targets, guesses),
-            "macro_precision": averaged[0],
-            "macro_recall": averaged[1],
-            "macro_f1": averaged[2],
-            "log_loss": metrics.log_loss(targets, _distribution(predictions), labels=labels),
-        }
-        if len(np.unique(targets)) == len(self.classes):  # undefined for a class without a row
-            scores["roc_auc"] = self._roc_auc(targets, predictions)
-        return {name: float(value) for name, value in scores.items()}
-
-    def resampled(
-        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
-    ) -> dict[str, np.ndarray]:
-        found = {"accuracy": statistics.mean(weights, (self.guesses(predictions) == targets).astype(float))}
-        if first_only:
-            return found
-        hits, asked, said = statistics.class_counts(weights, *self.indicators(targets, predictions))
-        for name, figure in statistics.class_figures(hits, asked, said).items():
-            found[f"macro_{name}"] = statistics.macro(figure, asked + said > 0)
-        found["log_loss"] = statistics.mean(weights, self.losses(targets, predictions))
-        first = 1 if len(self.classes) == 2 else 0  # of two classes the areas are the same
-        truth = targets[:, None] == np.arange(first, len(self.classes))
-        areas = statistics.ranking(statistics.roc_area, truth, predictions[:, first:].astype(float), weights)
-        return found | {"roc_auc": areas.mean(axis=1)}
-
-    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
-        from sklearn.metrics import classification_report
-
-        labels = np.union1d(targets, self.guesses(predictions))
-        names = [self.classes[i] for i in labels]
-        return classification_report(
-            targets, self.guesses(predictions), labels=labels, target_names=names, digits=3, zero_division=0
-        )
-
-    def _roc_auc(self, targets: np.ndarray, predictions: np.ndarray) -> float:
-        """The mean over the classes of each one against the rest; scikit-learn takes minutes for a thousand classes."""
-        weights = np.ones((1, len(targets)))
-        areas = [statistics.roc_area(targets == k, predictions[:, k], weights) for k in range(len(self.classes))]
-        return float(np.mean(areas))
 
 
 def _distribution(predictions: np.ndarray) -> np.ndarray:

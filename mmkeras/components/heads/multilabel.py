@@ -7,6 +7,7 @@ probabilities, each for itself.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +17,8 @@ from pydantic import Field
 from mmkeras.base import statistics
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted
-from mmkeras.contracts.head import EPSILON, Head
+from mmkeras.contracts.head import Head
+from mmkeras.contracts.scorer import EPSILON, Scorer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +31,142 @@ SHARE_OF_LISTS = 0.25  # of the cells hold several labels where a column looks l
 MOST_LABELS_DRAWN = 40
 
 
+@dataclass(frozen=True)
+class MultilabelScorer(Scorer):
+    """Judges any number of labels at once.
+
+    Attributes:
+        labels: (P,) names.
+        thresholds: (P,) from which probability on a label is answered.
+    """
+
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+
+    explains: ClassVar = "probability of the most probable label"
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """F1 over all labels together and as a mean over labels, rows that are right in all labels, wrong labels.
+
+        Figures that need no threshold follow, as means over the labels that some rows have: average precision, and
+        ROC-AUC where others have it not.
+        """
+        chosen = self._chosen(predictions)
+        hits, asked, said = (targets * chosen).sum(axis=0), targets.sum(axis=0), chosen.sum(axis=0)
+        occurs = asked + said > 0
+        scores = {
+            "micro_f1": 2 * hits.sum() / max(asked.sum() + said.sum(), 1),
+            "macro_f1": (2 * hits / np.maximum(asked + said, 1)).sum() / max(occurs.sum(), 1),
+            "subset_accuracy": (targets == chosen).all(axis=-1).mean(),
+            "hamming_loss": (targets != chosen).mean(),
+        }
+        return {name: float(value) for name, value in scores.items()} | _ranking_scores(targets, predictions)
+
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        chosen = self._chosen(predictions)
+        hits, asked, said = statistics.class_counts(weights, targets, chosen)
+        total = np.maximum((asked + said).sum(axis=1), 1)
+        figures = {"micro_f1": 2 * hits.sum(axis=1) / total}
+        if first_only:
+            return figures
+        f1, occurs = statistics.class_figures(hits, asked, said)["f1"], asked + said > 0
+        figures["macro_f1"] = np.where(occurs.any(axis=1), statistics.macro(f1, occurs), 0)
+        wrong = targets != chosen
+        figures["subset_accuracy"] = statistics.mean(weights, (~wrong.any(axis=1)).astype(float))
+        figures["hamming_loss"] = statistics.mean(weights, wrong.mean(axis=1))
+        rankings = {"mean_average_precision": statistics.average_precision, "macro_roc_auc": statistics.roc_area}
+        for name, figure in rankings.items():
+            each = statistics.ranking(figure, targets, predictions.astype(float), weights)
+            is_defined = np.isfinite(each)
+            figures[name] = statistics.macro(np.where(is_defined, each, 0), is_defined)
+        return figures
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.labels
+
+    def indicators(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[Any, Any]:
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(targets, dtype=float), csr_matrix(self._chosen(predictions), dtype=float)
+
+    def confidences(self, predictions: np.ndarray) -> np.ndarray:
+        """The probability that all labels are right, if none depends on another."""
+        said = np.where(self._chosen(predictions), predictions, 1 - predictions.astype(np.float64))
+        return said.prod(axis=1)
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Binary log loss, the mean over the labels."""
+        right = np.where(targets == 1, predictions, 1 - predictions.astype(np.float64))
+        return -np.log(np.clip(right, EPSILON, 1)).mean(axis=1)
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        names = np.array(self.labels, dtype=object)
+        return [BETWEEN.join(names[row]) for row in self._chosen(predictions)]
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        """Precision, recall and F1 of each label, its threshold, and how many rows have it."""
+        rows = zip(self.labels, *self._per_label(targets, predictions), self.thresholds, targets.sum(0), strict=True)
+        width = max(map(len, (*self.labels, "label")))
+        head = f"{'label':<{width}}  precision  recall     f1  threshold  rows"
+        lines = [
+            f"{label:<{width}}  {precision:9.3f}  {recall:6.3f}  {f1:5.3f}  {threshold:9.3f}  {count:4.0f}"
+            for label, precision, recall, f1, threshold, count in rows
+        ]
+        return "\n".join([head, *lines, ""])
+
+    def plot(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
+        """Precision, recall and F1 of the most frequent labels."""
+        shown = np.sort(np.argsort(-targets.sum(axis=0), kind="stable")[:MOST_LABELS_DRAWN])
+        figures = self._per_label(targets, predictions)
+        for name, marker, values in zip(("precision", "recall", "F1"), "<>o", figures, strict=True):
+            axes.plot(values[shown], range(len(shown)), marker, label=name)
+        names = [f"{self.labels[i]} ({targets[:, i].sum():.0f})" for i in shown]
+        axes.set_yticks(range(len(shown)), names)
+        axes.set(xlim=(-0.02, 1.02), ylabel="label (rows that have it)")
+        axes.invert_yaxis()
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.labels
+
+    def baseline(self, is_sparse: bool, seed: int) -> Any:
+        if is_sparse:
+            from sklearn.linear_model import LogisticRegression
+            from sklearn.multiclass import OneVsRestClassifier
+
+            return OneVsRestClassifier(LogisticRegression(C=10, max_iter=1000, random_state=seed))
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
+
+    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
+        shares = model.predict_proba(inputs)
+        if isinstance(shares, list):  # of each label, (N, the values 0 and 1 that it had)
+            pairs = zip(shares, model.classes_, strict=True)
+            return np.stack([each @ np.asarray(values) for each, values in pairs], axis=-1)
+        return shares if len(self.labels) > 1 else shares @ np.asarray(model.classes_)[:, None]
+
+    def _chosen(self, predictions: np.ndarray) -> np.ndarray:
+        return predictions >= np.array(self.thresholds, np.float32)
+
+    def _per_label(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(K,) precision, recall and F1; 0 where there is nothing to divide by."""
+        chosen = self._chosen(predictions)
+        hits, asked, said = (targets * chosen).sum(axis=0), targets.sum(axis=0), chosen.sum(axis=0)
+        return hits / np.maximum(said, 1), hits / np.maximum(asked, 1), 2 * hits / np.maximum(asked + said, 1)
+
+
 class Multilabel(Head):
     """Dense sigmoid and binary cross-entropy, averaged over the labels."""
 
     predicts: ClassVar = "probabilities"
-    explains: ClassVar = "probability of the most probable label"
     link: ClassVar = "sigmoid"
+    scorer_class: ClassVar = MultilabelScorer
 
     empty: Literal["unknown", "none"] = Field(
         "unknown", description="what an empty cell means: the labels are not known, or there is none"
@@ -97,10 +229,11 @@ class Multilabel(Head):
 
         A threshold stays 0.5 where nothing is better.
         """
-        known = self.known(targets)
-        found = super().tune(targets[known], predictions[known])
-        pairs = zip(targets[known].T, self.tempered(predictions[known], found.temperature).T, strict=True)
-        return found.model_copy(update={"thresholds": tuple(best_threshold(*pair) for pair in pairs)})
+        known = self.scorer.known(targets)
+        tuned = super().tune(targets[known], predictions[known])
+        divided = tuned.scorer.tempered(predictions[known], tuned.temperature)
+        pairs = zip(targets[known].T, divided.T, strict=True)
+        return tuned.model_copy(update={"thresholds": tuple(best_threshold(*pair) for pair in pairs)})
 
     @property
     def prior(self) -> np.ndarray:
@@ -114,15 +247,15 @@ class Multilabel(Head):
     def encode_target(self, values: pd.Series) -> np.ndarray:
         """1 for each label of a row, NaN in rows without any knowledge; labels new to training are left out."""
         index = {label: i for i, label in enumerate(self.labels)}
-        found = np.zeros((len(values), len(index)), np.float32)
+        targets = np.zeros((len(values), len(index)), np.float32)
         for row, cell in enumerate(values):
-            found[row, [index[label] for label in _labels(cell) if label in index]] = 1
+            targets[row, [index[label] for label in _labels(cell) if label in index]] = 1
             if not self._is_known(cell):
-                found[row] = np.nan
-        return found
+                targets[row] = np.nan
+        return targets
 
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        return self.known(targets).astype(np.float32)
+        return self.scorer.known(targets).astype(np.float32)
 
     def raw(self, vector: Any, name: str) -> Any:
         return keras.layers.Dense(len(self.labels), name=name)(vector)
@@ -171,112 +304,6 @@ class Multilabel(Head):
             "probabilities": f"(B, {len(self.labels)}) float32 in [0, 1], each for itself, of {names} in this order",
         }
 
-    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """F1 over all labels together and as a mean over labels, rows that are right in all labels, wrong labels.
-
-        Figures that need no threshold follow, as means over the labels that some rows have: average precision, and
-        ROC-AUC where others have it not.
-        """
-        chosen = self._chosen(predictions)
-        hits, asked, said = (targets * chosen).sum(axis=0), targets.sum(axis=0), chosen.sum(axis=0)
-        occurs = asked + said > 0
-        scores = {
-            "micro_f1": 2 * hits.sum() / max(asked.sum() + said.sum(), 1),
-            "macro_f1": (2 * hits / np.maximum(asked + said, 1)).sum() / max(occurs.sum(), 1),
-            "subset_accuracy": (targets == chosen).all(axis=-1).mean(),
-            "hamming_loss": (targets != chosen).mean(),
-        }
-        return {name: float(value) for name, value in scores.items()} | _ranking_scores(targets, predictions)
-
-    def resampled(
-        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
-    ) -> dict[str, np.ndarray]:
-        chosen = self._chosen(predictions)
-        hits, asked, said = statistics.class_counts(weights, targets, chosen)
-        total = np.maximum((asked + said).sum(axis=1), 1)
-        found = {"micro_f1": 2 * hits.sum(axis=1) / total}
-        if first_only:
-            return found
-        f1, occurs = statistics.class_figures(hits, asked, said)["f1"], asked + said > 0
-        found["macro_f1"] = np.where(occurs.any(axis=1), statistics.macro(f1, occurs), 0)
-        wrong = targets != chosen
-        found["subset_accuracy"] = statistics.mean(weights, (~wrong.any(axis=1)).astype(float))
-        found["hamming_loss"] = statistics.mean(weights, wrong.mean(axis=1))
-        rankings = {"mean_average_precision": statistics.average_precision, "macro_roc_auc": statistics.roc_area}
-        for name, figure in rankings.items():
-            each = statistics.ranking(figure, targets, predictions.astype(float), weights)
-            is_defined = np.isfinite(each)
-            found[name] = statistics.macro(np.where(is_defined, each, 0), is_defined)
-        return found
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.labels
-
-    def indicators(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[Any, Any]:
-        from scipy.sparse import csr_matrix
-
-        return csr_matrix(targets, dtype=float), csr_matrix(self._chosen(predictions), dtype=float)
-
-    def confidences(self, predictions: np.ndarray) -> np.ndarray:
-        """The probability that all labels are right, if none depends on another."""
-        said = np.where(self._chosen(predictions), predictions, 1 - predictions.astype(np.float64))
-        return said.prod(axis=1)
-
-    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Binary log loss, the mean over the labels."""
-        right = np.where(targets == 1, predictions, 1 - predictions.astype(np.float64))
-        return -np.log(np.clip(right, EPSILON, 1)).mean(axis=1)
-
-    def answer_texts(self, predictions: np.ndarray) -> list[str]:
-        names = np.array(self.labels, dtype=object)
-        return [BETWEEN.join(names[row]) for row in self._chosen(predictions)]
-
-    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
-        """Precision, recall and F1 of each label, its threshold, and how many rows have it."""
-        rows = zip(self.labels, *self._per_label(targets, predictions), self.thresholds, targets.sum(0), strict=True)
-        width = max(map(len, (*self.labels, "label")))
-        head = f"{'label':<{width}}  precision  recall     f1  threshold  rows"
-        lines = [
-            f"{label:<{width}}  {precision:9.3f}  {recall:6.3f}  {f1:5.3f}  {threshold:9.3f}  {count:4.0f}"
-            for label, precision, recall, f1, threshold, count in rows
-        ]
-        return "\n".join([head, *lines, ""])
-
-    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
-        """Precision, recall and F1 of the most frequent labels."""
-        shown = np.sort(np.argsort(-targets.sum(axis=0), kind="stable")[:MOST_LABELS_DRAWN])
-        figures = self._per_label(targets, predictions)
-        for name, marker, values in zip(("precision", "recall", "F1"), "<>o", figures, strict=True):
-            axes.plot(values[shown], range(len(shown)), marker, label=name)
-        names = [f"{self.labels[i]} ({targets[:, i].sum():.0f})" for i in shown]
-        axes.set_yticks(range(len(shown)), names)
-        axes.set(xlim=(-0.02, 1.02), ylabel="label (rows that have it)")
-        axes.invert_yaxis()
-        axes.grid(alpha=0.3)
-        axes.legend()
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return self.labels
-
-    def baseline(self, is_sparse: bool, seed: int) -> Any:
-        if is_sparse:
-            from sklearn.linear_model import LogisticRegression
-            from sklearn.multiclass import OneVsRestClassifier
-
-            return OneVsRestClassifier(LogisticRegression(C=10, max_iter=1000, random_state=seed))
-        from sklearn.ensemble import ExtraTreesClassifier
-
-        return ExtraTreesClassifier(800, n_jobs=-1, random_state=seed)
-
-    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
-        found = model.predict_proba(inputs)
-        if isinstance(found, list):  # of each label, (N, the values 0 and 1 that it had)
-            pairs = zip(found, model.classes_, strict=True)
-            return np.stack([each @ np.asarray(values) for each, values in pairs], axis=-1)
-        return found if len(self.labels) > 1 else found @ np.asarray(model.classes_)[:, None]
-
     def _is_known(self, cell: str) -> bool:
         return self.empty == "none" or cell.strip() != ""
 
@@ -286,15 +313,6 @@ class Multilabel(Head):
         if self.class_weights == "none":
             return np.ones_like(shares), np.ones_like(shares)
         return 0.5 / shares, np.where(shares < 1, 0.5 / np.maximum(1 - shares, 1e-6), 1).astype(np.float32)
-
-    def _chosen(self, predictions: np.ndarray) -> np.ndarray:
-        return predictions >= np.array(self.thresholds, np.float32)
-
-    def _per_label(self, targets: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(K,) precision, recall and F1; 0 where there is nothing to divide by."""
-        chosen = self._chosen(predictions)
-        hits, asked, said = (targets * chosen).sum(axis=0), targets.sum(axis=0), chosen.sum(axis=0)
-        return hits / np.maximum(said, 1), hits / np.maximum(asked, 1), 2 * hits / np.maximum(asked + said, 1)
 
 
 def best_threshold(truth: np.ndarray, probabilities: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from mmkeras.base import statistics
 from mmkeras.base.lazy import lazy
 from mmkeras.base.words import rows_where
 from mmkeras.contracts.head import ClassHead
+from mmkeras.contracts.scorer import ClassScorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,54 @@ if TYPE_CHECKING:
 tf = lazy("tensorflow")
 keras = lazy("keras")
 layers = lazy("mmkeras.network.layers")
+
+
+class OrdinalScorer(ClassScorer):
+    """Judges classes that have an order: how many ranks an answer is off counts."""
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """Cohen's kappa with quadratic weights, accuracy, how many ranks the answers are off (mean, root mean square).
+
+        Kappa is 0 for answers that have nothing to do with the truth, and 1 where all are right.
+        """
+        guesses = self.guesses(predictions)
+        off = np.abs(guesses - targets)
+        return {
+            "quadratic_kappa": _quadratic_kappa(targets, guesses),
+            "accuracy": float(np.mean(off == 0)),
+            "rank_mae": float(np.mean(off)),
+            "rank_rmse": float(np.sqrt(np.mean(off**2))),
+        }
+
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Kappa is 1 - the mean square of ranks off over what guesses would be off that do not look at the row."""
+        guesses = self.guesses(predictions)
+        off = np.abs(guesses - targets).astype(float)
+        figures = np.stack([off == 0, off, off**2, targets, guesses, targets**2.0 + guesses**2.0], axis=1)
+        accuracy, rank_mae, square, truth, said, squares = statistics.mean(weights, figures.astype(float)).T
+        by_chance = squares - 2 * truth * said
+        is_one_class = np.isclose(by_chance, 0)
+        kappa = np.where(is_one_class, 1.0, 1 - square / np.where(is_one_class, 1, by_chance))
+        others = {"accuracy": accuracy, "rank_mae": rank_mae, "rank_rmse": np.sqrt(square)}
+        return {"quadratic_kappa": kappa} | ({} if first_only else others)
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        from sklearn.metrics import classification_report
+
+        guesses = self.guesses(predictions)
+        labels = np.union1d(targets, guesses)
+        names = [self.classes[i] for i in labels]
+        per_class = classification_report(
+            targets, guesses, labels=labels, target_names=names, digits=3, zero_division=0
+        )
+        figures = (f"{name:<16} {value:.3f}" for name, value in self.score(targets, predictions).items())
+        return "\n".join([per_class, *figures, ""])
+
+    def guesses(self, predictions: np.ndarray) -> np.ndarray:
+        """(N, K) probabilities -> (N,) the first class up to which there is half of them."""
+        return (np.cumsum(predictions, axis=-1)[:, :-1] < 0.5).sum(axis=-1)
 
 
 class Ordinal(ClassHead):
@@ -33,6 +82,7 @@ class Ordinal(ClassHead):
     """
 
     link: ClassVar = "cumulative"
+    scorer_class: ClassVar = OrdinalScorer
 
     order: tuple[str, ...] | None = Field(
         None, min_length=2, description="the classes, lowest first; null: by number, where all are numbers"
@@ -80,9 +130,6 @@ class Ordinal(ClassHead):
         """The classes' ranks; -1 where a row has no class or one that training did not know."""
         ranks = {name: rank for rank, name in enumerate(self.classes)}
         return values.str.strip().map(ranks).fillna(-1).to_numpy(np.int32)
-
-    def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        return np.where(self.known(targets), np.array(self.weights)[targets], 0).astype(np.float32)
 
     def raw(self, vector: Any, name: str) -> Any:
         """(B, D) -> (B, 1): how high a row stands."""
@@ -141,50 +188,6 @@ class Ordinal(ClassHead):
             "probabilities": f"(B, {count}) float32 in [0, 1], of {', '.join(self.classes)} in this order",
             "expected_rank": f"(B,) float32 in [1, {count}]: the mean place in this order; 1 is {self.classes[0]}",
         }
-
-    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """Cohen's kappa with quadratic weights, accuracy, how many ranks the answers are off (mean, root mean square).
-
-        Kappa is 0 for answers that have nothing to do with the truth, and 1 where all are right.
-        """
-        guesses = self.guesses(predictions)
-        off = np.abs(guesses - targets)
-        return {
-            "quadratic_kappa": _quadratic_kappa(targets, guesses),
-            "accuracy": float(np.mean(off == 0)),
-            "rank_mae": float(np.mean(off)),
-            "rank_rmse": float(np.sqrt(np.mean(off**2))),
-        }
-
-    def resampled(
-        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
-    ) -> dict[str, np.ndarray]:
-        """Kappa is 1 - the mean square of ranks off over what guesses would be off that do not look at the row."""
-        guesses = self.guesses(predictions)
-        off = np.abs(guesses - targets).astype(float)
-        figures = np.stack([off == 0, off, off**2, targets, guesses, targets**2.0 + guesses**2.0], axis=1)
-        accuracy, rank_mae, square, truth, said, squares = statistics.mean(weights, figures.astype(float)).T
-        by_chance = squares - 2 * truth * said
-        is_one_class = np.isclose(by_chance, 0)
-        kappa = np.where(is_one_class, 1.0, 1 - square / np.where(is_one_class, 1, by_chance))
-        found = {"accuracy": accuracy, "rank_mae": rank_mae, "rank_rmse": np.sqrt(square)}
-        return {"quadratic_kappa": kappa} | ({} if first_only else found)
-
-    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
-        from sklearn.metrics import classification_report
-
-        guesses = self.guesses(predictions)
-        labels = np.union1d(targets, guesses)
-        names = [self.classes[i] for i in labels]
-        per_class = classification_report(
-            targets, guesses, labels=labels, target_names=names, digits=3, zero_division=0
-        )
-        figures = (f"{name:<16} {value:.3f}" for name, value in self.score(targets, predictions).items())
-        return "\n".join([per_class, *figures, ""])
-
-    def guesses(self, predictions: np.ndarray) -> np.ndarray:
-        """(N, K) probabilities -> (N,) the first class up to which there is half of them."""
-        return (np.cumsum(predictions, axis=-1)[:, :-1] < 0.5).sum(axis=-1)
 
     def _ranks(self, cells: pd.Series) -> tuple[str, ...]:
         """The classes, lowest first.

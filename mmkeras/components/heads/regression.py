@@ -5,6 +5,7 @@ Target: (D,) float32 in deviations from the training rows' mean, NaN where they 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmkeras.base import statistics
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted
 from mmkeras.contracts.head import Head
+from mmkeras.contracts.scorer import Scorer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,11 +31,105 @@ MOST_CODES = 20  # so many whole numbers may be classes
 STRATA, ROWS_PER_STRATUM = 10, 20
 
 
+@dataclass(frozen=True)
+class RegressionScorer(Scorer):
+    """Judges numbers, in the units of the table.
+
+    Attributes:
+        mean: (P,) of the training rows.
+        deviation: (P,) of the training rows.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    explains: ClassVar = "value"
+
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """R2, errors in the table's units, and how well the order is kept; means over a row's numbers."""
+        scores = [_scores(*pair) for pair in self._columns(targets, predictions)]
+        names = [name for name in scores[0] if all(name in each for each in scores)]
+        return {name: float(np.mean([each[name] for each in scores])) for name in names}
+
+    def resampled(
+        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
+    ) -> dict[str, np.ndarray]:
+        pairs = self._columns(targets, predictions)
+        each = [_resampled(*pair, weights, first_only) for pair in pairs]
+        return {name: np.mean([figures[name] for figures in each], axis=0) for name in each[0]}
+
+    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """The absolute error in the table's units; of several numbers, the mean of errors in training deviations."""
+        scale = self.deviation if len(self.deviation) == 1 else np.ones(len(self.deviation))
+        return (np.abs(targets.astype(np.float64) - predictions) * scale).mean(axis=1)
+
+    def answer_texts(self, predictions: np.ndarray) -> list[str]:
+        return [BETWEEN.join(f"{value:.6g}" for value in row) for row in self.numbers(predictions)]
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float64) * self.deviation + self.mean
+
+    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
+        """The figures of each number, and which share of rows is off by how much at most."""
+        parts = []
+        for name, (truth, said) in zip(self.parts, self._columns(targets, predictions), strict=True):
+            off = np.quantile(np.abs(truth - said), (0.5, 0.9, 1))
+            lines = [f"  {figure:<22} {value:.4g}" for figure, value in _scores(truth, said).items()]
+            shares = zip(("half of the rows", "nine of ten rows", "all rows"), off, strict=True)
+            lines += [f"  {share:<16} within {value:.4g}" for share, value in shares]
+            parts += [f"{name}: {len(truth)} rows from {truth.min():.4g} to {truth.max():.4g}", *lines]
+        return "\n".join([*parts, ""])
+
+    def plot(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
+        """Predicted against true numbers, in the table's units; several share the axes in training deviations."""
+        several = len(self.mean) > 1
+        pairs = list(zip(targets.T, predictions.T, strict=True) if several else self._columns(targets, predictions))
+        for name, (truth, said) in zip(self.parts, pairs, strict=True):
+            axes.scatter(truth, said, s=12, alpha=0.6, label=name)
+        ends = np.min(pairs), np.max(pairs)
+        axes.plot(ends, ends, color="gray", linestyle="--", label="right")
+        unit = " (training deviations from the mean)" if several else ""
+        axes.set(xlabel=f"true{unit}", ylabel=f"predicted{unit}")
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(_names(len(self.mean)))
+
+    def explained(self, predictions: np.ndarray) -> np.ndarray:
+        """The first number: which of several one asks about, no prediction can tell."""
+        return np.zeros(len(predictions), int)
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.deviation), np.array(self.mean)
+
+    def baseline(self, is_sparse: bool, seed: int) -> Any:
+        if is_sparse:
+            from sklearn.linear_model import Ridge
+
+            return Ridge()
+        from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.multioutput import MultiOutputRegressor
+
+        # A forest warns of one number as (N, 1); the wrapper gives it (N,).
+        return MultiOutputRegressor(ExtraTreesRegressor(300, n_jobs=-1, random_state=seed))
+
+    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
+        return np.reshape(model.predict(inputs), (inputs.shape[0], len(self.mean)))
+
+    def _columns(self, targets: np.ndarray, predictions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each number of a row, (N,) true and predicted in the table's units."""
+        truth, said = self.numbers(targets), self.numbers(predictions)
+        return list(zip(truth.T, said.T, strict=True))
+
+
 class Regression(Head):
     """Dense layer on targets that are scaled to mean 0 and deviation 1."""
 
     predicts: ClassVar = "numbers"
-    explains: ClassVar = "value"
+    scorer_class: ClassVar = RegressionScorer
 
     error: Literal["mse", "mae", "huber"] = Field(
         "mse",
@@ -48,11 +144,12 @@ class Regression(Head):
         cells = values[~_is_unknown(values)]
         parts = cells.str.split(BETWEEN).explode().str.strip()
         numbers = _numbers(parts)
-        found = numbers[np.isfinite(numbers)]
-        are_codes = parts.str.match(r"0\d").any() or (found.nunique() <= MOST_CODES and (found == found.round()).all())
-        if are_codes or len(found) < MOST * len(parts) or cells.str.count(r"\|").nunique() != 1:
+        numbers = numbers[np.isfinite(numbers)]
+        are_few_and_whole = numbers.nunique() <= MOST_CODES and (numbers == numbers.round()).all()
+        are_codes = parts.str.match(r"0\d").any() or are_few_and_whole
+        if are_codes or len(numbers) < MOST * len(parts) or cells.str.count(r"\|").nunique() != 1:
             return None
-        return f"numbers from {found.min():g} to {found.max():g}"
+        return f"numbers from {numbers.min():g} to {numbers.max():g}"
 
     def check(self, values: pd.Series, split: pd.Series) -> None:
         """Refuses cells that are no numbers, cells of different counts, and train rows that are all equal."""
@@ -83,7 +180,7 @@ class Regression(Head):
         # A column of one number has a deviation of rounding errors, which must not be blown up to 1.
         deviation[deviation <= 1e-9 * np.abs(numbers).max(axis=0)] = 1
         learned = {"mean": numbers.mean(axis=0), "deviation": deviation}
-        return self.model_copy(update={name: tuple(found.tolist()) for name, found in learned.items()})
+        return self.model_copy(update={name: tuple(values.tolist()) for name, values in learned.items()})
 
     @property
     def prior(self) -> np.ndarray:
@@ -101,7 +198,7 @@ class Regression(Head):
         return ((numbers - self.mean) / self.deviation).astype(np.float32)
 
     def sample_weights(self, targets: np.ndarray) -> np.ndarray:
-        return self.known(targets).astype(np.float32)
+        return self.scorer.known(targets).astype(np.float32)
 
     def raw(self, vector: Any, name: str) -> Any:
         return keras.layers.Dense(len(self.mean), name=name)(vector)
@@ -136,94 +233,15 @@ class Regression(Head):
 
     def answer(self, prediction: tf.Tensor) -> dict[str, tf.Tensor]:
         values = prediction * tf.constant(self.deviation, tf.float32) + tf.constant(self.mean, tf.float32)
-        return {name: values[:, i] for i, name in enumerate(self._names())}
+        return {name: values[:, i] for i, name in enumerate(_names(len(self.mean)))}
 
     @property
     def answer_description(self) -> dict[str, str]:
-        return {name: "(B,) float32: in the units of the table" for name in self._names()}
+        return {name: "(B,) float32: in the units of the table" for name in _names(len(self.mean))}
 
-    def score(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """R2, errors in the table's units, and how well the order is kept; means over a row's numbers."""
-        scores = [_scores(*pair) for pair in self._columns(targets, predictions)]
-        names = [name for name in scores[0] if all(name in each for each in scores)]
-        return {name: float(np.mean([each[name] for each in scores])) for name in names}
 
-    def resampled(
-        self, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray, first_only: bool = False
-    ) -> dict[str, np.ndarray]:
-        pairs = self._columns(targets, predictions)
-        each = [_resampled(*pair, weights, first_only) for pair in pairs]
-        return {name: np.mean([figures[name] for figures in each], axis=0) for name in each[0]}
-
-    def losses(self, targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """The absolute error in the table's units; of several numbers, the mean of errors in training deviations."""
-        scale = self.deviation if len(self.deviation) == 1 else np.ones(len(self.deviation))
-        return (np.abs(targets.astype(np.float64) - predictions) * scale).mean(axis=1)
-
-    def answer_texts(self, predictions: np.ndarray) -> list[str]:
-        return [BETWEEN.join(f"{value:.6g}" for value in row) for row in self.numbers(predictions)]
-
-    def numbers(self, values: np.ndarray) -> np.ndarray:
-        return values.astype(np.float64) * self.deviation + self.mean
-
-    def report(self, targets: np.ndarray, predictions: np.ndarray) -> str:
-        """The figures of each number, and which share of rows is off by how much at most."""
-        parts = []
-        for name, (truth, said) in zip(self._names(), self._columns(targets, predictions), strict=True):
-            off = np.quantile(np.abs(truth - said), (0.5, 0.9, 1))
-            lines = [f"  {figure:<22} {value:.4g}" for figure, value in _scores(truth, said).items()]
-            shares = zip(("half of the rows", "nine of ten rows", "all rows"), off, strict=True)
-            lines += [f"  {share:<16} within {value:.4g}" for share, value in shares]
-            parts += [f"{name}: {len(truth)} rows from {truth.min():.4g} to {truth.max():.4g}", *lines]
-        return "\n".join([*parts, ""])
-
-    def draw(self, targets: np.ndarray, predictions: np.ndarray, axes: Axes) -> None:
-        """Predicted against true numbers, in the table's units; several share the axes in training deviations."""
-        several = len(self.mean) > 1
-        pairs = list(zip(targets.T, predictions.T, strict=True) if several else self._columns(targets, predictions))
-        for name, (truth, said) in zip(self._names(), pairs, strict=True):
-            axes.scatter(truth, said, s=12, alpha=0.6, label=name)
-        ends = np.min(pairs), np.max(pairs)
-        axes.plot(ends, ends, color="gray", linestyle="--", label="right")
-        unit = " (training deviations from the mean)" if several else ""
-        axes.set(xlabel=f"true{unit}", ylabel=f"predicted{unit}")
-        axes.grid(alpha=0.3)
-        axes.legend()
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self._names())
-
-    def explained(self, predictions: np.ndarray) -> np.ndarray:
-        """The first number: which of several one asks about, no prediction can tell."""
-        return np.zeros(len(predictions), int)
-
-    @property
-    def units(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(self.deviation), np.array(self.mean)
-
-    def baseline(self, is_sparse: bool, seed: int) -> Any:
-        if is_sparse:
-            from sklearn.linear_model import Ridge
-
-            return Ridge()
-        from sklearn.ensemble import ExtraTreesRegressor
-        from sklearn.multioutput import MultiOutputRegressor
-
-        # A forest warns of one number as (N, 1); the wrapper gives it (N,).
-        return MultiOutputRegressor(ExtraTreesRegressor(300, n_jobs=-1, random_state=seed))
-
-    def baseline_predictions(self, model: Any, inputs: Any) -> np.ndarray:
-        return np.reshape(model.predict(inputs), (inputs.shape[0], len(self.mean)))
-
-    def _names(self) -> list[str]:
-        count = len(self.mean)
-        return ["value"] if count == 1 else [f"value_{i}" for i in range(1, count + 1)]
-
-    def _columns(self, targets: np.ndarray, predictions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each number of a row, (N,) true and predicted in the table's units."""
-        truth, said = self.numbers(targets), self.numbers(predictions)
-        return list(zip(truth.T, said.T, strict=True))
+def _names(count: int) -> list[str]:
+    return ["value"] if count == 1 else [f"value_{i}" for i in range(1, count + 1)]
 
 
 def _is_unknown(values: pd.Series) -> pd.Series:
@@ -250,13 +268,13 @@ def _parse(values: pd.Series, count: int | None = None) -> np.ndarray:
     if count is None:
         count = int(counts[~unknown].iloc[0]) if not unknown.all() else 1
     _check_counts(values, counts, count, ~unknown & (counts != count))
-    found = np.full((len(values), count), np.nan)
+    cells = np.full((len(values), count), np.nan)
     parts = values[~unknown].str.split(BETWEEN, expand=True)
     for i in range(count if len(parts) else 0):
         numbers = _numbers(parts[i].str.strip())
         _check_numbers(parts[i].str.strip(), ~_is_unknown(parts[i]) & ~np.isfinite(numbers))
-        found[~unknown.to_numpy(), i] = numbers
-    return found
+        cells[~unknown.to_numpy(), i] = numbers
+    return cells
 
 
 def _check_counts(values: pd.Series, counts: pd.Series, count: int, is_wrong: pd.Series) -> None:
@@ -302,10 +320,10 @@ def _resampled(truth: np.ndarray, said: np.ndarray, weights: np.ndarray, first_o
     square, mae, centre, spread = means.T
     spread = spread - centre**2
     is_flat = spread <= 1e-12 * np.square(centred).max(initial=0)
-    found = {"r2": np.where(is_flat, square == 0, 1 - square / np.where(is_flat, 1, spread))}
+    figures = {"r2": np.where(is_flat, square == 0, 1 - square / np.where(is_flat, 1, spread))}
     if first_only:
-        return found
-    return found | {
+        return figures
+    return figures | {
         "mae": mae,
         "rmse": np.sqrt(square),
         "median_absolute_error": statistics.median(np.abs(off), weights),

@@ -62,10 +62,10 @@ class Audio(FileModality):
     standard_encoder: ClassVar = ("convolution", "recurrent")
 
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
-    sample_rate_hz: int = Field(16_000, ge=1000, le=192_000)
-    fft_samples: int = Field(512, ge=64, le=8192)
-    hop_samples: int = Field(320, ge=16, le=8192)
-    mel_bins: int = Field(48, ge=4, le=512)
+    sample_rate_hz: int = Field(16_000, ge=1000, le=192_000, description="clips are resampled to it")
+    fft_samples: int = Field(512, ge=64, le=8192, description="of each frame that is transformed")
+    hop_samples: int = Field(320, ge=16, le=8192, description="from one frame to the next")
+    mel_bins: int = Field(48, ge=4, le=512, description="bands of pitch in each frame")
     max_seconds: float = Field(3600, gt=0, description="files that last longer are bad, though only `seconds` are read")
     max_mb: float = Field(1000, gt=0, description="larger files are bad")
     spectrum: Literal["mel", "mfcc"] = Field(

@@ -72,11 +72,11 @@ class Text(Modality):
         is_path=True,
         description="a file of Word2Vec's or GloVe's text format, may be .gz: what the Embedding starts with",
     )
-    embedding_width: int = tunable(128, ge=1)
+    embedding_width: int = tunable(128, ge=1, description="of each word piece's vector")
     normalization: Literal["none", "layer", "batch"] = tunable("none", description="of the encoder's vector")
     ngrams: int = tunable(3, ge=0, le=8, description="beside the encoder, a bag of n-grams up to this length; 0: none")
     ngram_buckets: int = tunable(32768, ge=2, description="n-grams are hashed into so many vectors")
-    ngram_width: int = tunable(96, ge=1)
+    ngram_width: int = tunable(96, ge=1, description="of each n-gram's vector")
     dropout: float = tunable(0.4, ge=0, lt=1)
     part_dropout: float = tunable(0.3, ge=0, lt=1, description="chance that training hides the encoder or the bag")
     token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training makes a token unknown")

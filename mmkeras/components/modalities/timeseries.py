@@ -65,7 +65,7 @@ class Timeseries(Modality):
     offers: ClassVar = ("steps",)
     standard_encoder: ClassVar = ("convolution",)
 
-    steps: int = Field(128, ge=2, le=16_384)
+    steps: int = Field(128, ge=2, le=16_384, description="of a series as the network sees it")
     fit: Literal["resample", "cut"] = Field(
         "resample", description="resample: every series to `steps`; cut: keep the rate, drop what follows, pad"
     )

@@ -58,39 +58,47 @@ class Answer(keras.layers.Layer):
 
     Args:
         prior: (P,) numbers.
-        learned_weight: Whether the target's loss has a learned weight, the logarithm of its variance.
         temperature: What the prediction's logits are divided by, outside training.
         link: What made a prediction of the logits, as `tempered` has it.
-
-    References:
-        Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, arXiv:1705.07115.
     """
 
-    def __init__(
-        self, prior, learned_weight: bool = False, temperature: float = 1.0, link: Link = "identity", **kwargs
-    ):
+    def __init__(self, prior, temperature: float = 1.0, link: Link = "identity", **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.prior, self.learned_weight = [float(value) for value in prior], learned_weight
+        self.prior = [float(value) for value in prior]
         self.temperature, self.link = float(temperature), link
-
-    def build(self, prediction_shape, given_shape=None):
-        if self.learned_weight:
-            self.log_variance = self.add_weight(shape=(), initializer="zeros", name="log_variance")
 
     def call(self, prediction, given, training=False):
         if training:
             # As it is, for Keras' loss to find the logits behind it: without them a row that is quite wrong, its
             # probability below 1e-7, has no slope and is never learned.
             return prediction
-        said = tempered(prediction, self.temperature, self.link)
+        said = tempered(prediction, self.temperature, self.link, ops)
         return ops.where(ops.expand_dims(given, -1) > 0, said, ops.convert_to_tensor(self.prior, "float32"))
 
     def compute_output_shape(self, prediction_shape, given_shape=None):
         return prediction_shape
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("prior", "learned_weight", "temperature", "link")}
+        own = {name: getattr(self, name) for name in ("prior", "temperature", "link")}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class LossWeight(keras.layers.Layer):
+    """Holds what weighs a target's loss, the logarithm of its variance; the prediction (B, P) passes as it is.
+
+    References:
+        Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, 2018, arXiv:1705.07115.
+    """
+
+    def build(self, prediction_shape):
+        self.log_variance = self.add_weight(shape=(), initializer="zeros", name="log_variance")
+
+    def call(self, prediction):
+        return prediction
+
+    def compute_output_shape(self, prediction_shape):
+        return prediction_shape
 
 
 @keras.saving.register_keras_serializable("mmkeras")

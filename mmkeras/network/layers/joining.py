@@ -121,17 +121,6 @@ class PrependLearned(keras.layers.Layer):
         return (batch, None if steps is None else 1 + steps, width)
 
 
-@keras.saving.register_keras_serializable("mmkeras")
-class Beside(keras.layers.Layer):
-    """A prediction as it is, tied to another tensor (its columns' weights, say), so that a model's graph holds that."""
-
-    def call(self, prediction, other):
-        return prediction
-
-    def compute_output_shape(self, prediction_shape, other_shape=None):
-        return prediction_shape
-
-
 def concatenate(parts: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     """Side by side along the last axis; one part alone as it is."""
     return keras.layers.Concatenate()(list(parts)) if len(parts) > 1 else parts[0]

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from mmkeras.network.layers.nested import Nested
+
 Normalization = Literal["none", "batch", "layer"]
 IMAGENET_VARIANCE = np.square([0.229, 0.224, 0.225])  # of the channels of pictures in [0, 1]
 
@@ -132,7 +134,7 @@ def backbone_picture(
     else:
         _quicken(backbone)
     # Another model around the same layers, because two columns may have the same backbone and Keras names it itself.
-    return keras.Model(backbone.inputs, backbone.output)(scaled)
+    return Nested(keras.Model(backbone.inputs, backbone.output))(scaled)
 
 
 def _load(backbone: keras.Model, name: str, weights: str) -> None:

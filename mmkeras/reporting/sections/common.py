@@ -61,10 +61,10 @@ def finite(numbers: Sequence[float | None]) -> list[float | None]:
 # A target's results
 
 
-def range_of(found: Mapping[str, Any], metric: str) -> tuple[float, float]:
+def range_of(judged: Mapping[str, Any], metric: str) -> tuple[float, float]:
     """From where to where intervals of a metric are drawn."""
-    ends = [end for each in (found.get("intervals") or {}).values() for end in (each or {}).get(metric) or []]
-    values = [each[metric] for each in found["scores"].values() if (each or {}).get(metric) is not None]
+    ends = [end for each in judged["models"] for end in each["intervals"].get(metric) or []]
+    values = [each["scores"].get(metric) for each in judged["models"]]
     known = [value for value in [*ends, *values] if value is not None]
     if known and min(known) >= 0 and max(known) <= 1:
         return UNIT

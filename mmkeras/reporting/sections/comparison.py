@@ -13,10 +13,11 @@ from markupsafe import Markup
 from mmkeras.contracts.component import Component
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
+from mmkeras.evaluation.models import OWN
 from mmkeras.reporting import charts
 from mmkeras.reporting.charts import Axes, Line
 from mmkeras.reporting.gallery import target_rows
-from mmkeras.reporting.results import OWN, Results
+from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import finite, flattened, range_of, shapley_bars, shown_curves
 from mmkeras.reporting.sections.target import NOT_THERE
 from mmkeras.reporting.summary import form_of, metric_words
@@ -49,9 +50,9 @@ def _names(every: Sequence[Results]) -> list[str]:
 
 def _compared_target(target: str, every: Sequence[Results]) -> dict[str, Any]:
     there = [results for results in every if target in results.targets]
-    metrics = list(dict.fromkeys(name for each in there for name in each.targets[target]["scores"][OWN]))
+    metrics = list(dict.fromkeys(name for each in there for name in each.scores(target)[OWN]))
     first = every[0].targets[target]["metric"]
-    values = [results.evaluation.at("targets", target, "scores", OWN, first) for results in every]
+    values = [results.scores(target)[OWN].get(first) for results in there]
     columns = sorted({column for results in there for column in results.columns})
     return {
         "name": target,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmkeras.reporting.results import CHECKED, Results
+from mmkeras.base import run_files
+from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import SPLITS
 
 CLASSES_SHOWN = 30  # of the table of counts
@@ -25,8 +26,8 @@ def data_part(results: Results) -> dict[str, Any]:
         for target in results.heads:
             _count_target(found, results, target)
         found["patterns"] = _patterns(manifest.rows[results.columns], splits, found["splits"])
-    found["bad_cells"] = _first_rows(results.table_file("bad_rows.csv"))
-    found["problems"] = _first_rows(results.table_file(CHECKED))
+    found["bad_cells"] = _first_rows(results.table_file(run_files.BAD_ROWS))
+    found["problems"] = _first_rows(results.table_file(run_files.CHECKED))
     return found
 
 

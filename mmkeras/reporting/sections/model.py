@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mmkeras.base import run_files
 from mmkeras.contracts.component import Component
 from mmkeras.contracts.modality import Modality
 from mmkeras.reporting import charts
@@ -55,13 +56,13 @@ def _defaults(component: Component) -> dict[str, Any]:
 
 
 def _date(results: Results) -> str:
-    file = results.run.folder / "metrics.json"
+    file = results.run.folder / run_files.METRICS
     return datetime.fromtimestamp(file.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
 
 
 def _picture(results: Results) -> Markup | None:
     """model.png as a data URI."""
-    file = results.run.folder / "model.png"
+    file = results.run.folder / run_files.MODEL_PICTURE
     if not file.is_file():
         return None
     return Markup(f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}")

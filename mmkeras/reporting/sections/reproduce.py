@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from mmkeras.base import run_files
 from mmkeras.reporting.results import Results
 from mmkeras.reporting.summary import best_other
 
@@ -21,9 +22,9 @@ def reproduce_part(results: Results, others: Sequence[Results], explains: bool) 
     evaluated = [*([shlex.quote(str(table))] if table else []), *(["--baselines"] if is_beside else []), *by]
     compared = [part for other in others for part in ("--compare", shlex.quote(str(other.run.folder)))]
     has_table = results.identity.get("path") is not None
-    override = [] if has_table else [f"manifest={shlex.quote(str(folder / 'table.parquet'))}"]
+    override = [] if has_table else [f"manifest={shlex.quote(str(folder / run_files.TABLE_ROWS))}"]
     commands = [
-        ["train", shlex.quote(str(folder / "config.yaml")), *override, "--run", shlex.quote(f"{folder}-again")],
+        ["train", shlex.quote(str(folder / run_files.CONFIG)), *override, "--run", shlex.quote(f"{folder}-again")],
         ["evaluate", shlex.quote(str(folder)), *evaluated],
         *([["explain", shlex.quote(str(folder))]] if results.explanation else []),
         ["report", shlex.quote(str(folder)), *compared, *([] if explains else ["--no-explain"])],
@@ -43,7 +44,7 @@ def _shared_config(results: Results) -> str:
     """config.yaml without the options of filesystems, among which are keys: a page is given to others."""
     config = results.run.config
     if not config.filesystems:
-        return (results.run.folder / "config.yaml").read_text(encoding="utf-8")
+        return (results.run.folder / run_files.CONFIG).read_text(encoding="utf-8")
     hidden = {scheme: dict.fromkeys(options, HIDDEN) for scheme, options in config.filesystems.items()}
     return config.model_copy(update={"filesystems": hidden}).to_yaml()
 

@@ -78,7 +78,7 @@ def test_classes_that_look_like_numbers_keep_their_spelling():
 
 
 def test_rows_are_known_where_training_knew_the_class(head):
-    assert head.known(np.array([2, -1, 0], np.int32)).tolist() == [True, False, True]
+    assert head.scorer.known(np.array([2, -1, 0], np.int32)).tolist() == [True, False, True]
 
 
 def test_the_prior_is_what_the_training_rows_had(head):
@@ -164,7 +164,7 @@ TRUTH = np.array([0, 1, 1, 2])
 
 
 def test_scores_by_hand(head):
-    scores = head.score(TRUTH, GUESSES)
+    scores = head.scorer.score(TRUTH, GUESSES)
     assert scores["accuracy"] == pytest.approx(3 / 4)
     assert scores["macro_precision"] == pytest.approx((1 / 2 + 1 + 1) / 3)
     assert scores["macro_recall"] == pytest.approx((1 + 1 / 2 + 1) / 3)
@@ -178,28 +178,28 @@ def test_two_classes_have_one_roc_auc():
     head = Classification().adapt(pd.Series(["no", "yes"], dtype=object))
     rows = predictions([0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.2, 0.8])
     # yes at 0.3 and 0.8 against no at 0.1 and 0.6: 3 of 4 pairs right
-    assert head.score(np.array([0, 0, 1, 1]), rows)["roc_auc"] == pytest.approx(0.75)
+    assert head.scorer.score(np.array([0, 0, 1, 1]), rows)["roc_auc"] == pytest.approx(0.75)
 
 
 def test_a_class_without_a_row_has_no_roc_auc_and_does_not_count_in_means(head):
-    scores = head.score(np.array([0, 1]), GUESSES[[0, 2]])
+    scores = head.scorer.score(np.array([0, 1]), GUESSES[[0, 2]])
     assert "roc_auc" not in scores
     assert scores["macro_f1"] == scores["accuracy"] == 1
     assert scores["log_loss"] == pytest.approx(-np.log([0.7, 0.5]).mean(), rel=1e-5)
 
 
 def test_one_row_has_scores(head):
-    assert head.score(np.array([2]), GUESSES[[3]])["accuracy"] == 1
+    assert head.scorer.score(np.array([2]), GUESSES[[3]])["accuracy"] == 1
 
 
 def test_half_precision_probabilities_are_scored(head):
     """They do not add up to 1 in double precision, which scikit-learn refuses."""
-    scores = head.score(TRUTH, (GUESSES * 1.0004).astype(np.float16))
+    scores = head.scorer.score(TRUTH, (GUESSES * 1.0004).astype(np.float16))
     assert scores["log_loss"] == pytest.approx(-np.log([0.7, 0.3, 0.5, 0.6]).mean(), rel=1e-2)
 
 
 def test_the_report_names_the_classes_that_occur(head):
-    report = head.report(np.array([0, 1]), GUESSES[[0, 2]])
+    report = head.scorer.report(np.array([0, 1]), GUESSES[[0, 2]])
     assert "bird" in report and "cat" in report and "dog" not in report
     assert "1.000" in report
 
@@ -208,7 +208,7 @@ def test_the_report_names_the_classes_that_occur(head):
 def test_the_picture_shows_every_class(classes):
     head = Classification().adapt(pd.Series([f"class {i:02}" for i in range(classes)], dtype=object))
     axes = Figure().add_subplot()
-    head.draw(np.array([0, 1]), np.eye(classes, dtype=np.float32)[[0, 2]], axes)
+    head.scorer.plot(np.array([0, 1]), np.eye(classes, dtype=np.float32)[[0, 2]], axes)
     assert [label.get_text() for label in axes.get_xticklabels()] == list(head.classes)
     counts = [text.get_text() for text in axes.texts]
     assert len(counts) == classes**2 and counts.count("1") == 2
@@ -247,18 +247,18 @@ def test_probabilities_add_up_to_1_in_half_precision():
 
 def test_several_models_answers_are_joined_by_log_probability(head):
     """Geometric means of 0.8 and 0.2, 0.1 and 0.4, 0.1 and 0.4: 0.4, 0.2 and 0.2."""
-    joined = head.join([predictions([0.8, 0.1, 0.1]), predictions([0.2, 0.4, 0.4])])
+    joined = head.scorer.join([predictions([0.8, 0.1, 0.1]), predictions([0.2, 0.4, 0.4])])
     np.testing.assert_allclose(joined, [[0.5, 0.25, 0.25]], rtol=1e-6)
-    assert np.isfinite(head.join([predictions([1, 0, 0]), predictions([0, 1, 0])])).all()
+    assert np.isfinite(head.scorer.join([predictions([1, 0, 0]), predictions([0, 1, 0])])).all()
 
 
 @pytest.mark.parametrize("is_sparse", [True, False])
 def test_a_baseline_learns_the_classes_that_it_sees(head, is_sparse):
-    model = head.baseline(is_sparse, seed=0)
+    model = head.scorer.baseline(is_sparse, seed=0)
     if not is_sparse:
         model.set_params(n_estimators=20)
     inputs = np.array([[0.0], [9.0]])
-    found = head.baseline_predictions(model.fit(inputs, np.array([2, 0])), inputs)
+    found = head.scorer.baseline_predictions(model.fit(inputs, np.array([2, 0])), inputs)
     assert found.argmax(axis=1).tolist() == [2, 0]
     np.testing.assert_array_equal(found[:, 1], [0, 0])
 
@@ -275,8 +275,8 @@ def test_a_planted_truth_is_found(settings):
     model = keras.Model(vector, head.output(head.raw(vector, "raw"), "answer"))
     model.compile(keras.optimizers.Adam(0.1), head.loss(), weighted_metrics=head.metrics())
     model.fit(inputs, targets, batch_size=32, epochs=8, verbose=0, sample_weight=head.sample_weights(targets))
-    scores = head.score(targets, model.predict(inputs, verbose=0))
-    assert scores["accuracy"] > 0.95 > head.score(targets, np.tile(head.prior, (256, 1)))["accuracy"]
+    scores = head.scorer.score(targets, model.predict(inputs, verbose=0))
+    assert scores["accuracy"] > 0.95 > head.scorer.score(targets, np.tile(head.prior, (256, 1)))["accuracy"]
 
 
 def test_foreign_rows_are_those_of_valid_and_test_whose_class_train_lacks():

@@ -64,7 +64,7 @@ def test_targets_say_which_labels_a_row_has(head):
     encoded = head.encode_target(cells("round|red", " ", "|", "blue", "green|blue"))
     np.testing.assert_array_equal(encoded, [[0, 1, 1], [np.nan] * 3, [0, 0, 0], [0, 0, 0], [1, 0, 0]])
     assert encoded.dtype == np.float32
-    assert head.known(encoded).tolist() == [True, False, True, True, True]
+    assert head.scorer.known(encoded).tolist() == [True, False, True, True, True]
     assert head.sample_weights(encoded).tolist() == [1, 0, 1, 1, 1]
 
 
@@ -172,13 +172,13 @@ def test_tuning_looks_at_known_rows_only_and_at_each_label_by_itself(head):
     targets = floats([1, 0, 1], [0, 0, 0], [np.nan] * 3)
     predictions = floats([0.4, 0.2, 0.9], [0.2, 0.1, 0.7], [0.3, 0.3, 0.3])
     tuned = head.tune(targets, predictions)
-    calibrated = tuned.tempered(predictions, tuned.temperature)
+    calibrated = tuned.scorer.tempered(predictions, tuned.temperature)
     middles = (calibrated[0] + calibrated[1]) / 2
     assert tuned.thresholds == pytest.approx((middles[0], 0.5, middles[2]))
     assert head.thresholds == (0.5, 0.5, 0.5)
     answers = tuned.answer(tf.constant(calibrated))
     assert answers["labels"].numpy().tolist()[:2] == [b"green|round", b""]
-    assert tuned.score(targets[:2], calibrated[:2])["subset_accuracy"] == 1
+    assert tuned.scorer.score(targets[:2], calibrated[:2])["subset_accuracy"] == 1
 
 
 # Scores
@@ -188,7 +188,7 @@ SAID = floats([0.9, 0.2, 0.1], [0.6, 0.8, 0.7], [0.4, 0.3, 0.6], [0.1, 0.1, 0.9]
 
 
 def test_scores_are_scikit_learns(head):
-    scores, chosen = head.score(TRUTH, SAID), SAID >= 0.5
+    scores, chosen = head.scorer.score(TRUTH, SAID), SAID >= 0.5
     assert list(scores)[0] == "micro_f1"
     assert scores == pytest.approx(
         {
@@ -204,16 +204,16 @@ def test_scores_are_scikit_learns(head):
 
 def test_scores_by_hand(head):
     """Of 12 answers 8 are right; 4 labels found of 6, and 6 said; one row of four is right in all labels."""
-    scores = head.score(TRUTH, SAID)
+    scores = head.scorer.score(TRUTH, SAID)
     assert scores["micro_f1"] == pytest.approx(2 * 4 / (6 + 6))
     assert scores["hamming_loss"] == pytest.approx(4 / 12)
     assert scores["subset_accuracy"] == pytest.approx(1 / 4)
 
 
 def test_labels_that_do_not_occur_do_not_count_in_means(head):
-    scores = head.score(floats([1, 0, 0], [0, 0, 0]), floats([0.9, 0.1, 0.1], [0.1, 0.1, 0.2]))
+    scores = head.scorer.score(floats([1, 0, 0], [0, 0, 0]), floats([0.9, 0.1, 0.1], [0.1, 0.1, 0.2]))
     assert scores["macro_f1"] == scores["micro_f1"] == scores["macro_roc_auc"] == 1
-    assert head.score(floats([0, 0, 0]), floats([0, 0, 0])) == {
+    assert head.scorer.score(floats([0, 0, 0]), floats([0, 0, 0])) == {
         "micro_f1": 0,
         "macro_f1": 0,
         "subset_accuracy": 1,
@@ -224,13 +224,13 @@ def test_labels_that_do_not_occur_do_not_count_in_means(head):
 def test_one_label_is_no_class(head):
     """Scikit-learn takes one column for two classes, whose micro F1 is the accuracy."""
     head = Multilabel().adapt(cells("urgent", "|"))
-    scores = head.score(floats([1], [0], [0], [1]), floats([0.9], [0.1], [0.2], [0.3]))
+    scores = head.scorer.score(floats([1], [0], [0], [1]), floats([0.9], [0.1], [0.2], [0.3]))
     assert scores["micro_f1"] == pytest.approx(2 / 3)
     assert scores["subset_accuracy"] == 0.75
 
 
 def test_the_report_has_a_line_for_each_label(head):
-    lines = head.report(TRUTH, SAID).splitlines()
+    lines = head.scorer.report(TRUTH, SAID).splitlines()
     assert [line.split()[0] for line in lines] == ["label", "green", "red", "round"]
     # red: said once, rightly; twice in the truth
     assert lines[2].split()[1:] == ["1.000", "0.500", "0.667", "0.500", "2"]
@@ -238,7 +238,7 @@ def test_the_report_has_a_line_for_each_label(head):
 
 def test_the_picture_shows_each_label(head):
     axes = Figure().add_subplot()
-    head.draw(TRUTH, SAID, axes)
+    head.scorer.plot(TRUTH, SAID, axes)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["green (2)", "red (2)", "round (2)"]
     np.testing.assert_allclose(axes.lines[2].get_xdata(), [0.5, 2 / 3, 0.8])
 
@@ -264,7 +264,7 @@ def test_the_answer_reads_as_a_cell(head):
 
 def test_several_models_answers_are_joined_by_log_odds(head):
     """Odds of 9 and 1 make 3, 3 / 4; odds of 4 and 1 / 4 make 1."""
-    joined = head.join([floats([0.9, 0.8, 0]), floats([0.5, 0.2, 0])])
+    joined = head.scorer.join([floats([0.9, 0.8, 0]), floats([0.5, 0.2, 0])])
     np.testing.assert_allclose(joined, [[0.75, 0.5, 0]], atol=1e-6)
 
 
@@ -275,10 +275,10 @@ def test_a_baseline_learns_the_targets(values, is_sparse):
     head = Multilabel().adapt(cells(*values))
     targets = head.encode_target(cells(*values))
     inputs = np.eye(4) * 9
-    model = head.baseline(is_sparse, seed=0)
+    model = head.scorer.baseline(is_sparse, seed=0)
     if hasattr(model, "n_estimators"):
         model.set_params(n_estimators=20)
-    found = head.baseline_predictions(model.fit(inputs, targets), inputs)
+    found = head.scorer.baseline_predictions(model.fit(inputs, targets), inputs)
     np.testing.assert_array_equal(found >= 0.5, targets == 1)
     assert found.shape == targets.shape
 
@@ -299,9 +299,10 @@ def test_a_planted_truth_is_found(settings):
     history = model.fit(inputs, np.nan_to_num(targets), batch_size=32, epochs=12, verbose=0, sample_weight=weights)
     assert np.isfinite(history.history["loss"]).all()
     assert history.history["average_precision"][-1] > 0.95
-    known = head.known(targets)
+    known = head.scorer.known(targets)
     predictions, targets = model.predict(inputs, verbose=0)[known], targets[known]
-    scores, prior = head.score(targets, predictions), head.score(targets, np.tile(head.prior, (247, 1)))
+    scores, prior = head.scorer.score(targets, predictions), head.scorer.score(targets, np.tile(head.prior, (247, 1)))
     assert scores["micro_f1"] > 0.9 > prior["micro_f1"]
     tuned = head.tune(targets, predictions)
-    assert tuned.score(targets, tuned.tempered(predictions, tuned.temperature))["micro_f1"] >= scores["micro_f1"]
+    calibrated = tuned.scorer.tempered(predictions, tuned.temperature)
+    assert tuned.scorer.score(targets, calibrated)["micro_f1"] >= scores["micro_f1"]

@@ -61,7 +61,7 @@ def test_numbers_order_themselves():
 def test_targets_are_ranks_and_unknown_ones_are_minus_1(head):
     encoded = head.encode_target(cells("high", " low ", "", "huge", "middle"))
     assert encoded.tolist() == [2, 0, -1, -1, 1] and encoded.dtype == np.int32
-    assert head.known(encoded).tolist() == [True, True, False, False, True]
+    assert head.scorer.known(encoded).tolist() == [True, True, False, False, True]
     assert head.sample_weights(encoded).tolist() == [1, 1, 0, 0, 1]
 
 
@@ -199,7 +199,7 @@ TRUTH = np.array([0, 1, 2, 2, 2])
 
 
 def test_scores_are_scikit_learns(head):
-    scores = head.score(TRUTH, SAID)
+    scores = head.scorer.score(TRUTH, SAID)
     assert list(scores) == ["quadratic_kappa", "accuracy", "rank_mae", "rank_rmse"]
     assert scores["quadratic_kappa"] == pytest.approx(metrics.cohen_kappa_score(TRUTH, GUESSES, weights="quadratic"))
     assert scores["accuracy"] == metrics.accuracy_score(TRUTH, GUESSES) == 3 / 5
@@ -211,23 +211,23 @@ def test_kappa_by_hand():
     """Ranks 0, 0, 1, 1 said to be 0, 1, 1, 1: 1 wrong of 4; by chance 1/2 * 3/4 + 1/2 * 1/4 = 1/2 would be."""
     head = Ordinal().adapt(cells("1", "2"))
     said = floats([1, 0], [0, 1], [0, 1], [0, 1])
-    assert head.score(np.array([0, 0, 1, 1]), said)["quadratic_kappa"] == pytest.approx(1 - (1 / 4) / (1 / 2))
+    assert head.scorer.score(np.array([0, 0, 1, 1]), said)["quadratic_kappa"] == pytest.approx(1 - (1 / 4) / (1 / 2))
 
 
 def test_rows_of_one_class_have_scores(head):
-    assert head.score(np.array([2]), SAID[2:3])["quadratic_kappa"] == 1
-    assert head.score(np.array([2]), SAID[:1])["quadratic_kappa"] == 0
+    assert head.scorer.score(np.array([2]), SAID[2:3])["quadratic_kappa"] == 1
+    assert head.scorer.score(np.array([2]), SAID[:1])["quadratic_kappa"] == 0
 
 
 def test_the_report_names_the_classes_and_the_figures(head):
-    report = head.report(TRUTH, SAID)
+    report = head.scorer.report(TRUTH, SAID)
     assert re.search(r"middle +0\.500 +1\.000", report)
     assert re.search(r"quadratic_kappa +0\.\d{3}\n", report)
 
 
 def test_the_picture_shows_the_classes_in_order(head):
     axes = Figure().add_subplot()
-    head.draw(TRUTH, SAID, axes)
+    head.scorer.plot(TRUTH, SAID, axes)
     assert [label.get_text() for label in axes.get_xticklabels()] == list(ORDER)
     assert [text.get_text() for text in axes.texts] == ["1", "0", "0", "0", "1", "0", "1", "1", "1"]
 
@@ -251,10 +251,10 @@ def test_the_answer_is_the_median_class(head):
 def test_a_baseline_learns_the_targets(is_sparse):
     head = Ordinal(order=[*ORDER, "huge"]).adapt(cells("low", "high", "middle"))
     targets = np.array([0, 2, 1])
-    model = head.baseline(is_sparse, seed=0)
+    model = head.scorer.baseline(is_sparse, seed=0)
     if not is_sparse:
         model.set_params(n_estimators=20)
-    found = head.baseline_predictions(model.fit(np.eye(3) * 9, targets), np.eye(3) * 9)
+    found = head.scorer.baseline_predictions(model.fit(np.eye(3) * 9, targets), np.eye(3) * 9)
     assert found.shape == (3, 4) and found.argmax(axis=1).tolist() == [0, 2, 1]
     np.testing.assert_array_equal(found[:, 3], 0)
 
@@ -269,8 +269,8 @@ def test_a_planted_truth_is_found():
     model = network(head)
     model.compile(keras.optimizers.Adam(0.1), head.loss(), weighted_metrics=head.metrics())
     model.fit(inputs, targets, batch_size=32, epochs=12, verbose=0, sample_weight=head.sample_weights(targets))
-    scores = head.score(targets, model.predict(inputs, verbose=0))
-    prior = head.score(targets, np.tile(head.prior, (256, 1)))
+    scores = head.scorer.score(targets, model.predict(inputs, verbose=0))
+    prior = head.scorer.score(targets, np.tile(head.prior, (256, 1)))
     assert scores["quadratic_kappa"] > 0.9 > 0.1 > prior["quadratic_kappa"]
     assert scores["rank_mae"] < 0.2 < prior["rank_mae"]
 

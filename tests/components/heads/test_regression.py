@@ -77,7 +77,7 @@ def test_targets_are_scaled_and_unknown_ones_are_nan(pair_head):
         encoded, [[0, 0], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2, [1.5**0.5, -(1.5**0.5)]], rtol=1e-6
     )
     assert encoded.dtype == np.float32
-    assert pair_head.known(encoded).tolist() == [True, False, False, False, True]
+    assert pair_head.scorer.known(encoded).tolist() == [True, False, False, False, True]
     assert pair_head.sample_weights(encoded).tolist() == [1, 0, 0, 0, 1]
 
 
@@ -164,7 +164,7 @@ def test_training_shows_skill_and_the_error_in_the_tables_units(pair_head):
 def test_scores_are_scikit_learns_in_the_tables_units(pair_head):
     rng = np.random.default_rng(0)
     truth, said = rng.normal(size=(2, 11, 2)).astype(np.float32)
-    scores = pair_head.score(truth, said)
+    scores = pair_head.scorer.score(truth, said)
     truth, said = (values * pair_head.deviation + pair_head.mean for values in (truth, said))
     assert list(scores) == ["r2", "mae", "rmse", "median_absolute_error", "spearman"]
     assert scores["r2"] == pytest.approx(metrics.r2_score(truth, said))
@@ -175,30 +175,31 @@ def test_scores_are_scikit_learns_in_the_tables_units(pair_head):
 
 def test_scores_by_hand(head):
     """10, 20, 60 (mean 30) guessed as 20, 20, 40: r2 = 1 - 500 / 1400."""
-    scores = head.score(head.encode_target(cells("10", "20", "60")), head.encode_target(cells("20", "20", "40")))
+    scores = head.scorer.score(head.encode_target(cells("10", "20", "60")), head.encode_target(cells("20", "20", "40")))
     wanted = {"r2": 1 - 500 / 1400, "mae": 10, "rmse": (500 / 3) ** 0.5, "median_absolute_error": 10}
     assert scores == pytest.approx(wanted | {"spearman": 0.8660254}, rel=1e-6)
 
 
 def test_one_row_and_equal_rows_have_scores(head):
     one = np.array([[0.5]], np.float32)
-    assert head.score(one, one)["r2"] == 1 and head.score(one, one + 1)["r2"] == 0
-    assert "spearman" not in head.score(one, one)
+    assert head.scorer.score(one, one)["r2"] == 1 and head.scorer.score(one, one + 1)["r2"] == 0
+    assert "spearman" not in head.scorer.score(one, one)
 
 
 def test_the_report_is_in_the_tables_units(head):
-    report = head.report(head.encode_target(cells("10", "20", "60")), head.encode_target(cells("20", "20", "40")))
+    truth, said = (head.encode_target(cells(*numbers)) for numbers in (("10", "20", "60"), ("20", "20", "40")))
+    report = head.scorer.report(truth, said)
     assert report.startswith("value: 3 rows from 10 to 60\n")
     assert re.search(r"mae +10\n", report) and re.search(r"all rows +within 20\n", report)
 
 
 def test_the_picture_shows_each_number_and_the_line_of_right_ones(head, pair_head):
     axes = Figure().add_subplot()
-    head.draw(head.encode_target(cells("10", "60")), head.encode_target(cells("20", "40")), axes)
+    head.scorer.plot(head.encode_target(cells("10", "60")), head.encode_target(cells("20", "40")), axes)
     np.testing.assert_allclose(axes.collections[0].get_offsets(), [[10, 20], [60, 40]], rtol=1e-6)
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[10, 10], [60, 60]], rtol=1e-6)
     axes = Figure().add_subplot()
-    pair_head.draw(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), axes)
+    pair_head.scorer.plot(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), axes)
     assert len(axes.collections) == 2 and "deviations" in axes.get_xlabel()
 
 
@@ -206,7 +207,7 @@ def test_the_picture_shows_each_number_and_the_line_of_right_ones(head, pair_hea
 
 
 def test_several_models_answers_are_averaged(head):
-    joined = head.join([np.array([[1.0], [2.0]]), np.array([[3.0], [-2.0]])])
+    joined = head.scorer.join([np.array([[1.0], [2.0]]), np.array([[3.0], [-2.0]])])
     assert joined.tolist() == [[2], [0]]
 
 
@@ -217,8 +218,8 @@ def test_a_baseline_learns_the_targets(values, is_sparse):
     head = Regression().adapt(cells(*values))
     targets = head.encode_target(cells(*values))
     inputs = np.array([[0.0], [10.0], [20.0]])
-    model = head.baseline(is_sparse, seed=0).fit(inputs, targets)
-    assert head.baseline_predictions(model, inputs).shape == targets.shape
+    model = head.scorer.baseline(is_sparse, seed=0).fit(inputs, targets)
+    assert head.scorer.baseline_predictions(model, inputs).shape == targets.shape
 
 
 def test_a_planted_truth_is_found():

@@ -21,7 +21,7 @@ from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find
 from mmkeras.features import ops
 from mmkeras.features.columns import _traced
-from mmkeras.network.build import build_model
+from mmkeras.network.build import build_network
 
 HOSTILE = Path(__file__).parents[4] / "shared/data/hostile/image"
 ORIENTATION = 0x0112
@@ -687,8 +687,8 @@ def test_two_columns_may_have_the_same_network(adapted, network, adapted_head, t
     image = adapted(Image(encoder=application(weights=network(chain), unfrozen_blocks=1), **SIZE))
     head = adapted_head(find("head", "classification")())
     parts = find("fusion", "concat")(), {"target": head}
-    model = build_model({"front": image, "back": image}, *parts)
-    again = build_model({"front": image.trained(), "back": image.trained()}, *parts)
+    model = build_network({"front": image, "back": image}, *parts).model
+    again = build_network({"front": image.trained(), "back": image.trained()}, *parts).model
     model.save_weights(tmp_path / "model.weights.h5")
     again.load_weights(tmp_path / "model.weights.h5")
     inputs = {column: batch(image, [image.example(seed)]) for column, seed in (("front", 1), ("back", 2))}

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.contracts import links
 from mmkeras.network import layers
 
 
@@ -242,42 +241,6 @@ def test_without_pooling_the_vector_is_the_last_real_state():
 def test_an_answer_is_the_prior_where_nothing_is_given():
     layer = layers.answers.Answer([0.25, 0.75])
     np.testing.assert_allclose(layer(floats([[1, 0], [1, 0]]), floats([1, 0])), [[1, 0], [0.25, 0.75]])
-
-
-LOGITS = np.array([[2.0, -1.0, 0.5], [-3.0, 4.0, 0.0]])
-
-
-def ordered(heights):
-    """Two rows' probabilities of four classes: below thresholds -1, 0.5 and 2."""
-    below = 1 / (1 + np.exp(-heights))
-    return np.diff(np.concatenate([np.zeros((2, 1)), below, np.ones((2, 1))], axis=1))
-
-
-@pytest.mark.parametrize(
-    ("link", "activation"),
-    [
-        ("softmax", lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)),
-        ("sigmoid", lambda z: 1 / (1 + np.exp(-z))),
-        ("cumulative", lambda z: ordered(np.array([-1, 0.5, 2]) * (z[0, 0] / LOGITS[0, 0]) - z[:, :1])),
-    ],
-)
-@pytest.mark.parametrize("temperature", [0.5, 3.0])
-def test_a_temperature_divides_the_logits(link, activation, temperature):
-    prediction = activation(LOGITS).astype(np.float32)
-    found = links.tempered(prediction, temperature, link)
-    np.testing.assert_allclose(found, activation(LOGITS / temperature), rtol=1e-4, atol=1e-7)
-    assert links.tempered(prediction, 1.0, link) is prediction
-    assert links.tempered(prediction, temperature, "identity") is prediction
-
-
-@pytest.mark.parametrize("link", ["softmax", "sigmoid", "cumulative"])
-@pytest.mark.parametrize("temperature", [0.05, 20.0])
-def test_certain_predictions_stay_probabilities(link, temperature):
-    found = np.asarray(links.tempered(floats([[1, 0, 0], [0, 0, 1]]), temperature, link))
-    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()
-    assert (found[0, 0] > found[0, 1:]).all() and (found[1, 2] > found[1, :2]).all()
-    if link != "sigmoid":
-        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_an_answer_is_tempered_outside_training_and_the_prior_never():

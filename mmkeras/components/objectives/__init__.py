@@ -1,0 +1,1 @@
+"""What networks are trained for; the file's name is the key in a config's `objectives`."""
