@@ -273,7 +273,7 @@ def _chain(old: Old, raw: Mapping[str, Any]) -> list[Settings]:
 
 def _plain(encoder: Any) -> Settings:
     encoder = encoder.settings() if isinstance(encoder, Component) else encoder
-    return {"type": encoder} if isinstance(encoder, str) else {"type": "", **encoder}
+    return {"type": "", **encoder} if isinstance(encoder, Mapping) else {"type": str(encoder)}
 
 
 def _moved(modality: str, raw: Mapping[str, Any], encoders: set[str]) -> dict[str, Settings]:

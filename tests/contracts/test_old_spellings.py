@@ -76,7 +76,10 @@ def test_fitted_state_is_not_printed():
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("wrong", [{"convolutions": "many"}, {"encoder": {"units": 3}, "depth": 2}, {"filters": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"convolutions": "many"}, {"encoder": {"units": 3}, "depth": 2}, {"filters": "x"}, {"encoder": 5, "units": 3}],
+)
 def test_old_settings_that_never_were_right_are_refused_too(wrong):
     with pytest.raises(ValueError, match="encoders are spelled otherwise now"):
         build("modality", {"type": "audio", **wrong}, "config columns.voice")

@@ -197,16 +197,16 @@ class Audio(FileModality):
         encoding = super().encode(inputs)
         return dataclasses.replace(encoding, vector=keras.layers.Dropout(self.dropout)(encoding.vector))
 
+    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        return Encoding(encoded.vector, encoded.tokens, encoded.mask, inputs["present"])
+
     def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
         return Parts(kind, layers.time.hide_padding(inputs["spectrum"], inputs["mask"]), inputs["mask"])
 
     def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
         return (self.frames, self.bands)
-
-    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
-        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
-        return Encoding(encoded.vector, encoded.tokens, encoded.mask, inputs["present"])
 
     def example_file(self, generator: np.random.Generator) -> bytes:
         """A tone of 200 to 2000 Hz, a fifth of a second long."""

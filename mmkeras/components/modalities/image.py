@@ -158,18 +158,18 @@ class Image(FileModality):
         pixels = ops.image.erase_rectangle(ops.image.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
         return {**features, "pixels": pixels * features["present"][:, None, None, None]}
 
+    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
+        # Pixels (B, H, W, 3), size (B, 2) -> tokens (B, T, D), vector (B, D')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        vectors = [keras.layers.Dropout(self.dropout)(vector) for vector in encoded.vectors]
+        vector = layers.joining.concatenate(vectors + self._simple_vectors(inputs["pixels"], inputs["size"]))
+        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
+
     def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
         return Parts(kind, inputs["pixels"], fitted={"mean": self.mean, "deviation": self.deviation})
 
     def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
         return (self.height_px, self.width_px, 3)
-
-    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
-        # Pixels (B, H, W, 3), size (B, 2) -> vector (B, D'), tokens (B, T, D)
-        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
-        parts = [keras.layers.Dropout(self.dropout)(vector) for vector in encoded.vectors]
-        vector = layers.joining.concatenate(parts + self._simple_parts(inputs["pixels"], inputs["size"]))
-        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
 
     def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         return parts[self.content].sum(axis=-1)
@@ -244,18 +244,18 @@ class Image(FileModality):
             "present": tf.constant(1.0),
         }
 
-    def _simple_parts(self, pixels: Any, size: Any) -> list[Any]:
+    def _simple_vectors(self, pixels: Any, size: Any) -> list[Any]:
         """What little data tells already: where which colour is, how large the picture was."""
-        parts = []
+        vectors = []
         if self.thumbnail_px:
             pool_px = (max(1, self.height_px // self.thumbnail_px), max(1, self.width_px // self.thumbnail_px))
             thumbnail = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(pixels))
             thumbnail = keras.layers.Dense(64, activation="relu")(thumbnail)
-            parts.append(keras.layers.Dropout(self.dropout)(thumbnail))
+            vectors.append(keras.layers.Dropout(self.dropout)(thumbnail))
         if self.size_bins:
             size = keras.layers.Concatenate()([size, layers.time.SoftBins(self.size_bins)(size)])
-            parts.append(keras.layers.Dense(64, activation="relu")(size))
-        return parts
+            vectors.append(keras.layers.Dense(64, activation="relu")(size))
+        return vectors
 
     def _thumbnails_and_histograms(self, cells: list[bytes] | list[list[bytes]]) -> np.ndarray:
         """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""

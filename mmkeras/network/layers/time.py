@@ -77,25 +77,25 @@ class NgramBag(keras.layers.Layer):
 
         They add up to what `call` gives.
         """
-        found, count = 0.0, 0.0
+        total, count = 0.0, 0.0
         for n, ids in enumerate(self._hashed(tokens)):
             real = ops.cast(ids > 0, "float32")
             shares = self.embedding(ids) * ops.expand_dims(real, -1) / (n + 1)
             # An n-gram stands where it begins: a piece belongs to those that began up to n places before it.
             starts = [ops.pad(shares, ((0, 0), (back, 0), (0, 0)))[:, : tokens.shape[1]] for back in range(n + 1)]
-            found, count = found + sum(starts), count + ops.sum(real, axis=1)
-        return found / ops.maximum(count, 1.0)[:, None, None]
+            total, count = total + sum(starts), count + ops.sum(real, axis=1)
+        return total / ops.maximum(count, 1.0)[:, None, None]
 
     def _hashed(self, tokens):
         """For each n, (B, T) numbers of buckets, 0 where the n-gram would run into the padding."""
-        hashed, found = ops.zeros_like(tokens), []
+        hashed, numbers = ops.zeros_like(tokens), []
         for n in range(self.up_to):
             following = ops.pad(tokens[:, n:], ((0, 0), (0, n)))
             # Multiplication wraps at 32 bits, the same on every device.
             hashed = ops.bitwise_and(hashed * 31337 + following * 7919 + (n + 1) * 104729, 0x7FFFFFFF)
             mixed = ops.bitwise_xor(hashed, ops.right_shift(hashed, 15))
-            found.append(ops.where(following > 0, 1 + ops.mod(mixed, self.buckets - 1), 0))
-        return found
+            numbers.append(ops.where(following > 0, 1 + ops.mod(mixed, self.buckets - 1), 0))
+        return numbers
 
     def compute_output_shape(self, tokens_shape):
         return (tokens_shape[0], self.width)
