@@ -23,7 +23,8 @@ from mmkeras.contracts.config import Config, build, parse_config
 from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.registry import find, layer_name, members, nearest, walk
 from mmkeras.contracts.scorer import Scorer
-from mmkeras.evaluation.baselines import calibrated, classical, rows_of
+from mmkeras.evaluation.baselines import calibrated, classical
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.features.fitted import Prepared, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, table_hash

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import statistics
 from mmkeras.base.terminal import progress, warn
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
@@ -21,7 +22,6 @@ from mmkeras.table.manifest import Manifest
 
 MOST_AT_ONCE = 64
 CHECKED_ROWS = 32
-RESAMPLES = 1000
 
 Kept = tuple[Rows, np.ndarray, dict[str, Explained]]
 """Some rows' features, their places among the explained rows, and what the columns did to them."""
@@ -224,10 +224,8 @@ def _mean_weight(weights: np.ndarray | None, column: int) -> float:
 
 def _interval(values: np.ndarray, units: np.ndarray) -> list[float]:
     """95 % of a bootstrap of the mean, rows of one unit always together."""
-    sums, counts = np.bincount(units, values), np.bincount(units)
-    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return np.percentile(means, (2.5, 97.5)).tolist()
+    means = [statistics.mean(weights, values) for weights in statistics.resample_weights(units, seed=0)]
+    return list(statistics.interval(np.concatenate(means)))
 
 
 def checks_of(explainer: Explainer, found: Found) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
-    def board(self) -> Path:
+    def board_folder(self) -> Path:
         """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
         return self.folder / "tensorboard" / "answers"
 

@@ -30,7 +30,7 @@ from mmkeras.table.manifest import SPLITS, Manifest
 from mmkeras.table.plan import check, check_heads
 from mmkeras.table.splits import write_splits
 from mmkeras.training import plots
-from mmkeras.training.board import Step, board, write_vectors
+from mmkeras.training.board import Step, watcher, write_vectors
 from mmkeras.training.fit import compile_model, fit_model, shown_figures
 from mmkeras.training.run import Run, default_folder, resumable
 
@@ -118,15 +118,15 @@ def _train(
     targets = encoded_targets(schema, manifest)
     calibrate(model, dict.fromkeys(schema.targets, 1.0))  # a run that is resumed may have been tuned already
     step = forward_step(with_vectors(model, schema.columns))
-    watcher = board(run.board, step.graph, schema.targets, seen, targets, split)
-    trained = fit_model(run, model, schema, features, targets, split, [watcher])
+    watching = watcher(run.board_folder, step.graph, schema.targets, seen, targets, split)
+    trained = fit_model(run, model, schema, features, targets, split, [watching])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / "model.weights.h5")
     schema = _tuned(run, step, schema, features, targets, split)
     calibrate(model, {target: head.temperature for target, head in schema.targets.items()})
     step = forward_step(with_vectors(model, schema.columns))
     metrics = _judge(run, step, schema, features, targets, split)
-    write_vectors(run.board, step, schema, features, manifest, split)
+    write_vectors(run.board_folder, step, schema, features, manifest, split)
     metrics["bad_cells"] = prepared.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
