@@ -3,7 +3,7 @@
 The flow, which is also the tree; a room imports from the rooms above it only:
 
     base/         leaves without machine learning: terminal, threads, files, statistics, words, html
-    contracts/    what must agree: Modality, Fusion, Head, Encoding, Config; `find` loads members by name
+    contracts/    what must agree: Modality, Fusion, Head, Scorer, Encoding, Config; `find` loads members by name
     table/        rows       CSV, Parquet, DataFrame -> typed columns, paths, splits, missing cells; no TensorFlow
     features/     cells      read a file -> its canonical bytes         <- a serving client starts here
                   features   {column: {feature: fixed-shape tensor, "present": 0 or 1}}

@@ -47,7 +47,7 @@ class Source:
         feature: Which feature of the column it holds.
         tensor: The symbolic tensor: the input itself or what a lookup makes of it.
         pieces: A function: the feature's values (B, *shape) -> (B, *shape, …), what each of its numbers gives.
-        base: The same of a missing cell: (1, *shape, …) or what broadcasts to it.
+        base: The feature of a missing cell: (1, *shape, …) or what broadcasts to it.
         numbers: How many numbers the pieces of one row are.
         joined: A function: pieces -> the tensor's value.
     """
@@ -136,11 +136,11 @@ class Column:
         slopes = tape.gradient(explained, along)
         if all(slope is None for slope in slopes):
             raise NoSlopeError
-        found = [
+        slopes = [
             tf.zeros_like(values) if slope is None else _weighed(slope, weights, steps)
             for slope, values in zip(slopes, pieces, strict=True)
         ]
-        return found, tf.reshape(explained, (steps, -1))
+        return slopes, tf.reshape(explained, (steps, -1))
 
     def _kept(
         self, pieces: list, bases: list, fixed: list, asked: Mapping[str, Any], kept: dict[str, Any], steps: Any
@@ -186,8 +186,8 @@ class Prepared:
         parts: dict[str, np.ndarray] = {}
         for i, (source, values, base) in enumerate(zip(column.sources, self.pieces, self.bases, strict=True)):
             products = (sum(slopes[i] for slopes in totals) * (values - base)).numpy()
-            found = _over_width(products, len(column.modality.features[source.feature].shape))
-            parts[source.feature] = parts.get(source.feature, 0) + found
+            narrowed = _over_width(products, len(column.modality.features[source.feature].shape))
+            parts[source.feature] = parts.get(source.feature, 0) + narrowed
         return parts, *ends
 
     def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
@@ -200,15 +200,15 @@ class Prepared:
         """
         column = self.column
         compute = column._function("kept", column._kept)
-        found = []
+        results = []
         at_once = column.copies_at_once(kept.shape[1])
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once].astype(np.float32)
             steps, part = len(part), part.reshape(-1, *column.shape)
             others = part.reshape(len(part), -1).max(axis=1) if all_of_it else np.ones(len(part), np.float32)
             shares = dict.fromkeys(column.features, others) | {column.modality.content: part}
-            found.append(compute(self.pieces, self.bases, self.fixed, _floats(asked), shares, steps).numpy())
-        return np.concatenate(found)
+            results.append(compute(self.pieces, self.bases, self.fixed, _floats(asked), shares, steps).numpy())
+        return np.concatenate(results)
 
     @property
     def count(self) -> int:
@@ -229,7 +229,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Averaged:
-    """The same rows beside several sets of other columns; f is the mean of what it is beside each.
+    """Rows, prepared once beside each of several sets of other columns; f is the mean of what it is beside each.
 
     Where the others decide alone already, nothing that a column holds changes a prediction: only beside fewer of them
     is it seen what it tells.
@@ -252,9 +252,10 @@ class Averaged:
 
     def integrated(self, asked: Asked, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """As `Prepared.integrated`."""
-        found = [prepared.integrated(asked, steps) for prepared in self.each]
-        parts = {name: self._mean([parts[name] for parts, _, _ in found]) for name in found[0][0]}
-        return parts, self._mean([baseline for _, baseline, _ in found]), self._mean([whole for *_, whole in found])
+        integrals = [prepared.integrated(asked, steps) for prepared in self.each]
+        parts = {name: self._mean([parts[name] for parts, _, _ in integrals]) for name in integrals[0][0]}
+        baselines, wholes = zip(*(sides for _, *sides in integrals), strict=True)
+        return parts, self._mean(baselines), self._mean(wholes)
 
     def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
         """As `Prepared.kept`."""
@@ -312,20 +313,20 @@ def attribute(prepared: Averaged, asked: Asked) -> Attributed:
 
 def _by_gradients(prepared: Averaged, asked: Asked) -> Attributed:
     column, count = prepared.column, prepared.count
-    found = np.zeros((count, *column.shape), np.float32)
+    gradients = np.zeros((count, *column.shape), np.float32)
     baseline, whole, errors, taken = np.zeros((4, count))
     scale = np.max([np.abs(factors).max(axis=1) for factors in asked.values()], axis=0)
     left, steps = np.arange(count), FIRST_STEPS
     while len(left) and steps <= MOST_STEPS:
         some = prepared if len(left) == count else prepared.taken(left)
         parts, baseline[left], whole[left] = some.integrated(of_rows(asked, left), steps)
-        found[left] = column.modality.attribute(parts)
+        gradients[left] = column.modality.attribute(parts)
         total = sum(values.reshape(len(left), -1).sum(axis=1, dtype=np.float64) for values in parts.values())
         change = whole[left] - baseline[left]
         errors[left] = np.abs(total - change) / np.maximum(np.abs(change), LEAST_CHANGE * scale[left])
         taken[left] = steps
         left, steps = left[errors[left] > TOLERANCE], 2 * steps
-    return Attributed({GRADIENTS: found}, baseline, whole, errors, taken)
+    return Attributed({GRADIENTS: gradients}, baseline, whole, errors, taken)
 
 
 def of_rows(asked: Asked, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -337,12 +338,12 @@ def _by_occlusion(prepared: Averaged, asked: Asked, whole: np.ndarray) -> np.nda
     """(R, *attribution): what f loses with each block of the cell, evenly over the block."""
     shape = prepared.column.shape
     blocks = parts_of(shape)
-    found = np.zeros((len(whole), *shape), np.float32)
+    occlusion = np.zeros((len(whole), *shape), np.float32)
     for block in range(blocks.max() + 1):
         inside = blocks == block
         kept = np.broadcast_to(~inside, (1, len(whole), *shape))
-        found[:, inside] = (whole - prepared.kept(asked, kept)[0])[:, np.newaxis] / inside.sum()
-    return found
+        occlusion[:, inside] = (whole - prepared.kept(asked, kept)[0])[:, np.newaxis] / inside.sum()
+    return occlusion
 
 
 def parts_of(shape: tuple[int, ...]) -> np.ndarray:
@@ -351,11 +352,11 @@ def parts_of(shape: tuple[int, ...]) -> np.ndarray:
     while math.prod(counts) > MOST_PARTS:
         longest = counts.index(max(counts))
         counts[longest] = (counts[longest] + 1) // 2
-    found = np.zeros(shape, int)
+    numbers = np.zeros(shape, int)
     for axis, (size, count) in enumerate(zip(shape, counts, strict=True)):
         place = (np.arange(size) * count) // size
-        found = found * count + place.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return found
+        numbers = numbers * count + place.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return numbers
 
 
 # Where content enters the model
@@ -407,7 +408,7 @@ def _along(values: Any, base: Any, places: Any) -> Any:
 
 
 def _widened(values: Any, rank: int) -> Any:
-    """The same with axes of 1 at the end."""
+    """A tensor with axes of 1 at the end."""
     return tf.reshape(values, tf.concat([tf.shape(values), tf.ones(rank - len(values.shape), tf.int32)], 0))
 
 

@@ -37,8 +37,8 @@ class Coalitions:
         """{output: (P, B, …)} of rows' features, only the columns of each pattern (P, M) shown, the others missing."""
         there = self.encode(features)
         absent = self.encode({
-            column: {name: np.zeros_like(values[:1]) for name, values in found.items()}
-            for column, found in features.items()
+            column: {name: np.zeros_like(values[:1]) for name, values in arrays.items()}
+            for column, arrays in features.items()
         })  # fmt: skip
         count = len(next(iter(features[self.columns[0]].values())))
         at_once = max(1, STEP_NUMBERS // (count * self.numbers))
