@@ -18,6 +18,7 @@ from mmkeras.evaluate import evaluate
 from mmkeras.evaluation import baselines
 from mmkeras.evaluation import judge_run as module
 from mmkeras.evaluation.models import OWN, Model
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.export import export
 from mmkeras.network.inference import predict_rows
 from mmkeras.predict import predict
@@ -624,9 +625,7 @@ def test_thresholds_decide_in_predict_evaluate_and_the_exported_model(planted, j
 def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
     """The network's would make a classical model look worse than it is, or better."""
     table, splits = planted.table(), planted.splits
-    trained, chosen, judged = (
-        baselines.rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test")
-    )
+    trained, chosen, judged = (rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test"))
     head = planted.schema.targets["tags"]
     valid, said = baselines.classical(planted.schema, trained, [chosen, judged])["tags"][Model("classical", "size")]
     own, said = baselines.calibrated(head, head.encode_target(chosen.rows["tags"]), valid, said)

@@ -11,8 +11,8 @@ from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS,
 from fixtures_tables import python
 
 from mmkeras.evaluate import evaluate
-from mmkeras.evaluation.baselines import rows_of
 from mmkeras.evaluation.models import OWN, Model, models_in
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.export import export
 from mmkeras.features.columns import missing_cell, read_cells, table_cells
 from mmkeras.network.build import COLUMN_WEIGHTS

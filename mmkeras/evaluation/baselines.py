@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from mmkeras.contracts.registry import layer_name, walk
 from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.judging import Said
 from mmkeras.evaluation.models import PRIOR, Model
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.features.columns import read_cells, table_cells
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest
@@ -52,11 +52,6 @@ def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np
     """
     own = tuned(head, truth, valid).scorer
     return own, own.tempered(predictions, own.temperature)
-
-
-def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
-    """The chosen rows of a table, as a table."""
-    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))
 
 
 def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[Model, list[np.ndarray]]]:

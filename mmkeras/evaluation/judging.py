@@ -58,7 +58,7 @@ class Said:
         return self.scorer.score(self.truth, self.predictions) if len(self.truth) else {}
 
     def of(self, rows: np.ndarray) -> Said:
-        """The same of some rows."""
+        """What it says of some of the rows."""
         return replace(self, truth=self.truth[rows], predictions=self.predictions[rows])
 
 
@@ -145,7 +145,7 @@ def bootstrapped(tasks: Mapping[Hashable, Figures], units: np.ndarray) -> dict[H
         for key, figures in tasks.items():
             for name, values in figures(weights).items():
                 parts[key].setdefault(name, []).append(values)
-    return {key: {name: np.concatenate(blocks) for name, blocks in found.items()} for key, found in parts.items()}
+    return {key: {name: np.concatenate(blocks) for name, blocks in of_task.items()} for key, of_task in parts.items()}
 
 
 def cut(cells: pd.Series) -> tuple[pd.Series, str]:
@@ -189,7 +189,7 @@ def by_pattern(present: np.ndarray, columns: list[str]) -> dict[tuple[str, ...],
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON holds it: no arrays, NaN as null."""
+    """A value as JSON holds it: no arrays, NaN as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -310,12 +310,12 @@ def _curves(own: Said, shown: np.ndarray) -> list[dict[str, Any]] | None:
     pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return None
-    found = []
+    curves = []
     for k in shown:
         truth = pair[0].tocsc()[:, [k]].toarray()[:, 0]
         if 0 < truth.sum() < len(truth):
-            found.append({"class": own.scorer.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
-    return found
+            curves.append({"class": own.scorer.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
+    return curves
 
 
 def _curves_of(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": lambda n: shown(n, "count"), "cut": _cut, "words": metric_words}
+    environment.filters |= {"count": lambda n: shown(n, "count"), "cut": _cut, "metric_words": metric_words}
     environment.globals |= {"bar": charts.bar, "whisker": charts.whisker, "others": sections.target.OTHERS}
     return environment
 

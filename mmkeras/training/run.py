@@ -104,7 +104,7 @@ class Run:
         return self.folder / run_files.CHECKPOINTS
 
     @property
-    def board(self) -> Path:
+    def board_folder(self) -> Path:
         """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
         return self.folder / run_files.TENSORBOARD / run_files.ANSWERS
 

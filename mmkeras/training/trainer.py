@@ -33,7 +33,7 @@ from mmkeras.table.manifest import SPLITS
 from mmkeras.table.plan import Plan, check_learnable, check_rows
 from mmkeras.table.splits import units_of, write_splits
 from mmkeras.training import plots
-from mmkeras.training.board import Step, board, write_vectors
+from mmkeras.training.board import Step, watcher, write_vectors
 from mmkeras.training.fit import compile_model, fit_model, shown_figures
 from mmkeras.training.run import Run, default_folder, resumable
 
@@ -119,8 +119,8 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / run_files.MODEL_PICTURE}")
     truth = truth_of(plan, network)
     step = network.step()
-    watcher = board(run.board, step.graph, schema.targets, seen, truth.targets, split)
-    trained = fit_model(run, network, schema.train, features, truth, split, [watcher])
+    watching = watcher(run.board_folder, step.graph, schema.targets, seen, truth.targets, split)
+    trained = fit_model(run, network, schema.train, features, truth, split, [watching])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / run_files.WEIGHTS)
     metrics = _judge_losses(step, network, features, truth, plan)
@@ -129,7 +129,7 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         step = network.answering(schema.targets).step([FUSED, *schema.targets])
         answers = _judge(run, step, schema, features, truth.targets, split)
         metrics = {name: {**answers[name], **metrics[name]} for name in answers}
-        write_vectors(run.board, step, schema, features, plan.manifest, split)
+        write_vectors(run.board_folder, step, schema, features, plan.manifest, split)
     metrics["bad_cells"] = fitted.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,

@@ -73,12 +73,12 @@ def range_of(judged: Mapping[str, Any], metric: str) -> tuple[float, float]:
 
 def shapley_bars(results: Results, target: str) -> dict[str, Any] | None:
     """The columns by their mean absolute Shapley value."""
-    found = results.explanation.at("targets", target) if results.explanation else None
-    if not found or not found.get("columns"):
+    told = results.explanation.at("targets", target) if results.explanation else None
+    if not told or not told.get("columns"):
         return None
-    worth = found["columns"]
+    worth = told["columns"]
     ordered = sorted(worth, key=lambda column: -(worth[column].get("mean_absolute") or 0))
     ends = [worth[column].get("interval") or [worth[column].get("mean_absolute")] for column in ordered]
     most = max((abs(end) for pair in ends for end in pair if end is not None), default=1.0) or 1.0
     weighed = any(worth[column].get("weight") is not None for column in ordered)
-    return {"found": found, "columns": ordered, "most": most, "weighed": weighed}
+    return {"told": told, "columns": ordered, "most": most, "weighed": weighed}

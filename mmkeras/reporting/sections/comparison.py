@@ -77,17 +77,17 @@ def _different_settings(every: Sequence[Results]) -> list[tuple[str, list[str]]]
     """
     configs = [results.run.config for results in every]
     parts = [_components(config) for config in configs]
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for each in parts for name in each):
         there = [each.get(name) for each in parts]
         types = [part.type_name() if part else NOT_THERE for part in there]
-        found[name] = types
+        settings[name] = types
         if len(set(types)) == 1:
-            found |= _side_by_side([flattened(part.settings(), f"{name}.") for part in there])
-    found |= _side_by_side(
+            settings |= _side_by_side([flattened(part.settings(), f"{name}.") for part in there])
+    settings |= _side_by_side(
         [flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"})) for config in configs]
     )
-    return [(name, values) for name, values in found.items() if len(set(values)) > 1]
+    return [(name, values) for name, values in settings.items() if len(set(values)) > 1]
 
 
 def _side_by_side(every: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
@@ -105,7 +105,7 @@ def _components(config: Config) -> dict[str, Component]:
 def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
     """Figures on the validation rows of all runs, where at least two have them."""
     curves = [shown_curves(results) for results in every]
-    found = []
+    drawn = []
     for title in curves[0]:
         lines = [
             Line(name, list(range(1, len(numbers) + 1)), finite(numbers))
@@ -115,8 +115,8 @@ def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
         if len(lines) > 1:
             epochs = max(2, *(len(line.x) for line in lines))
             axes = Axes("epoch", "", x_range=(1, epochs), is_whole=True)
-            found.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
-    return found
+            drawn.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
+    return drawn
 
 
 def _disagreement(target: str, every: Sequence[Results], names: Sequence[str]) -> dict[str, Any]:

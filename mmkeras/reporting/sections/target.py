@@ -28,7 +28,7 @@ def target_part(results: Results, target: str) -> dict[str, Any]:
     metrics = list(dict.fromkeys(name for scores in models.values() for name in scores))
     return {
         "name": target,
-        "found": judged,
+        "judged": judged,
         "metric": metric,
         "models": models,
         "metrics": [(name, metric_words(name), METRICS.get(name, ""), form_of(name)) for name in metrics],
