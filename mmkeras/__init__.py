@@ -26,7 +26,7 @@ The flow, which is also the tree; a room imports from the rooms above it only:
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # TensorFlow reads this once, when it is imported: without it a dozen lines about CPU features precede every answer.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

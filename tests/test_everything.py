@@ -10,12 +10,12 @@ import pytest
 from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS, stacked
 from fixtures_tables import python
 
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.evaluate import evaluate
 from mmkeras.evaluation.models import OWN, Model, models_in
 from mmkeras.evaluation.rows import rows_of
 from mmkeras.export import export
 from mmkeras.features.columns import missing_cell, read_cells, table_cells
-from mmkeras.network.build import COLUMN_WEIGHTS
 from mmkeras.network.inference import predict_rows, predict_without
 from mmkeras.table.manifest import read_table
 from mmkeras.train import train

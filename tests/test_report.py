@@ -25,6 +25,7 @@ from mmkeras.reporting import gallery
 from mmkeras.reporting import page as report_module
 from mmkeras.reporting.results import Results, Source, shown
 from mmkeras.table.manifest import read_table, table_hash
+from mmkeras.training.run import FORMAT
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -418,7 +419,9 @@ def test_bad_cells_and_what_check_found(tmp_path):
 def test_an_old_run_has_no_versions(run, tmp_path, page):
     assert "not recorded by the version of mmkeras that trained this run" in page.text
     new = write_run(tmp_path)
-    (new / "origin.json").write_text(json.dumps({"date": "2026-02-03 04:05", "versions": {"keras": "3.99"}}))
+    (new / "origin.json").write_text(
+        json.dumps({"format": FORMAT, "date": "2026-02-03 04:05", "versions": {"keras": "3.99"}})
+    )
     assert "2026-02-03 04:05" in page_of(new).text and "keras3.99" in page_of(new).text.replace(" ", "")
 
 
@@ -427,7 +430,7 @@ def test_keys_of_filesystems_stay_in_the_run_folder(tmp_path):
     config = run / "config.yaml"
     config.write_text(config.read_text() + "filesystems: {s3: {key: me, secret: open sesame}}\n")
     command = "mmkeras train config.yaml 'filesystems.s3={secret: open sesame}' filesystems.s3.key=me train.epochs=3"
-    (run / "origin.json").write_text(json.dumps({"command": command}))
+    (run / "origin.json").write_text(json.dumps({"format": FORMAT, "command": command}))
     other = write_run(tmp_path / "b", explained=0).rename(tmp_path / "b" / "other")
     page = page_of(run, other, explain=False)
     assert "sesame" not in page.html and "secret: (not shown)" in page.text

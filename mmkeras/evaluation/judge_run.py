@@ -15,6 +15,7 @@ from mmkeras.base.statistics import resamples_of
 from mmkeras.base.terminal import kept_warnings, say, show_table, warn
 from mmkeras.base.words import words
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import walk
 from mmkeras.evaluation.against import Side, check_pair, show_against
 from mmkeras.evaluation.baselines import baselines as simpler_models
@@ -22,7 +23,6 @@ from mmkeras.evaluation.judging import Said, by_pattern, by_value, cut, judge, p
 from mmkeras.evaluation.models import FORMAT, OWN, Model, scores_in
 from mmkeras.evaluation.rows import JudgedRows, rows_to_judge, validation
 from mmkeras.evaluation.tables import cell_table, show_confidence, show_figures, show_parts, show_rows
-from mmkeras.network.build import COLUMN_WEIGHTS
 from mmkeras.network.inference import PRESENT, predict_without, warn_of_outside
 from mmkeras.table.plan import said_of
 from mmkeras.training import plots
