@@ -328,7 +328,7 @@ def test_training_needs_no_files_and_ends_as_one_that_was_stopped(prepared, tmp_
     whole = train(folder / "config.yaml", features=str(prepared.out), run=tmp_path / "whole")
     code = """
 import sys
-from mmkeras import callbacks
+from mmkeras.training import callbacks
 from mmkeras.train import train
 
 save = callbacks.Checkpoints._save
