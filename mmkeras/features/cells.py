@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
-    """The same cells, for `adapt` to learn from.
+    """Hands cells on for `adapt` to learn from.
 
     Raises:
         ValueError: There is none.
@@ -26,7 +26,7 @@ def at_least_one(cells: Iterable[Cell]) -> Iterator[Cell]:
 
 
 def chunked(cells: Iterable[Cell], size: int) -> Iterator[list[Cell]]:
-    """The same cells, so many at a time."""
+    """Cells by the list of so many, the last one shorter."""
     remaining = iter(cells)
     while chunk := list(itertools.islice(remaining, size)):
         yield chunk
@@ -41,7 +41,7 @@ def check_bytes(path: str, max_mb: float) -> None:
     """Refuses a file that is too large, before it is read.
 
     Raises:
-        ValueError: Says how large it is; `ops.bytes_fault` says the same of what a client sends.
+        ValueError: Says how large it is; `ops.common.bytes_fault` says the same of what a client sends.
     """
     size = os.stat(path).st_size
     if size > max_mb * 1e6:

@@ -336,13 +336,13 @@ class Text(Modality):
 
     def _vectors_of(self, wanted: Container[str]) -> dict[str, np.ndarray]:
         """The vectors of words; of two that fold to one, the first in the file, which is the more frequent."""
-        found: dict[str, np.ndarray] = {}
+        vectors: dict[str, np.ndarray] = {}
         for word, numbers in _lines_of_vectors(self.word_vectors, self.embedding_width):
             word = unicodedata.normalize("NFKC", word)
             word = word.casefold() if self.lowercase else word
-            if word in wanted and word not in found:
-                found[word] = numbers()
-        return found
+            if word in wanted and word not in vectors:
+                vectors[word] = numbers()
+        return vectors
 
     def _words_read(self, text: str) -> list[tuple[tuple[int, int], slice]]:
         """Where each word of a text stands in it, and where its pieces stand among the tokens, as far as they reach.
@@ -352,7 +352,7 @@ class Text(Modality):
         tokens = self.preprocess(tf.constant(_encodable(text)))["tokens"].numpy()
         first, after = (1, self.max_tokens - 1) if self.backbone else (0, self.max_tokens)
         after = min(after, int((tokens > 0).sum()) - first)
-        for spans in (_word_spans(text), (found.span() for found in re.finditer(r"\S+", text))):
+        for spans in (_word_spans(text), (match.span() for match in re.finditer(r"\S+", text))):
             # Some consist of characters alone that a tokenizer drops, and have no piece.
             spans = list(itertools.islice(spans, 2 * self.max_tokens))
             pieces = [self._pieces(text[start:end]) for start, end in spans]
@@ -450,11 +450,11 @@ def _lines_of_vectors(path: str, width: int) -> Iterator[tuple[str, Callable[[],
         ) from None
 
 
-def _check_width(path: str, found: str | int, width: int) -> None:
-    if str(found) != str(width):
+def _check_width(path: str, given_width: str | int, width: int) -> None:
+    if str(given_width) != str(width):
         raise ValueError(
-            f"word_vectors: {path} holds vectors of {found} numbers, but embedding_width is {width}; "
-            f"set embedding_width to {found}"
+            f"word_vectors: {path} holds vectors of {given_width} numbers, but embedding_width is {width}; "
+            f"set embedding_width to {given_width}"
         )
 
 
@@ -671,15 +671,17 @@ def _are_nearly_empty(values: pd.Series, characters: pd.Series) -> pd.Series:
     """Which texts say nothing: signs alone, words for a missing one, a letter where others have sentences."""
     import pandas as pd
 
-    found = pd.Series(False, values.index)
+    is_nearly_empty = pd.Series(False, values.index)
     short = values[characters <= max(map(len, MISSING_WORDS))]
-    found[short.index] = short.str.lower().isin(MISSING_WORDS)
+    is_nearly_empty[short.index] = short.str.lower().isin(MISSING_WORDS)
     if len(short) and characters.median() >= TYPICAL_CHARACTERS:
-        found[short.index] |= short.str.fullmatch(r"[\x21-\u024f\u0370-\u052f]")  # a Chinese letter may be a word
+        is_nearly_empty[short.index] |= short.str.fullmatch(
+            r"[\x21-\u024f\u0370-\u052f]"
+        )  # a Chinese letter may be a word
     without_letters = values[~values.str.contains(r"[^\W_]")]
     signs_alone = without_letters.map(lambda text: all(unicodedata.category(sign)[0] in "PZC" for sign in text))
-    found[signs_alone.index[signs_alone.astype(bool)]] = True
-    return found
+    is_nearly_empty[signs_alone.index[signs_alone.astype(bool)]] = True
+    return is_nearly_empty
 
 
 def _damage(text: str) -> str:

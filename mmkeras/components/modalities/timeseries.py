@@ -121,10 +121,10 @@ class Timeseries(Modality):
 
     def adapt(self, cells: Iterable[np.ndarray]) -> Timeseries:
         """Learns how many channels most cells have, and their means and deviations."""
-        found = [_moments(cell) for cell in at_least_one(cell for cell in cells if np.isfinite(cell).any())]
-        channels = Counter(moments.shape[1] for moments in found).most_common(1)[0][0]
+        measured = [_moments(cell) for cell in at_least_one(cell for cell in cells if np.isfinite(cell).any())]
+        channels = Counter(moments.shape[1] for moments in measured).most_common(1)[0][0]
         # (3, N, C): those of another width are refused when they are read again
-        counts, means, variances = np.stack([moments for moments in found if moments.shape[1] == channels], axis=1)
+        counts, means, variances = np.stack([moments for moments in measured if moments.shape[1] == channels], axis=1)
         count = np.maximum(counts.sum(axis=0), 1)
         mean = (counts * means).sum(axis=0) / count
         deviation = np.sqrt((counts * (variances + (means - mean) ** 2)).sum(axis=0) / count)

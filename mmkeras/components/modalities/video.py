@@ -135,8 +135,8 @@ class Video(Modality):
 
         colors = StandardScaler()
         measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        found = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
-        for frames in at_least_one(frames for frames in found if frames and all(map(len, frames))):
+        measured = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
+        for frames in at_least_one(frames for frames in measured if frames and all(map(len, frames))):
             for pixels in frames:
                 colors.partial_fit(pixels)
         return self.model_copy(update={"mean": tuple(colors.mean_), "deviation": tuple(colors.scale_)})
@@ -173,7 +173,7 @@ class Video(Modality):
         return {"frames": frames, "mask": mask, "present": tf.reduce_max(mask)}, fault
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same move and the same colours for all frames: what moves in the clip stays what moved."""
+        """One move and one change of colours for all frames of a clip: what moves in it stays what moved."""
         seeds = ops.common.split_seed(seed, 3)
         frames, height_px, width_px, _ = features["frames"].shape[1:]
         layered = tf.transpose(features["frames"], (0, 2, 3, 1, 4))  # (B, H, W, N, 3)
