@@ -76,7 +76,8 @@ def test_what_reads_and_examines_counts(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["draw_file", "encode_files", "augment_files", "learn", "baseline", "file_doubts", "noun", "_simple_vectors"]
+    "name",
+    ["draw_file", "encode_files", "augment_files", "learn", "baseline", "file_doubts", "noun", "_simple_vectors"],
 )
 def test_what_comes_before_and_after_does_not_count(name):
     assert dependents(f"{IMAGE}.{name}") == set()
