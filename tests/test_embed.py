@@ -1,5 +1,6 @@
 """Vectors of a table's rows: in order, the model's own, empty where a cell is missing, whatever the fusion."""
 
+import keras
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -149,6 +150,7 @@ def test_every_fusion_has_a_fused_vector(fusion, small, tmp_path):
 
 def untrained(config, manifest, folder) -> Run:
     """A run whose weights are those of the start."""
+    keras.utils.set_random_seed(0)
     plan = Plan(config, manifest, manifest.rows["split"])
     run = Run.create(folder, plan)
     schema = fit_schema(plan)
