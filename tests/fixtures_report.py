@@ -21,7 +21,10 @@ RATE_HZ = 8000
 # Columns that need no TensorFlow to be drawn, and such that do
 PLAIN = {"note": {"type": "text"}, "weight": {"type": "number"}}
 MEDIA = {
-    "photo": {"type": "image", "height_px": 12, "width_px": 14, "thumbnail_px": 2},
+    "photo": {
+        "type": "image", "height_px": 12, "width_px": 14, "thumbnail_px": 2,
+        "encoder": {"type": "picture", "filters": [2]},
+    },
     "voice": {
         "type": "audio", "seconds": 1.0, "sample_rate_hz": RATE_HZ, "fft_samples": 128, "hop_samples": 100,
         "mel_bins": 9,

@@ -289,7 +289,7 @@ def test_rows_with_bad_cells_are_left_out_of_every_model_if_asked(config, traine
 
 
 def test_bad_cells_are_refused_before_a_comparison_begins(config, tmp_path):
-    changes = ["columns.size={type: image, height_px: 8, width_px: 8}"]
+    changes = ["columns.size={type: image, height_px: 8, width_px: 8, encoder: {type: picture, filters: [2]}}"]
     with pytest.raises(ValueError, match="90 cells in 90 rows cannot be used"):
         run(config, tmp_path / "out", *changes, fusions="concat")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["bad_rows.csv"]

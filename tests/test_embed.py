@@ -161,8 +161,8 @@ def untrained(config, manifest, folder) -> Run:
 
 
 def test_columns_called_as_ours_get_another_name():
-    assert _names(["b", "row", "row_"]) == {"b": "b", "row": "row__", "row_": "row_"}
-    assert _names(["fused", "status"]) == {"fused": "fused_", "status": "status_"}
+    assert _names(["b", "row", "row_"], {"fused"}) == {"b": "b", "row": "row__", "row_": "row_"}
+    assert _names(["fused", "status"], {"fused"}) == {"fused": "fused_", "status": "status_"}
 
 
 @pytest.mark.parametrize("name", ["vectors.csv", "vectors", "vectors.parquet.gz"])

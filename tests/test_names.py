@@ -116,13 +116,23 @@ def test_names_that_are_refused(targets, columns, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("target", ["a_or_absent", "dense", "y_joint"])
-def test_a_target_that_is_called_as_a_layer_is(target, adapted):
+def network_with(target, adapted):
     keras.backend.clear_session()  # Keras numbers its layers: the first one is `dense`
     head = find("head", "classification")().adapt(pd.Series(["1", "2"], dtype=object))
     columns = {name: adapted(find("modality", "number")()) for name in "ab"}
-    with pytest.raises(ValueError, match=f'^target "{target}": a layer inside the model is called so; rename the'):
-        build_network(columns, find("fusion", "concat")(), {target: head, "y": head})
+    return build_network(columns, find("fusion", "concat")(), {target: head, "y": head})
+
+
+def test_a_target_that_is_called_as_a_layer_is(adapted):
+    with pytest.raises(ValueError, match='^target "y_joint": a layer inside the model is called so; rename the'):
+        network_with("y_joint", adapted)
+
+
+@pytest.mark.parametrize("target", ["or_absent", "dense"])
+def test_a_target_may_be_called_as_a_layer_inside_a_column_is(target, adapted):
+    network = network_with(target, adapted)
+    assert target in network.model.output
+    assert target in [layer.name for layer in network.columns["a"].layers]
 
 
 # Columns that are called as models are

@@ -252,7 +252,10 @@ def test_a_column_may_be_called_as_it_likes(tmp_path):
     for name in ("config.yaml", "schema.json", "evaluation.json"):
         file = run / name
         file.write_text(
-            file.read_text().replace("weight:", '"</script><i>/~":').replace('"weight"', '"</script><i>/~"')
+            file.read_text()
+            .replace("\n  weight:", '\n  "</script><i>/~":')
+            .replace('"weight"', '"</script><i>/~"')
+            .replace('"</script><i>/~":1.0', '"weight":1.0')  # of the objective
         )
     page = page_of(run, explain=False)
     assert "</script><i>/~" in page.text and not page.all("i")

@@ -117,9 +117,9 @@ class Run:
         Raises:
             ValueError: The training was stopped before it began.
         """
+        self._check_format()
         if not (self.folder / run_files.SCHEMA).is_file():
             raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
-        self._check_format()
         return parse_config(json.loads((self.folder / run_files.SCHEMA).read_text(encoding="utf-8")), run_files.SCHEMA)
 
     @property

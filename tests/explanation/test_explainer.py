@@ -79,7 +79,7 @@ def test_one_column_alone(fusion, made):
     explainer, rows = made({"sensor": SERIES}, {"type": fusion, **SMALL_FUSIONS[fusion]})
     between = explainer.explain(rows, {"grade": "high"})["grade"]
     wanted = explainer.network.model(rows, training=False)["grade"].numpy()
-    assert explainer.schema.targets["grade"].parts == ("low", "middle", "high")
+    assert explainer.schema.targets["grade"].scorer.parts == ("low", "middle", "high")
     np.testing.assert_allclose(between.whole, wanted[:, 2], atol=1e-6)
     np.testing.assert_allclose(between.values[:, 0], between.whole - between.prior, atol=1e-6)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmkeras.contracts.config import build
 from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED
 from mmkeras.contracts.registry import find
 from mmkeras.network.build import build_network
@@ -105,7 +106,13 @@ def test_a_temperature_is_part_of_what_answers_are_made_with(columns, heads):
 
 
 def test_a_columns_model_is_cut_and_goes_on_from_there(adapted):
-    modality = adapted(find("modality", "image")(height_px=8, width_px=10, filters=(2, 3)))
+    modality = adapted(
+        build(
+            "modality",
+            {"type": "image", "height_px": 8, "width_px": 10, "encoder": {"type": "picture", "filters": [2, 3]}},
+            "x",
+        )
+    )
     head = find("head", "classification")().adapt(pd.Series(["a", "b"], dtype=object))
     network = built({"photo": modality}, {"kind": head})
     graph = ColumnGraph(network.columns["photo"])
