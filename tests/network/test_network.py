@@ -5,11 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED, present_of, vector_of
 from mmkeras.contracts.registry import find
 from mmkeras.network.build import build_network
 from mmkeras.network.graph import ColumnGraph
-from mmkeras.network.network import present_of, vector_of
 
 
 @pytest.fixture
