@@ -311,7 +311,7 @@ def _three_columns(kind: str, folder: Path, i: int, rng: np.random.Generator) ->
     return cells | {"level": cells["level"] + round(rng.normal(), 2)}, place
 
 
-TEXT = {"type": "text", "max_tokens": 24, "vocabulary_size": 400, "embedding_width": 32, "units": 24}
+TEXT = {"type": "text", "max_tokens": 24, "vocabulary_size": 400, "embedding_width": 32, "encoder": {"units": 24}}
 PLANTED = {
     "column": Planted(
         {"level": {"type": "number"}, "note": TEXT | {"encoder": "bag"}, "place": {"type": "category"}},
@@ -321,7 +321,11 @@ PLANTED = {
     ),
     "word": Planted({"note": TEXT}, _text, _words, 8),
     "patch": Planted(
-        {"photo": {"type": "image", "height_px": PICTURE_PX, "width_px": PICTURE_PX, "filters": [16, 32, 48]}},
+        {
+            "photo": {
+                "type": "image", "height_px": PICTURE_PX, "width_px": PICTURE_PX, "encoder": {"filters": [16, 32, 48]},
+            }
+        },
         _picture,
         _patches,
         (PICTURE_PX // PATCH_PX) ** 2,
@@ -330,7 +334,8 @@ PLANTED = {
         {
             "voice": {
                 "type": "audio", "seconds": SLOTS * SLOT_SECONDS, "sample_rate_hz": RATE_HZ, "fft_samples": 256,
-                "hop_samples": 125, "mel_bins": 24, "convolutions": 2, "filters": 32, "units": 32,
+                "hop_samples": 125, "mel_bins": 24,
+                "encoder": [{"type": "convolution", "filters": [32, 32]}, {"type": "recurrent", "units": 32}],
             }
         },
         _sound,
@@ -338,7 +343,7 @@ PLANTED = {
         SLOTS * len(KINDS),
     ),
     "step and channel": Planted(
-        {"sensor": {"type": "timeseries", "steps": STEPS, "fit": "cut", "filters": [32, 48]}},
+        {"sensor": {"type": "timeseries", "steps": STEPS, "fit": "cut", "encoder": {"filters": [32, 48]}}},
         _series,
         _slots,
         STEPS // SLOT_STEPS * len(KINDS),
@@ -346,8 +351,8 @@ PLANTED = {
     "frame": Planted(
         {
             "clip": {
-                "type": "video", "frames": FRAMES, "height_px": FRAME_PX, "width_px": FRAME_PX, "filters": [12, 24],
-                "grid": 2,
+                "type": "video", "frames": FRAMES, "height_px": FRAME_PX, "width_px": FRAME_PX,
+                "encoder": [{"type": "picture", "filters": [12, 24], "places": 2}, "recurrent"],
             }
         },
         _clip,

@@ -34,9 +34,9 @@ MIB = 2**20
 CONFIG = """
 manifest: table.csv
 columns:
-  text: {type: text, max_tokens: 32, vocabulary_size: 500, embedding_width: 4, units: 4}
-  image: {type: image, height_px: 8, width_px: 8, filters: [4]}
-  audio: {type: audio, seconds: 0.2, mel_bins: 8, units: 4}
+  text: {type: text, max_tokens: 32, vocabulary_size: 500, embedding_width: 4, encoder: {units: 4}}
+  image: {type: image, height_px: 8, width_px: 8, encoder: {filters: [4]}}
+  audio: {type: audio, seconds: 0.2, mel_bins: 8, encoder: [convolution, {type: recurrent, units: 4}]}
 fusion: {type: concat, units: []}
 targets:
   label: {type: classification}

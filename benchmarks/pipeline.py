@@ -28,7 +28,7 @@ from mmkeras.base.terminal import run_command
 from mmkeras.contracts.config import Config, read_config
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import walk
-from mmkeras.features.batches import batches, training_batches
+from mmkeras.features.batches import Truth, batches, training_batches
 from mmkeras.features.columns import Features, adapt, forget_graphs, prepare, table_cells
 from mmkeras.features.fitted import encoded_targets
 from mmkeras.table.manifest import Manifest, read_table
@@ -88,6 +88,7 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
     count = len(next(iter(cells.values())))
     rows = np.arange(count)
     targets = encoded_targets(Plan(schema, manifest, pd.Series("train", range(count))))
+    truth = Truth(targets, {}, list(schema.objectives.values()), schema.setting)
     features = _prepare(schema.columns, cells)
     batch_size = min(schema.train.batch_size, count)
 
@@ -101,7 +102,7 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
         return 1
 
     def plain() -> int:
-        dataset = batches(features, rows, batch_size, targets)  # traced once, as a training does
+        dataset = batches(features, rows, batch_size, truth)  # traced once, as a training does
         for _ in range(EPOCHS):
             for _batch in dataset:
                 pass
@@ -109,7 +110,7 @@ def _measures(schema: Config, manifest: Manifest, cells: Mapping[str, pd.Series]
 
     def augmented() -> int:
         settings = {"batch_size": batch_size, "seed": 0, "modality_dropout": schema.train.modality_dropout}
-        for _batch in training_batches(features, rows, targets, schema.columns, epochs=range(EPOCHS), **settings):
+        for _batch in training_batches(features, rows, truth, epochs=range(EPOCHS), **settings):
             pass
         return EPOCHS
 

@@ -34,11 +34,12 @@ from mmkeras.base.terminal import run_command
 from mmkeras.contracts.config import read_config
 from mmkeras.features.batches import training_batches
 from mmkeras.features.columns import table_cells
-from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_columns
-from mmkeras.network.build import build_network
+from mmkeras.features.fitted import fit_schema, prepare_columns
+from mmkeras.network.build import network_of
 from mmkeras.table.manifest import Manifest, read_table
 from mmkeras.table.plan import checked
-from mmkeras.training.fit import compile_model, training_targets
+from mmkeras.training.fit import compile_model
+from mmkeras.training.trainer import truth_of
 
 STAMPS = Path(__file__).parents[1] / "data" / "stamps"
 PRODUCT_SIZE = 2048  # of the square matrices whose product is the ceiling
@@ -93,16 +94,17 @@ def _trainable(path: Path, count: int | None) -> Trainable:
     schema, split = fit_schema(plan), plan.split
     features = prepare_columns(schema, table_cells(manifest, schema.columns))
     keras.utils.set_random_seed(0)
-    model = build_network(schema.columns, schema.fusion, schema.targets).model
-    compile_model(model, schema, split)
+    network = network_of(schema)
+    compile_model(network, schema.train, split)
+    model = network.model
     model.make_train_function()
     rows = np.flatnonzero(split == "train")
     batch_size = min(schema.train.batch_size, len(rows))
     settings = {"batch_size": batch_size, "seed": 0, "modality_dropout": schema.train.modality_dropout}
-    targets = training_targets(model, schema, encoded_targets(plan.of_config(schema)))
+    truth = truth_of(plan.of_config(schema), network)
 
     def batches(epochs: range) -> tf.data.Dataset:
-        return training_batches(features, rows, targets, schema.columns, epochs=epochs, **settings)
+        return training_batches(features, rows, truth, epochs=epochs, **settings)
 
     return Trainable(model, batches, batch_size, len(rows) // batch_size)
 

@@ -13,46 +13,74 @@ from fixtures_everything import COLUMNS, stacked
 
 from mmkeras.contracts.config import build, parse_config
 
+PICTURE = {"type": "picture", "filters": [2, 3]}
+CONVOLUTION = {"type": "convolution", "filters": [3]}
+RECURRENT = {"type": "recurrent", "units": 4}
+TRANSFORMER = {"type": "transformer", "width": 4, "heads": 2}
+SPECTRAL = {"type": "spectral", "filters": [2], "width": 4}
+APPLICATION = {"type": "applications", "network": "MobileNetV3Small"}
 TEXT = {
     "type": "text", "max_tokens": 6, "vocabulary_size": 120, "embedding_width": 4, "ngrams": 2, "ngram_buckets": 30,
-    "ngram_width": 3, "units": 3, "filters": 2, "width": 4, "heads": 2,
+    "ngram_width": 3, "encoder": {"type": "recurrent", "both_ways": True, "units": 3},
 }  # fmt: skip
-IMAGE = {"type": "image", "height_px": 8, "width_px": 10, "filters": [2, 3], "size_bins": 2, "thumbnail_px": 2}
+IMAGE = {
+    "type": "image", "height_px": 8, "width_px": 10, "encoder": PICTURE, "size_bins": 2, "thumbnail_px": 2,
+}  # fmt: skip
 AUDIO = {
     "type": "audio", "seconds": 0.3, "sample_rate_hz": 8000, "fft_samples": 128, "hop_samples": 200, "mel_bins": 6,
-    "mfcc_count": 5, "convolutions": 1, "filters": 3, "picture_filters": [2], "units": 4, "heads": 2,
+    "mfcc_count": 5, "encoder": [CONVOLUTION, RECURRENT],
 }  # fmt: skip
-VIDEO = {**COLUMNS["clip"], "units": 4, "heads": 2, "temporal": "lstm"}
-SERIES = {"type": "timeseries", "steps": 9, "filters": [3, 4], "kernel_steps": 3, "units": 4, "heads": 2}
+FRAMES = {"type": "picture", "filters": [2], "places": 1, "units": 3}
+VIDEO = {**COLUMNS["clip"], "encoder": [FRAMES, RECURRENT]}
+SERIES = {
+    "type": "timeseries", "steps": 9, "encoder": {"type": "convolution", "filters": [3, 4], "kernel_steps": [3]},
+}  # fmt: skip
 VARIANTS = {
     "text bilstm": TEXT,
-    "text lstm": TEXT | {"encoder": "lstm", "depth": 2, "pooling": False},
-    "text gru": TEXT | {"encoder": "gru", "normalization": "batch"},
-    "text cnn": TEXT | {"encoder": "cnn", "normalization": "layer"},
+    "text lstm": TEXT
+    | {"encoder": {"type": "recurrent", "both_ways": False, "units": 3, "depth": 2, "pooling": "last"}},
+    "text gru": TEXT
+    | {"encoder": {"type": "recurrent", "cell": "gru", "both_ways": False, "units": 3}, "normalization": "batch"},
+    "text cnn": TEXT | {"encoder": {"type": "convolution", "filters": [2]}, "normalization": "layer"},
     "text bag": TEXT | {"encoder": "bag", "ngrams": 0, "lowercase": False},
-    "text transformer": TEXT | {"encoder": "transformer", "depth": 2},
-    "text pretrained": TEXT | {"encoder": "pretrained"},
+    "text transformer": TEXT | {"encoder": TRANSFORMER | {"depth": 2}},
+    "text pretrained": TEXT | {"encoder": {"type": "pretrained"}},
+    "text pretrained, first": TEXT | {"encoder": {"type": "pretrained", "pooling": "first"}},
     "image cnn": IMAGE,
-    "image resnet": IMAGE | {"encoder": "resnet", "layer_normalization": True, "aspect": "keep"},
-    "image flat": IMAGE | {"flatten": True, "batch_normalization": False, "thumbnail_px": 0, "size_bins": 0},
+    "image resnet": IMAGE | {"encoder": PICTURE | {"blocks": "residual", "normalization": "layer"}, "aspect": "keep"},
+    "image flat": IMAGE
+    | {"encoder": PICTURE | {"normalization": "none", "places": "all"}, "thumbnail_px": 0, "size_bins": 0},
     "image files": IMAGE | {"files": 3},
-    "image files, weighed": IMAGE | {"files": 3, "file_pooling": "attentive", "encoder": "resnet"},
-    "image keras.applications": IMAGE | {"encoder": "MobileNetV3Small", "height_px": 32, "width_px": 32},
+    "image files, weighed": IMAGE
+    | {"files": 3, "file_pooling": "attentive", "encoder": PICTURE | {"blocks": "residual"}},
+    "image keras.applications": IMAGE | {"encoder": APPLICATION, "height_px": 32, "width_px": 32},
+    "image transformer": IMAGE | {"encoder": [PICTURE, TRANSFORMER | {"pooling": "first"}]},
     "audio lstm": AUDIO,
-    "audio gru": AUDIO | {"encoder": "gru", "bidirectional": True, "depth": 2, "normalization": "batch"},
-    "audio cnn": AUDIO | {"encoder": "cnn", "normalization": "layer"},
-    "audio transformer": AUDIO | {"encoder": "transformer"},
-    "audio mfcc": AUDIO | {"spectrum": "mfcc", "pooling": False},
-    "audio files": AUDIO | {"files": 2, "encoder": "cnn"},
+    "audio gru": AUDIO
+    | {
+        "encoder": [
+            CONVOLUTION | {"normalization": "batch"},
+            RECURRENT | {"cell": "gru", "both_ways": True, "depth": 2},
+        ]
+    },
+    "audio cnn": AUDIO | {"encoder": SPECTRAL | {"normalization": "layer"}},
+    "audio transformer": AUDIO | {"encoder": [CONVOLUTION, TRANSFORMER]},
+    "audio mfcc": AUDIO | {"spectrum": "mfcc", "encoder": [CONVOLUTION, RECURRENT | {"pooling": "last"}]},
+    "audio files": AUDIO | {"files": 2, "encoder": SPECTRAL},
+    "audio cnn batch": AUDIO | {"encoder": SPECTRAL | {"normalization": "batch"}},
     "audio files, weighed": AUDIO | {"files": 2, "file_pooling": "attentive"},
+    "audio convolution": AUDIO | {"encoder": CONVOLUTION | {"normalization": "layer"}},
     "video lstm": VIDEO,
-    "video gru": VIDEO | {"temporal": "gru", "bidirectional": True, "pooling": False, "differences": False},
-    "video transformer": VIDEO | {"temporal": "transformer", "encoder": "resnet", "aspect": "keep"},
+    "video gru": VIDEO
+    | {"encoder": [FRAMES, RECURRENT | {"cell": "gru", "both_ways": True, "pooling": "last"}], "differences": False},
+    "video transformer": VIDEO | {"encoder": [FRAMES | {"blocks": "residual"}, TRANSFORMER], "aspect": "keep"},
+    "video frames": VIDEO | {"encoder": FRAMES},
     "timeseries cnn": SERIES,
-    "timeseries lstm": SERIES | {"encoder": "lstm", "fit": "cut", "steps": 40},
-    "timeseries gru": SERIES | {"encoder": "gru", "depth": 2, "fit": "cut"},
-    "timeseries bilstm": SERIES | {"encoder": "bilstm", "pooling": False},
-    "timeseries transformer": SERIES | {"encoder": "transformer", "fit": "cut", "steps": 34},
+    "timeseries lstm": SERIES | {"encoder": RECURRENT, "fit": "cut", "steps": 40},
+    "timeseries gru": SERIES | {"encoder": RECURRENT | {"cell": "gru", "depth": 2}, "fit": "cut"},
+    "timeseries bilstm": SERIES | {"encoder": RECURRENT | {"both_ways": True, "pooling": "last"}},
+    "timeseries transformer": SERIES | {"encoder": TRANSFORMER, "fit": "cut", "steps": 34},
+    "timeseries bag": SERIES | {"encoder": "bag"},
     "number zscore": {"type": "number", "bins": 3, "units": 4},
     "number quantile": {"type": "number", "bins": 3, "units": 4, "scaling": "quantile"},
     "category": {"type": "category", "width": 3, "min_count": 1},
@@ -79,10 +107,17 @@ def preset(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def settings(variant, request):
-    found = VARIANTS[variant]
-    if found.get("encoder") == "pretrained":
-        return found | {"preset": str(request.getfixturevalue("preset"))}
-    return found
+    settings = VARIANTS[variant]
+    has_preset = with_preset(settings, "") != settings
+    return with_preset(settings, str(request.getfixturevalue("preset"))) if has_preset else settings
+
+
+def with_preset(settings, preset):
+    """A column's settings, a pretrained encoder's completed."""
+    encoder = settings.get("encoder")
+    if not isinstance(encoder, dict) or encoder["type"] != "pretrained":
+        return settings
+    return settings | {"encoder": encoder | {"preset": preset}}
 
 
 def schema_of(settings, adapted):

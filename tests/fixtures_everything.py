@@ -15,8 +15,11 @@ from PIL import Image
 # One column of each modality, as cheap as it gets; nothing random while training, so that losses can be compared.
 COLUMNS = {
     "clip": {
-        "type": "video", "frames": 2, "height_px": 8, "width_px": 10, "filters": [2], "grid": 1, "frame_units": 3,
-        "temporal": "transformer", "units": 4, "heads": 1, "dropout": 0.0, "mask_frames": 0,
+        "type": "video", "frames": 2, "height_px": 8, "width_px": 10, "dropout": 0.0, "mask_frames": 0,
+        "encoder": [
+            {"type": "picture", "filters": [2], "places": 1, "units": 3},
+            {"type": "transformer", "width": 4, "heads": 1},
+        ],
     },
     "country": {"type": "category", "width": 3},
     "note": {
@@ -24,13 +27,16 @@ COLUMNS = {
         "ngram_buckets": 30, "ngram_width": 3, "dropout": 0.0, "part_dropout": 0.0,
     },
     "photo": {
-        "type": "image", "height_px": 8, "width_px": 10, "files": 3, "filters": [2], "size_bins": 2, "thumbnail_px": 2,
+        "type": "image", "height_px": 8, "width_px": 10, "files": 3, "size_bins": 2, "thumbnail_px": 2, "dropout": 0.0,
+        "encoder": {"type": "picture", "filters": [2]},
+    },
+    "sensor": {
+        "type": "timeseries", "steps": 9, "encoder": {"type": "convolution", "filters": [3], "kernel_steps": [3]},
         "dropout": 0.0,
     },
-    "sensor": {"type": "timeseries", "steps": 9, "filters": [3], "kernel_steps": 3, "dropout": 0.0},
     "voice": {
-        "type": "audio", "encoder": "cnn", "seconds": 0.25, "sample_rate_hz": SAMPLE_RATE_HZ, "fft_samples": 128,
-        "hop_samples": 200, "mel_bins": 6, "picture_filters": [2], "units": 3, "dropout": 0.0,
+        "type": "audio", "seconds": 0.25, "sample_rate_hz": SAMPLE_RATE_HZ, "fft_samples": 128, "hop_samples": 200,
+        "mel_bins": 6, "encoder": {"type": "spectral", "filters": [2], "width": 3}, "dropout": 0.0,
     },
     "weight": {"type": "number", "bins": 3, "units": 4},
 }  # fmt: skip

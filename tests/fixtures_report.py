@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from mmkeras.contracts.config import parse_config
+from mmkeras.evaluation.models import FORMAT, OWN, PRIOR, Model, record
 from mmkeras.table.manifest import read_table, table_hash
 
 RATE_HZ = 8000
@@ -99,7 +100,7 @@ def write_run(
     _write(run / "history.json", _history(targets, rng))
     _write(run / "evaluation.json", _evaluation(found, rows, split))
     _write(run / "metrics.json", {
-        split: {target: each[0]["scores"]["mmkeras"] for target, each in found.items()},
+        split: {target: each[0]["models"][0]["scores"] for target, each in found.items()},
         "bad_cells": {"policy": "error", "cells": 0, "rows": 0, "columns": {}},
         "training": {"best_epoch": 4, "epochs": 6, "seconds": 12.5, "weights": 34567},
     })  # fmt: skip
@@ -213,17 +214,15 @@ def _answers(target, truth, answers, confidence, loss, rng) -> pd.DataFrame:
 
 
 def _scores(own: dict, columns, rng) -> dict:
-    models = ["mmkeras", "prior", "classical, all"]
-    models += [f"the same without {column}" for column in columns]
-    models += [f"the same with nothing but {column}" for column in columns]
-    scores = {name: {metric: float(value * rng.uniform(0.4, 1)) for metric, value in own.items()} for name in models}
-    scores["mmkeras"] = {metric: float(value) for metric, value in own.items()}
+    models = [OWN, PRIOR, Model("classical"), *(Model(kind, name) for kind in ("without", "only") for name in columns)]
+    scores = {model: {metric: float(value * rng.uniform(0.4, 1)) for metric, value in own.items()} for model in models}
+    scores[OWN] = {metric: float(value) for metric, value in own.items()}
+    intervals = {model: {key: _around(value, rng) for key, value in each.items()} for model, each in scores.items()}
     metric = next(iter(own))
     patterns = [[], *([column] for column in columns)]
     return {
         "metric": metric,
-        "scores": scores,
-        "intervals": {name: {key: _around(value, rng) for key, value in each.items()} for name, each in scores.items()},
+        "models": [record(model, each, intervals[model]) for model, each in scores.items()],
         "per_class": None,
         "slices": {"language": [_slice(metric, rng, value=value) for value in ("en", "<i>", "")]},
         "patterns": [_slice(metric, rng, missing=missing) for missing in patterns],
@@ -289,7 +288,12 @@ def _evaluation(found: dict, rows: int, split: str) -> dict:
         "name": f"{rows} {split} rows", "split": split, "table": None, "count": rows, "groups": "customer",
         "resamples": 1000, "by": ["language"],
     }  # fmt: skip
-    return {"rows": told, "targets": {t: part for t, (part, _) in found.items()}, "warnings": ["beware of <this>"]}
+    return {
+        "format": FORMAT,
+        "rows": told,
+        "targets": {t: part for t, (part, _) in found.items()},
+        "warnings": ["beware of <this>"],
+    }
 
 
 def _history(targets: dict, rng) -> dict:

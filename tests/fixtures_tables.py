@@ -31,17 +31,17 @@ CONFIG = {
     "manifest": "table.csv",
     "columns": {
         "question": {
-            "type": "text", "encoder": "lstm", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6,
-            "units": 5, "ngram_buckets": 50, "ngram_width": 3, "dropout": 0.2,
+            "type": "text", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6, "ngram_buckets": 50,
+            "ngram_width": 3, "dropout": 0.2, "encoder": {"type": "recurrent", "both_ways": False, "units": 5},
         },
         "photo": {
-            "type": "image", "height_px": 16, "width_px": 14, "filters": [4, 6], "size_bins": 3, "thumbnail_px": 2,
-            "dropout": 0.2,
+            "type": "image", "height_px": 16, "width_px": 14, "size_bins": 3, "thumbnail_px": 2, "dropout": 0.2,
+            "encoder": {"type": "picture", "filters": [4, 6]},
         },
         "voice": {
             "type": "audio", "seconds": 0.5, "sample_rate_hz": SAMPLE_RATE_HZ, "fft_samples": 128, "hop_samples": 100,
-            "mel_bins": 9, "convolutions": 1, "filters": 4, "units": 5, "mask_bands": 2, "mask_frames": 4,
-            "dropout": 0.2,
+            "mel_bins": 9, "mask_bands": 2, "mask_frames": 4, "dropout": 0.2,
+            "encoder": [{"type": "convolution", "filters": [4]}, {"type": "recurrent", "units": 5}],
         },
     },
     "fusion": {"type": "concat", "units": [11], "dropout": 0.2},

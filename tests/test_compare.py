@@ -456,7 +456,7 @@ ROWS = 200
 def judged(model: str, right: np.ndarray, fold: int = 0, weights: int | None = 5, valid: float = 0.5) -> Judged:
     """A model that is right in these rows; every row's truth is "low"."""
     predictions = np.eye(3)[np.where(right, 0, 1)]
-    return Judged(model, fold, {"grade": HEAD}, {"grade": predictions}, {"grade": valid}, weights, 1.0)
+    return Judged(model, fold, {"grade": HEAD.scorer}, {"grade": predictions}, {"grade": valid}, weights, 1.0)
 
 
 def tabulate(folds: int, *found: Judged, group: list[str] | None = None) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""What every modality, fusion and head promises, tried on all that are there: a new file is tested by being there."""
+"""What every modality, encoder, fusion and head promises, tried on all that are there.
+
+A new file is tested by being there.
+"""
 
 import json
 import re
@@ -13,7 +16,9 @@ from fixtures_drawn import Page
 from scipy.sparse import csr_matrix, issparse
 
 from mmkeras.base.statistics import resample_weights
+from mmkeras.contracts.component import PACKAGES
 from mmkeras.contracts.config import build
+from mmkeras.contracts.encoder import Parts, can_read
 from mmkeras.contracts.modality import Survey
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.columns import missing_cell
@@ -21,7 +26,15 @@ from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
 
 MODALITIES, FUSIONS, HEADS = members("modality"), members("fusion"), members("head")
-EVERY = [(kind, name) for kind in ("modality", "fusion", "head") for name in members(kind)]
+EVERY = [(kind, name) for kind in PACKAGES for name in members(kind)]
+# Each modality with each encoder that can read it
+PAIRS = [
+    (name, encoder)
+    for name in MODALITIES
+    for encoder in members("encoder")
+    if can_read(find("encoder", encoder), find("modality", name).offers)
+]
+pytest_plugins = "fixtures_encoders"
 SEED = tf.constant([3, 5])
 every_modality = pytest.mark.parametrize("name", MODALITIES)
 every_modality_of_files = pytest.mark.parametrize(
@@ -582,6 +595,113 @@ def test_a_classical_baseline_learns_its_cells(modality, fit):
         model.set_params(n_estimators=20, n_jobs=1)
     predictions = head.scorer.baseline_predictions(model.fit(inputs, targets), inputs)
     assert predictions.argmax(axis=-1).tolist() == targets.tolist()
+
+
+# Encoders
+
+WIDTHS = {"steps": (8, 5), "bands": (8, 5), "pixels": (32, 33, 3), "frames": (4, 16, 17, 3)}
+every_pair = pytest.mark.parametrize(("name", "encoder"), PAIRS, ids=lambda value: value)
+
+
+@pytest.fixture
+def pair(name, encoder, adapted, request):
+    """An adapted modality whose encoder stands alone, as small as the encoder's own sizes let it be."""
+    settings = {"type": encoder}
+    if "preset" in find("encoder", encoder).model_fields:
+        settings["preset"] = str(request.getfixturevalue("preset"))
+    sizes = {"max_tokens": 9, "frames": 3, "seconds": 0.5, "steps": 40, "height_px": 32, "width_px": 32}
+    own = {key: value for key, value in sizes.items() if key in find("modality", name).model_fields}
+    # Frames are three colours then, which is all that some networks can read.
+    own |= {"differences": False} if "differences" in find("modality", name).model_fields else {}
+    keras.utils.set_random_seed(1)
+    return adapted(build("modality", {"type": name, "encoder": settings, **own}, "here"))
+
+
+@every_pair
+def test_an_encoder_gives_what_it_promises_to_every_modality_that_it_can_read(pair):
+    inputs = {
+        feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=feature) for feature, spec in pair.features.items()
+    }
+    encoding = pair.encode(inputs)
+    model = keras.Model(inputs, [encoding.vector, encoding.tokens, encoding.mask])
+    rows = Preprocessor({"column": pair})(
+        {"column": together(pair, [pair.example(21), pair.example(22), missing(pair)])}
+    )["column"]
+    vector, tokens, mask = (np.asarray(part) for part in model(rows))
+    assert vector.shape == (3, encoding.vector.shape[-1]) and tokens.shape[:2] == mask.shape
+    assert tokens.shape == (3, *encoding.tokens.shape[1:])
+    assert {part.dtype for part in (vector, tokens, mask)} == {np.dtype(np.float32)}
+    assert all(np.isfinite(part).all() for part in (vector, tokens))
+    assert mask[:2].any(axis=1).all() and set(np.unique(mask)) <= {0, 1}
+    assert not np.array_equal(vector[0], vector[1])
+    for row in range(3):  # no row sees its neighbours
+        alone = model({feature: values[row : row + 1] for feature, values in rows.items()})
+        np.testing.assert_allclose(alone[0][0], vector[row], rtol=1e-3, atol=1e-4)
+
+
+@every_pair
+def test_gradients_reach_every_weight_of_an_encoder(pair, encoder, fit):
+    if encoder in ("pretrained", "applications"):
+        pytest.skip("what others have designed has weights of no use here; its own tests look at it")
+    head = fit("head", "classification")
+    model = build_network({"column": pair, "other": pair}, fit("fusion", "concat"), {"target": head}).model
+    assert_every_weight_learns(model, batch_of(pair), head)
+
+
+@every_pair
+def test_features_depend_on_an_encoder_only_by_what_it_needs(pair, name, encoder, adapted):
+    stored = json.loads(pair.model_dump_json())
+    assert build("modality", stored, "here") == pair
+    other = adapted(build("modality", pair.settings() | {"encoder": None}, "here"))
+    differ = {field for field in type(pair).model_fields if getattr(pair, field) != getattr(other, field)}
+    needs = pair.encoder[0].needs(pair._shape_read)
+    assert differ - {"encoder"} <= needs.keys()
+    if not needs:
+        assert pair.feature_settings() == other.feature_settings()
+
+
+READERS = [(encoder, kind) for encoder in members("encoder") for kind in sorted(find("encoder", encoder).reads)]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "kind"), [pair for pair in READERS if pair[1] in ("steps", "bands")], ids=lambda value: value
+)
+def test_an_encoder_does_not_see_what_is_masked(encoder, kind):
+    keras.utils.set_random_seed(1)
+    values, mask = keras.Input(WIDTHS[kind]), keras.Input(WIDTHS[kind][:1])
+    encoded = find("encoder", encoder)().encode(Parts(kind, values, mask))
+    model = keras.Model([values, mask], [encoded.vector, encoded.tokens, encoded.mask])
+    random = np.random.default_rng(0)
+    # Behind the end of each row; the last row has nothing but its first step, which is zeros as a missing cell's is.
+    real = (np.arange(8) < np.array([[5], [8], [0]])).astype(np.float32)
+    steps = random.normal(size=(3, *WIDTHS[kind])) * real[..., None]
+    garbage = steps + 50 * random.normal(size=steps.shape) * (1 - real[..., None])
+    garbage[2, 0] = 0
+    for training in (False, True) if not has_dropout(find("encoder", encoder)()) else (False,):
+        wanted, found = model([steps, real], training=training), model([garbage, real], training=training)
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
+        np.testing.assert_allclose(found[1] * found[2][..., None], wanted[1] * wanted[2][..., None], atol=1e-4)
+    other = steps.copy()
+    other[0, 3] += 1
+    assert not np.allclose(model([other, real])[0][0], wanted[0][0], atol=1e-3)
+
+
+def has_dropout(encoder):
+    return getattr(encoder, "dropout", 0) > 0
+
+
+@pytest.mark.parametrize("encoder", [name for name in members("encoder") if find("encoder", name).reads & {"steps"}])
+def test_what_reads_steps_can_stand_behind_any_other(encoder, adapted):
+    keras.utils.set_random_seed(1)
+    chain = ["convolution", encoder]
+    series = adapted(build("modality", {"type": "timeseries", "steps": 40, "encoder": chain}, "here"))
+    inputs = {
+        feature: keras.Input(spec.shape, dtype=spec.dtype.name, name=feature)
+        for feature, spec in series.features.items()
+    }
+    encoding = series.encode(inputs)
+    assert encoding.mask.shape[1] == encoding.tokens.shape[1] <= 40 // 2**3  # halved three times
+    assert len(encoding.vector.shape) == 2
 
 
 # Fusions

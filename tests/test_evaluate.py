@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fixtures_models import model_of, scores_of
 from fixtures_tables import LABELS
 from sklearn.metrics import f1_score
 
@@ -16,6 +17,8 @@ from mmkeras.base import terminal
 from mmkeras.evaluate import evaluate
 from mmkeras.evaluation import baselines
 from mmkeras.evaluation import judge_run as module
+from mmkeras.evaluation.models import OWN, Model
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.export import export
 from mmkeras.network.inference import predict_rows
 from mmkeras.predict import predict
@@ -25,11 +28,6 @@ from mmkeras.training.run import Run
 from mmkeras.training.trainer import tuned
 
 pytest_plugins = "fixtures_tables"
-
-
-def scores_of(found):
-    """{target: {model: {metric: value}}} of what evaluate returns."""
-    return {target: each["scores"] for target, each in found["targets"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +206,9 @@ def test_a_column_that_tells_all_and_one_that_tells_nothing_are_warned_of(judged
 )
 def test_when_columns_are_warned_of(whole, without, alone, warned, capsys):
     scores = {
-        "mmkeras": {"r2": whole, "mae": 0.1}, "the same without a": {"r2": without, "mae": 0.1},
-        "the same without b": {"r2": 0.1, "mae": 0.9}, "the same with nothing but a": {"r2": alone, "mae": 0.1},
-        "the same with nothing but b": {"r2": 0.1, "mae": 0.9}, "classical on a": {"r2": 0.99, "mae": 0.1},
+        OWN: {"r2": whole, "mae": 0.1}, Model("without", "a"): {"r2": without, "mae": 0.1},
+        Model("without", "b"): {"r2": 0.1, "mae": 0.9}, Model("only", "a"): {"r2": alone, "mae": 0.1},
+        Model("only", "b"): {"r2": 0.1, "mae": 0.9}, Model("classical", "a"): {"r2": 0.99, "mae": 0.1},
     }  # fmt: skip
     module._warn_of_idle_columns(scores, "price", ["a", "b"])
     printed = " ".join(capsys.readouterr().out.split())
@@ -219,10 +217,10 @@ def test_when_columns_are_warned_of(whole, without, alone, warned, capsys):
 
 
 def test_one_column_has_nothing_to_be_taken_away():
-    assert module._hidden(["a"]) == {"mmkeras": []}
+    assert module._hidden(["a"]) == {OWN: []}
     assert module._hidden(["a", "b"]) == {
-        "mmkeras": [], "the same without a": ["a"], "the same without b": ["b"],
-        "the same with nothing but a": ["b"], "the same with nothing but b": ["a"],
+        OWN: [], Model("without", "a"): ["a"], Model("without", "b"): ["b"],
+        Model("only", "a"): ["b"], Model("only", "b"): ["a"],
     }  # fmt: skip
 
 
@@ -267,11 +265,11 @@ def test_the_joined_classical_models_are_the_mean_of_log_probabilities(planted, 
     few = Manifest(rows.rows.head(1), rows.folder, "few"), Manifest(rows.rows.head(2), rows.folder, "two")
     found = baselines.classical(schema, rows, few)["grade"]
     product = np.cbrt(np.array([0.8 * 0.2 * 0.5, 0.1 * 0.2 * 0.25, 0.1 * 0.6 * 0.25]))
-    first, second = found["classical, all"]
+    first, second = found[Model("classical")]
     assert (len(first), len(second)) == (1, 2)
     np.testing.assert_allclose(second[1], product / product.sum(), rtol=1e-9)
     rest = np.sqrt(np.array([0.8 * 0.2, 0.1 * 0.2, 0.1 * 0.6]))
-    np.testing.assert_allclose(found["classical, without size"][0][0], rest / rest.sum(), rtol=1e-9)
+    np.testing.assert_allclose(found[Model("classical_without", "size")][0][0], rest / rest.sum(), rtol=1e-9)
 
 
 def test_a_classical_column_whose_rows_all_have_one_answer_says_the_prior(planted):
@@ -332,10 +330,10 @@ def test_every_target_has_the_same_parts(written):
         "by": ["colour", "size"],
     }  # fmt: skip
     for target, each in found["targets"].items():
-        scores = each["scores"]["mmkeras"]
+        scores = model_of(each)["scores"]
         assert scores == pytest.approx(run.metrics["test"][target], abs=1e-5)
-        assert each["intervals"]["mmkeras"].keys() == scores.keys()
-        assert each["intervals"].keys() == each["scores"].keys()
+        assert model_of(each)["intervals"].keys() == scores.keys()
+        assert all(model["scores"] and model["intervals"] for model in each["models"])
         assert [part["value"] for part in each["slices"]["colour"]] != []
         assert {tuple(part["missing"]) for part in each["patterns"]} <= {(), ("size",)}
         if each["calibration"]:
@@ -385,13 +383,13 @@ def test_a_row_of_the_table_for_each_judged_row(written):
     assert rows["status"].str.startswith("missing: size").tolist() == (own["size"] == "").tolist()
     for target in ("grade", "level", "tags", "price"):
         assert rows[f"{target} truth"].tolist() == own[target].tolist()
-    grade = found["targets"]["grade"]["scores"]["mmkeras"]
+    grade = scores_of(found)["grade"]["mmkeras"]
     assert (rows["grade answer"] == rows["grade truth"]).mean() == grade["accuracy"] == rows["grade right"].mean()
     assert rows["grade loss"].mean() == pytest.approx(grade["log_loss"], rel=1e-4)
     assert rows["level right"].isna().tolist() == (own["level"] == "").tolist()
-    assert rows["tags right"].mean() == found["targets"]["tags"]["scores"]["mmkeras"]["subset_accuracy"]
+    assert rows["tags right"].mean() == scores_of(found)["tags"]["mmkeras"]["subset_accuracy"]
     assert rows["price right"].isna().all() and rows["price confidence"].isna().all()
-    assert rows["price loss"].mean() == pytest.approx(found["targets"]["price"]["scores"]["mmkeras"]["mae"], rel=1e-4)
+    assert rows["price loss"].mean() == pytest.approx(scores_of(found)["price"]["mmkeras"]["mae"], rel=1e-4)
     assert rows["grade confidence"].between(0, 1).all()
 
 
@@ -466,12 +464,12 @@ def test_groups_give_intervals_and_one_alone_gives_none(own_run, table):
     folder_rows = test.assign(photo="", voice="")
     found = evaluate(own_run, folder_rows.assign(customer="one"))
     assert (found["rows"]["groups"], found["rows"]["units"]) == ("customer", 1)
-    assert set(found["targets"]["intent"]["intervals"]["mmkeras"].values()) == {None}
+    assert set(model_of(found["targets"]["intent"])["intervals"].values()) == {None}
     assert 'all rows have the same "customer": no interval can be given' in found["warnings"]
     found = evaluate(own_run, folder_rows.drop(columns="customer"))
     assert found["rows"]["groups"] is None
     assert 'DataFrame: no column "customer"; intervals take each row for itself' in found["warnings"]
-    assert found["targets"]["intent"]["intervals"]["mmkeras"]["accuracy"] is not None
+    assert model_of(found["targets"]["intent"])["intervals"]["accuracy"] is not None
 
 
 # Temperatures
@@ -532,7 +530,7 @@ def test_two_runs_are_compared_on_the_same_rows(copied, worse, capsys):
     against = json.loads((run.folder / "against_worse.json").read_text())
     theirs = evaluate(worse)
     for target, each in against["targets"].items():
-        first, second = found["targets"][target]["scores"]["mmkeras"], theirs["targets"][target]["scores"]["mmkeras"]
+        first, second = (scores_of(judged)[target]["mmkeras"] for judged in (found, theirs))
         assert each["scores"] == {"first": pytest.approx(first), "second": pytest.approx(second)}
         for name, difference in each["differences"].items():
             assert difference["difference"] == pytest.approx(first[name] - second[name])
@@ -627,11 +625,9 @@ def test_thresholds_decide_in_predict_evaluate_and_the_exported_model(planted, j
 def test_classical_models_get_thresholds_of_their_own(planted, judged_planted):
     """The network's would make a classical model look worse than it is, or better."""
     table, splits = planted.table(), planted.splits
-    trained, chosen, judged = (
-        baselines.rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test")
-    )
+    trained, chosen, judged = (rows_of(table, (splits == name).to_numpy()) for name in ("train", "valid", "test"))
     head = planted.schema.targets["tags"]
-    valid, said = baselines.classical(planted.schema, trained, [chosen, judged])["tags"]["classical on size"]
+    valid, said = baselines.classical(planted.schema, trained, [chosen, judged])["tags"][Model("classical", "size")]
     own, said = baselines.calibrated(head, head.encode_target(chosen.rows["tags"]), valid, said)
     expected = own.score(head.encode_target(judged.rows["tags"]), said)
     assert judged_planted[0]["tags"]["classical on size"] == pytest.approx(expected)

@@ -10,12 +10,12 @@ import pytest
 from fixtures_everything import COLUMNS, CONFIG, EMPTY_ROW, LONELY_ROW, TARGETS, stacked
 from fixtures_tables import python
 
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.evaluate import evaluate
-from mmkeras.evaluation.baselines import rows_of
-from mmkeras.evaluation.judge_run import ONLY, OWN, WITHOUT
+from mmkeras.evaluation.models import OWN, Model, models_in
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.export import export
 from mmkeras.features.columns import missing_cell, read_cells, table_cells
-from mmkeras.network.build import COLUMN_WEIGHTS
 from mmkeras.network.inference import predict_rows, predict_without
 from mmkeras.table.manifest import read_table
 from mmkeras.train import train
@@ -202,11 +202,11 @@ def test_lists_of_files_were_filled_up(answers):
 
 def test_evaluation_takes_every_column_away(everything_run, tmp_path, capfd):
     copy = shutil.copytree(everything_run.folder, tmp_path / "copy")
-    found = {target: each["scores"] for target, each in evaluate(copy)["targets"].items()}
-    rows = [OWN, *(f"{WITHOUT} {name}" for name in NAMES), *(f"{ONLY} {name}" for name in NAMES)]
+    found = {target: models_in(each) for target, each in evaluate(copy)["targets"].items()}
+    rows = [OWN, *(Model(kind, name) for kind in ("without", "only") for name in NAMES)]
     for target in CONFIG["targets"]:
         assert list(found[target]) == rows
-        assert len({json.dumps(scores) for scores in found[target].values()}) > 3
+        assert len({json.dumps(each["scores"]) for each in found[target].values()}) > 3
     shown = capfd.readouterr().out
     assert "What the fusion weighs the columns" in shown
     assert all(name in shown for name in NAMES)

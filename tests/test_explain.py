@@ -174,7 +174,7 @@ def test_one_class_is_explained_where_it_is_asked_for(own_run, tmp_path):
     found = explain(own_run, rows=[1, 2, 3], answer="return", check=False, output=tmp_path)
     assert set(found.values["answer"]) == {"return"}
     assert found.summary["targets"]["intent"]["explains"] == "probability of return"
-    prior = own_run.schema.targets["intent"].prior[own_run.schema.targets["intent"].parts.index("return")]
+    prior = own_run.schema.targets["intent"].prior[own_run.schema.targets["intent"].scorer.parts.index("return")]
     np.testing.assert_allclose(found.values["prior"], prior, atol=1e-6)
 
 

@@ -27,16 +27,18 @@ HOSTILE = Path(__file__).parents[2] / "shared/data/hostile"
 pytestmark = pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"{HOSTILE} is not there")
 
 TABLES = ("manifest.csv", "manifest_odd.csv")
+SOUND = {
+    "type": "audio", "seconds": 0.5, "sample_rate_hz": 8000, "fft_samples": 128, "hop_samples": 100, "mel_bins": 9,
+    "encoder": [{"type": "convolution", "filters": [4]}, {"type": "recurrent", "units": 5}],
+}  # fmt: skip
 CONFIG = {
     "columns": {
-        "text": {"type": "text", "encoder": "lstm", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6,
-                 "units": 5, "ngram_buckets": 50, "ngram_width": 3},
-        "image": {"type": "image", "height_px": 16, "width_px": 14, "filters": [4, 6], "size_bins": 3,
-                  "thumbnail_px": 2},
-        "audio": {"type": "audio", "seconds": 0.5, "sample_rate_hz": 8000, "fft_samples": 128, "hop_samples": 100,
-                  "mel_bins": 9, "convolutions": 1, "filters": 4, "units": 5},
-        "effect": {"type": "audio", "seconds": 0.5, "sample_rate_hz": 8000, "fft_samples": 128, "hop_samples": 100,
-                   "mel_bins": 9, "convolutions": 1, "filters": 4, "units": 5},
+        "text": {"type": "text", "max_tokens": 7, "vocabulary_size": 120, "embedding_width": 6, "ngram_buckets": 50,
+                 "ngram_width": 3, "encoder": {"type": "recurrent", "both_ways": False, "units": 5}},
+        "image": {"type": "image", "height_px": 16, "width_px": 14, "size_bins": 3, "thumbnail_px": 2,
+                  "encoder": {"type": "picture", "filters": [4, 6]}},
+        "audio": SOUND,
+        "effect": SOUND,
         "width": {"type": "number"},
         "height": {"type": "number"},
     },

@@ -31,10 +31,16 @@ ROOMS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 # What a member of components/ may use beside its own file: contracts, leaves, and tools on cells and tensors
-MEMBERS_MAY_USE = ("base", "contracts", "features.cells", "features.ops", "network.layers")
+MEMBERS_MAY_USE = ("base", "contracts", "features.cells", "features.ops", "network.layers", "network.files")
 DOORS = {*COMMANDS, "__main__"}
 # What a table or config that says nothing gets; a new member does not touch these.
-DEFAULTS = {("contracts/config.py", "weighted"), ("table/guess.py", "classification")}
+DEFAULTS = {
+    ("contracts/config.py", "weighted"),
+    ("contracts/objective.py", "supervised"),
+    ("table/guess.py", "classification"),
+}
+# How members were spelled once, which no new one ever was
+HISTORY = {"contracts/old_spellings.py"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = {kind: PACKAGE.parent / package.replace(".", "/") for kind, package in PACKAGES.items()}
@@ -129,6 +135,7 @@ def test_no_member_is_named_outside_its_own_file():
     named = {
         (file.relative_to(PACKAGE).as_posix(), node.value)
         for file in FILES
+        if file.relative_to(PACKAGE).as_posix() not in HISTORY
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value in kinds.get(file.parent, NAMES) and file.stem != node.value
     }

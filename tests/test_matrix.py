@@ -12,12 +12,13 @@ from fixtures_everything import COLUMNS, SMALL_FUSIONS, stacked
 
 from mmkeras.contracts.config import build, parse_config
 from mmkeras.contracts.fusion import own_prediction
+from mmkeras.contracts.head import named_answers
 from mmkeras.contracts.registry import members, walk
+from mmkeras.features.batches import Truth
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
-from mmkeras.network.inference import named_answers
 from mmkeras.serving import saved_model as export
-from mmkeras.training.fit import compile_model, training_targets
+from mmkeras.training.fit import _finite, compile_model
 
 # A user would see that a layer takes Keras' own mask away.
 pytestmark = pytest.mark.filterwarnings("error:.*mask:UserWarning")
@@ -132,8 +133,9 @@ def targets_of(model, schema, values):
     for target, head in walk(schema.targets):
         found = head.encode_target(pd.Series(values[target], dtype=object))
         encoded[target] = found, head.sample_weights(found)
-    given = training_targets(model, schema, encoded)
-    return {name: found for name, (found, _) in given.items()}, {name: weights for name, (_, weights) in given.items()}
+    example = _finite(Truth(encoded, {}, list(schema.objectives.values()), schema.setting)).example
+    _, truths, weights = example({}, np.arange(len(values[target])), tf.constant([0, 0]), is_training=True)
+    return {name: truths[name] for name in model.output}, {name: weights[name] for name in model.output}
 
 
 def loss_of_a_step(model, features, targets):
@@ -174,7 +176,7 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     assert {*model.output} == {*schema.targets, *(owns if count != "one" else ())}
 
     cells, features = rows(names)
-    compile_model(model, schema, pd.Series(["train"] * ROWS))
+    compile_model(network, schema.train, pd.Series(["train"] * ROWS))
     model.run_eagerly = count == "seven"  # a step of seven encoders is traced in test_everything.py
     assert_learns(model, schema, features)
 
@@ -193,13 +195,19 @@ def test_any_fusion_any_columns_any_task(fusion, count, task, columns, rows, wri
     assert statuses[ALL_GONE] == "prior; " + "; ".join(f"missing: {name}" for name in names)
 
 
+def encoded_by(modality, encoder):
+    """An adapted column with another encoder."""
+    return build("modality", modality.model_dump() | {"encoder": encoder}, "here")
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_recurrent_columns_are_joined_without_a_warning(fusion, columns):
     """LSTMs hand Keras' own mask on with what they put out."""
+    gru = {"type": "recurrent", "cell": "gru", "units": 2}
     recurrent = {
-        "note": columns["note"].model_copy(update={"encoder": "bilstm", "units": 2}),
-        "sensor": columns["sensor"].model_copy(update={"encoder": "lstm", "units": 2, "pooling": False}),
-        "clip": columns["clip"].model_copy(update={"temporal": "gru", "units": 2}),
+        "note": encoded_by(columns["note"], {"type": "recurrent", "both_ways": True, "units": 2}),
+        "sensor": encoded_by(columns["sensor"], {"type": "recurrent", "units": 2, "pooling": "last"}),
+        "clip": encoded_by(columns["clip"], [COLUMNS["clip"]["encoder"][0], gru]),
     }
     schema = schema_of(fusion, recurrent, "classification")
     network = build_network(schema.columns, schema.fusion, schema.targets)

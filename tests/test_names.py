@@ -1,19 +1,30 @@
 """Names of columns and targets that people use: they work, or the error says which one to change."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_models import model_of, scores_of
 
 from mmkeras.contracts.config import parse_config
 from mmkeras.contracts.registry import find
 from mmkeras.evaluate import evaluate
+from mmkeras.evaluation import baselines
+from mmkeras.evaluation.judging import Said
+from mmkeras.evaluation.models import Model, models_in
 from mmkeras.export import export
 from mmkeras.network.build import build_network
 from mmkeras.network.inference import predict_rows
+from mmkeras.predict import predict
+from mmkeras.report import report
+from mmkeras.reporting.results import Results
+from mmkeras.reporting.sections.columns import columns_part
+from mmkeras.reporting.sections.target import target_part
+from mmkeras.reporting.summary import best_other
 from mmkeras.table.manifest import read_table
 from mmkeras.train import train
 
@@ -50,7 +61,7 @@ def test_a_target_may_be_called_as_a_feature_is(run):
 
 
 def test_columns_keep_their_names_for_people(run, capfd):
-    found = evaluate(run)["targets"]["present"]["scores"]
+    found = scores_of(evaluate(run))["present"]
     assert {f"the same without {column}" for column in COLUMNS} <= found.keys()
     shown = capfd.readouterr()
     assert all(column.split()[0] in shown.out + shown.err for column in COLUMNS)
@@ -112,3 +123,67 @@ def test_a_target_that_is_called_as_a_layer_is(target, adapted):
     columns = {name: adapted(find("modality", "number")()) for name in "ab"}
     with pytest.raises(ValueError, match=f'^target "{target}": a layer inside the model is called so; rename the'):
         build_network(columns, find("fusion", "concat")(), {target: head, "y": head})
+
+
+# Columns that are called as models are
+
+SOUNDING = ("nothing but x", "without x", "x")
+
+
+@pytest.fixture(scope="module")
+def sounding(tmp_path_factory):
+    """A training whose label follows "nothing but x"; the other columns tell nothing."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({column: rng.normal(size=90).round(3) for column in SOUNDING})
+    table["label"] = np.where(table["nothing but x"] > 0, "up", "down")
+    settings = {"fusion.type": "weighted", "fusion.units": [8], "train.epochs": 12, "train.learning_rate": 0.05}
+    folder = tmp_path_factory.mktemp("sounding")
+    overrides = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return train(table.astype(str), overrides, target="label", run=folder / "run")
+
+
+def test_columns_that_are_called_as_models_are_confuse_nobody(sounding, monkeypatch, capsys):
+    """From the judged rows to evaluation.json, the terminal and the page: each figure stands beside its column."""
+    scorer = sounding.schema.targets["label"].scorer
+
+    def network_alone(run, column, judged):
+        truth = run.schema.targets["label"].encode_target(judged.rows["label"])
+        return {"label": Said(scorer, truth, np.tile(scorer.prior, (len(truth), 1)))}
+
+    monkeypatch.setattr(baselines, "_network_alone", network_alone)
+    part = evaluate(sounding, baselines=True)["targets"]["label"]
+    printed = capsys.readouterr().out
+
+    kinds = ("without", "only", "classical", "classical_without", "network")
+    records = [(each["kind"], each["column"]) for each in part["models"]]
+    assert len(records) == len(set(records)) and {*records} == {
+        ("own", None), ("prior", None), ("classical", None), *((kind, column) for kind in kinds for column in SOUNDING)
+    }  # fmt: skip
+    names = [model.words for model in models_in(part)]
+    assert len(names) == len(set(names))
+
+    wanted = {column: [figure_of(sounding, part, kind, column) for kind in ("without", "only")] for column in SOUNDING}
+    assert wanted["nothing but x"][1] > 0.8 > wanted["nothing but x"][0]
+    for column, (without, only) in wanted.items():
+        assert re.search(rf"│ {column} +│ +{without:.3f} │ +[-+][\d.]+ │ +{only:.3f} │", printed), column
+
+    results = Results(sounding)
+    assert [each["column"] for each in columns_part(results)[0]["missing"]] == list(SOUNDING)
+    beside = list(target_part(results, "label")["models"])
+    assert beside == [model for model in models_in(part) if model.kind not in ("without", "only")]
+    assert best_other(results, "label") in beside
+    page = report(sounding, explain=False).read_text(encoding="utf-8")
+    assert "<bdi>nothing but x</bdi>" in page and "is the column that counts most" in page
+    for column, figures in wanted.items():
+        row = page.partition("If a column is missing")[2].partition(f"<bdi>{column}</bdi>")[2].partition("</tr>")[0]
+        assert [float(value) for value in re.findall(r'<data value="([^"]+)" data-at="[^"]+/scores/', row)] == figures
+
+
+def figure_of(run, part, kind, column):
+    """A model's accuracy, worked out from the answers to rows whose cells are emptied."""
+    rows = run.table().rows[(run.splits == "test").to_numpy()].reset_index(drop=True)
+    emptied = [column] if kind == "without" else [other for other in SOUNDING if other != column]
+    answers = predict(run, rows.assign(**dict.fromkeys(emptied, "")))
+    accuracy = model_of(part, Model(kind, column))["scores"]["accuracy"]
+    assert accuracy == pytest.approx((answers["label"] == rows["label"]).mean())
+    return accuracy

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401 - its operations are in the models
-from fixtures_encoders import VARIANTS, every_variant, roughened, schema_of, some_cells
+from fixtures_encoders import VARIANTS, every_variant, roughened, schema_of, some_cells, with_preset
 from fixtures_everything import stacked
 
+from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find, members
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
@@ -15,15 +16,17 @@ from mmkeras.serving.saved_model import write_saved_model
 pytest_plugins = "fixtures_encoders"
 
 
-def test_every_encoder_is_here():
-    """A new value of `encoder` or `temporal` is to be added above."""
-    for name in members("modality"):
-        schema = find("modality", name).model_json_schema()["properties"]
-        for field in ("encoder", "temporal", "spectrum", "scaling", "fit", "file_pooling"):
-            wanted = {*schema.get(field, {}).get("enum", ())}
-            default = schema.get(field, {}).get("default")
-            found = {settings.get(field, default) for settings in VARIANTS.values() if settings["type"] == name}
-            assert wanted <= found, (name, field)
+def test_every_choice_is_here():
+    """A new encoder, and a new word for a setting that knows several, are to be added to the variants."""
+    columns = [build("modality", with_preset(settings, "some preset"), "here") for settings in VARIANTS.values()]
+    encoders = [encoder for column in columns if column.offers for encoder in column.encoder]
+    for kind, there in (("modality", columns), ("encoder", encoders)):
+        for name in members(kind):
+            of_name = [member for member in there if member.type_name() == name]
+            assert of_name, name
+            for field, schema in find(kind, name).model_json_schema()["properties"].items():
+                tried = {getattr(member, field) for member in of_name} if "enum" in schema else set()
+                assert tried >= {*schema.get("enum", ())}, (name, field)
 
 
 @every_variant

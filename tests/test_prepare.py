@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import yaml
 from fixtures_tables import CONFIG, python, write_table
 
 from mmkeras.contracts.config import read_config
+from mmkeras.contracts.objective import Objective, Setting
 from mmkeras.features import write_records as module
-from mmkeras.features.batches import batches, training_batches
+from mmkeras.features.batches import Truth, batches, training_batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, open_records, prepare_rows
 from mmkeras.prepare import prepare
 from mmkeras.table.manifest import read_table
@@ -19,6 +21,14 @@ from mmkeras.table.plan import planned
 from mmkeras.train import train
 
 BATCH = 7
+
+
+class Told(Objective):
+    """Gives a batch its rows' targets as they are."""
+
+    def example(self, example, setting):
+        truths, weights = ({name: pair[i] for name, pair in example.targets.items()} for i in range(2))
+        return replace(example, truths=truths, weights=weights)
 
 
 class Prepared:
@@ -53,8 +63,7 @@ class Prepared:
         found = training_batches(
             source,
             rows,
-            {"row": numbers},
-            dict(columns),
+            Truth({"row": numbers}, {}, [Told()], Setting(dict(columns), None, {})),
             batch_size=BATCH,
             epochs=epochs,
             seed=seed,
@@ -121,9 +130,9 @@ def test_fewer_columns_may_be_read(prepared):
 
 
 def test_an_encoders_setting_may_change(prepared):
-    config = read_config(prepared.path, ["columns.photo.filters=[3]"])
+    config = read_config(prepared.path, ["columns.photo.encoder.filters=[3]"])
     records = open_records(prepared.out, planned(config, prepared.manifest))
-    assert records.fitted(config.columns)["photo"].filters == (3,)
+    assert records.fitted(config.columns)["photo"].encoder[0].filters == (3,)
     assert records.fitted(config.columns)["photo"].mean == prepared.schema.columns["photo"].mean
 
 
@@ -319,7 +328,7 @@ def test_training_needs_no_files_and_ends_as_one_that_was_stopped(prepared, tmp_
     whole = train(folder / "config.yaml", features=str(prepared.out), run=tmp_path / "whole")
     code = """
 import sys
-from mmkeras import callbacks
+from mmkeras.training import callbacks
 from mmkeras.train import train
 
 save = callbacks.Checkpoints._save

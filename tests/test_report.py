@@ -15,14 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from fixtures_models import model_of
 from fixtures_report import HOSTILE, MEDIA, PLAIN, edit, write_run
 from typer.testing import CliRunner
 
+from mmkeras.evaluation.models import PRIOR, Model
 from mmkeras.report import report
 from mmkeras.reporting import gallery
 from mmkeras.reporting import page as report_module
 from mmkeras.reporting.results import Results, Source, shown
 from mmkeras.table.manifest import read_table, table_hash
+from mmkeras.training.run import FORMAT
 
 VOID = {"meta", "link", "img", "input", "br"}
 
@@ -99,7 +102,7 @@ def test_every_figure_is_the_files(run, page):
 
 def test_the_figures_are_the_ones_of_metrics_json(run, page):
     """Judged on the same rows, training and evaluation say the same, and the page shows all of it."""
-    found = {place.rpartition("/")[2]: float(value) for place, value in page.figures if "/scores/mmkeras/" in place}
+    found = {place.rpartition("/")[2]: float(value) for place, value in page.figures if "/models/0/scores/" in place}
     assert found == json.loads((run / "metrics.json").read_text())["test"]["intent"]
     assert {place for place, _ in page.figures} >= {
         f"metrics.json#/training/{name}" for name in ("seconds", "epochs", "best_epoch", "weights")
@@ -159,17 +162,17 @@ def test_sections_in_order(page):
 
 def test_what_a_person_reads_first(run, page):
     said = json.loads((run / "evaluation.json").read_text())["targets"]["intent"]
-    accuracy, coverage = said["scores"]["mmkeras"]["accuracy"], said["coverage"]["coverage"]
+    accuracy, coverage = model_of(said)["scores"]["accuracy"], said["coverage"]["coverage"]
     assert f"{100 * accuracy:.1f}\xa0% of 40 test rows answered right" in page.text
     assert "The model reads note and weight of a row and answers intent (class 0, class 1, class 2)." in page.text
     assert f"{100 * coverage:.1f}\xa0%" in page.text and "can be answered automatically" in page.text
-    without = {column: said["scores"][f"the same without {column}"]["accuracy"] for column in PLAIN}
+    without = {column: model_of(said, Model("without", column))["scores"]["accuracy"] for column in PLAIN}
     assert f"{min(without, key=without.get)} is the column that counts most" in page.text
 
 
 def test_the_prior_stands_beside_where_evaluate_did_not_ask(tmp_path):
     run = write_run(tmp_path, rows=30)
-    edit(run, "evaluation.json", lambda found: found["targets"]["intent"]["scores"].pop("prior"))
+    edit(run, "evaluation.json", lambda found: (models := found["targets"]["intent"]["models"]).remove(models[1]))
     truth = pd.read_parquet(run / "evaluation_rows.parquet")["intent truth"]
     page = page_of(run, explain=False)
     share = float((truth == "class 0").mean())  # of three equally frequent classes the first
@@ -181,7 +184,7 @@ def test_cautions(tmp_path):
 
     def change(found):
         part = found["targets"]["intent"]
-        part["scores"]["prior"]["accuracy"] = part["intervals"]["mmkeras"]["accuracy"][0] + 0.01
+        model_of(part, PRIOR)["scores"]["accuracy"] = model_of(part)["intervals"]["accuracy"][0] + 0.01
         part["calibration"]["ece"] = 0.31
         part["per_class"] = [each | {"recall": 0.9} for each in part["per_class"]]
         part["per_class"][1] |= {"rows": 9, "recall": 0.25}
@@ -212,7 +215,7 @@ def test_no_caution_without_a_reason(tmp_path):
     def change(found):
         found["warnings"] = []
         part = found["targets"]["intent"]
-        part["slices"], part["scores"]["prior"]["accuracy"] = {}, 0.1
+        part["slices"], model_of(part, PRIOR)["scores"]["accuracy"] = {}, 0.1
         for each in part["per_class"]:
             each["recall"] = 0.9
 
@@ -250,9 +253,6 @@ def test_a_column_may_be_called_as_it_likes(tmp_path):
         file = run / name
         file.write_text(
             file.read_text().replace("weight:", '"</script><i>/~":').replace('"weight"', '"</script><i>/~"')
-        )
-        file.write_text(
-            file.read_text().replace("but weight", "but </script><i>/~").replace("out weight", "out </script><i>/~")
         )
     page = page_of(run, explain=False)
     assert "</script><i>/~" in page.text and not page.all("i")
@@ -309,8 +309,8 @@ def test_every_part_of_an_evaluation_may_be_missing(tmp_path):
         part = found["targets"]["intent"]
         for name in ("per_class", "confusion", "curves", "calibration", "coverage", "numbers"):
             part[name] = None
-        part["slices"], part["patterns"], part["intervals"] = {}, [], {}
-        part["scores"] = {"mmkeras": part["scores"]["mmkeras"]}
+        part["slices"], part["patterns"] = {}, []
+        part["models"] = [model_of(part) | {"intervals": {}}]
 
     edit(run, "evaluation.json", change)
     page = page_of(run, explain=False)
@@ -320,9 +320,9 @@ def test_every_part_of_an_evaluation_may_be_missing(tmp_path):
 
 def test_a_metric_that_is_not_defined_is_a_dash(tmp_path):
     run = write_run(tmp_path)
-    edit(run, "evaluation.json", lambda found: found["targets"]["intent"]["scores"]["mmkeras"].update(macro_f1=None))
+    edit(run, "evaluation.json", lambda found: model_of(found["targets"]["intent"])["scores"].update(macro_f1=None))
     page = page_of(run)
-    assert "evaluation.json#/targets/intent/scores/mmkeras/macro_f1" not in dict(page.figures)
+    assert "evaluation.json#/targets/intent/models/0/scores/macro_f1" not in dict(page.figures)
     assert '<span class="none">–</span>' in page.html
 
 
@@ -419,7 +419,9 @@ def test_bad_cells_and_what_check_found(tmp_path):
 def test_an_old_run_has_no_versions(run, tmp_path, page):
     assert "not recorded by the version of mmkeras that trained this run" in page.text
     new = write_run(tmp_path)
-    (new / "origin.json").write_text(json.dumps({"date": "2026-02-03 04:05", "versions": {"keras": "3.99"}}))
+    (new / "origin.json").write_text(
+        json.dumps({"format": FORMAT, "date": "2026-02-03 04:05", "versions": {"keras": "3.99"}})
+    )
     assert "2026-02-03 04:05" in page_of(new).text and "keras3.99" in page_of(new).text.replace(" ", "")
 
 
@@ -428,7 +430,7 @@ def test_keys_of_filesystems_stay_in_the_run_folder(tmp_path):
     config = run / "config.yaml"
     config.write_text(config.read_text() + "filesystems: {s3: {key: me, secret: open sesame}}\n")
     command = "mmkeras train config.yaml 'filesystems.s3={secret: open sesame}' filesystems.s3.key=me train.epochs=3"
-    (run / "origin.json").write_text(json.dumps({"command": command}))
+    (run / "origin.json").write_text(json.dumps({"format": FORMAT, "command": command}))
     other = write_run(tmp_path / "b", explained=0).rename(tmp_path / "b" / "other")
     page = page_of(run, other, explain=False)
     assert "sesame" not in page.html and "secret: (not shown)" in page.text
@@ -468,11 +470,14 @@ def test_several_targets(tmp_path):
     assert "integrated gradients, price" in page.text
 
 
+NOT_JUDGED = {"models": [{"kind": "own", "column": None, "scores": {}, "intervals": {}}], "metric": None}
+
+
 def test_a_target_that_no_judged_row_knows(tmp_path):
     run = write_run(tmp_path, targets={"intent": "classes", "price": "numbers"})
-    edit(run, "evaluation.json", lambda found: found["targets"]["price"].update(scores={"mmkeras": {}}, metric=None))
+    edit(run, "evaluation.json", lambda found: found["targets"]["price"].update(NOT_JUDGED))
     assert "Results: price" not in page_of(run).text
-    edit(run, "evaluation.json", lambda found: found["targets"]["intent"].update(scores={"mmkeras": {}}, metric=None))
+    edit(run, "evaluation.json", lambda found: found["targets"]["intent"].update(NOT_JUDGED))
     page = page_of(run)
     assert "nothing can be said of how good the model is" in page.text and not page.cards
 
@@ -586,10 +591,18 @@ def test_what_was_explained_for_the_gallery_is_shown_and_not_asked_again(tmp_pat
     assert [len(rows) for rows, _ in asked_of_the_gallery] == [4]
 
 
-def test_an_evaluation_of_an_older_version_is_made_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "older",
+    [
+        '{"intent": {"mmkeras": {"accuracy": 0.5}}}',
+        '{"rows": {}, "targets": {"intent": {"metric": "accuracy", "scores": {"mmkeras": {"accuracy": 0.5}}}}}',
+        '{"format": 1, "rows": {}, "targets": {}}',
+    ],
+)
+def test_an_evaluation_of_an_older_version_is_made_again(older, tmp_path, monkeypatch):
     run = write_run(tmp_path, explained=0)
     new = (run / "evaluation.json").read_text()
-    (run / "evaluation.json").write_text('{"intent": {"mmkeras": {"accuracy": 0.5}}}')
+    (run / "evaluation.json").write_text(older)
     monkeypatch.setattr(report_module, "judge_run", lambda of: (run / "evaluation.json").write_text(new))
     assert page_of(run, explain=False).cards
 
@@ -618,8 +631,8 @@ def test_runs_beside_each_other(tmp_path):
     assert page.all("section", id="comparison") and "Beside other runs" in page.text
     figures = dict(page.figures)
     for run, prefix in ((first, ""), (other, "other/")):
-        accuracy = at(run, "evaluation.json#/targets/intent/scores/mmkeras/accuracy")
-        assert float(figures[f"{prefix}evaluation.json#/targets/intent/scores/mmkeras/accuracy"]) == accuracy
+        accuracy = at(run, "evaluation.json#/targets/intent/models/0/scores/accuracy")
+        assert float(figures[f"{prefix}evaluation.json#/targets/intent/models/0/scores/accuracy"]) == accuracy
     assert '<code>train.epochs</code></th><td>60</td><td class="changed"><mark>7</mark>' in page.html
     a, b = (pd.read_parquet(run / "evaluation_rows.parquet") for run in (first, other))
     differ = int((a["intent answer"] != b["intent answer"]).sum())

@@ -296,7 +296,7 @@ def test_real_runs(visit, run, everything_run, tmp_path):
         figures = dict(read.figures)
         for target, scores in metrics.items():
             for metric, value in scores.items():
-                shown_value = float(figures[f"evaluation.json#/targets/{target}/scores/mmkeras/{metric}"])
+                shown_value = float(figures[f"evaluation.json#/targets/{target}/models/0/scores/{metric}"])
                 assert shown_value == pytest.approx(value, rel=1e-5), (target, metric)
         page = visit(file, PHONE, color_scheme="dark")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
-Kind = Literal["modality", "fusion", "head", "objective"]
+Kind = Literal["modality", "encoder", "fusion", "head", "objective"]
 PACKAGES: dict[str, str] = {
     "modality": "mmkeras.components.modalities",
+    "encoder": "mmkeras.components.encoders",
     "fusion": "mmkeras.components.fusions",
     "head": "mmkeras.components.heads",
     "objective": "mmkeras.components.objectives",
@@ -48,6 +50,19 @@ class Component(BaseModel):
         return cls.__module__.removeprefix(f"{PACKAGES[cls.kind]}.")
 
     @classmethod
+    def understood(cls, raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """Plain settings as the class takes them: what stands for a part of its own has become that part.
+
+        Args:
+            raw: Without `type`.
+            where: What messages call the place of these settings.
+
+        Raises:
+            ValueError: A part cannot be made of them.
+        """
+        return raw
+
+    @classmethod
     def fitted_fields(cls) -> set[str]:
         """The names of the fields that `adapt` fills."""
         return cls._marked("fitted")
@@ -70,6 +85,10 @@ class Component(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The configuration alone, all defaults visible, as a config file holds it."""
         return self.model_dump(mode="json", exclude=self.fitted_fields())
+
+    def feature_settings(self) -> dict[str, Any]:
+        """The part of `settings` on which features depend."""
+        return self.model_dump(mode="json", exclude=self.fitted_fields() | self.tunable_fields())
 
     @model_serializer(mode="wrap")
     def _with_type(self, handler: Any) -> dict[str, Any]:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from mmkeras.contracts.building import build, validate
 from mmkeras.contracts.component import PACKAGES, Component, Kind
+from mmkeras.contracts.encoder import chain_schema
 from mmkeras.contracts.fusion import Fusion, own_prediction
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.objective import DEFAULT, Objective, Setting, default_objectives
-from mmkeras.contracts.registry import find, layer_name, members, nearest
+from mmkeras.contracts.registry import find, layer_name, members
 
+MEMBERS = (".type", ".encoder")  # how keys end that name one
 OUTPUTS = ("column_weights", "status")  # of an exported model, beside the targets' own
 
 
@@ -232,57 +235,65 @@ def parse_config(raw: Mapping[str, Any], where: str = "config") -> Config:
         "targets": _components("head", raw.get("targets"), f"{where} targets") if has_targets else {},
         "fusion": build("fusion", raw["fusion"], f"{where} fusion"),
     }
-    return _validate(Config, {**raw, **parts}, where)
-
-
-def build(kind: Kind, raw: Any, where: str) -> Component:
-    """A modality, fusion or head from plain data with its `type`.
-
-    Raises:
-        ValueError: Unknown type or setting, or a value out of range.
-    """
-    if isinstance(raw, str):
-        raw = {"type": raw}
-    if not isinstance(raw, Mapping) or "type" not in raw:
-        raise ValueError(f"{where}: expected a type, for example {{type: {members(kind)[0]}}}, got {raw!r}")
-    try:
-        found = find(kind, str(raw["type"]))
-    except ValueError as error:
-        raise ValueError(f"{where}.type: {error}") from None
-    return _validate(found, {key: value for key, value in raw.items() if key != "type"}, where)
+    return validate(Config, {**raw, **parts}, where)
 
 
 def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Applies `a.b.c=value` (the value is YAML; null takes a key away). A new `type` discards the old one's settings.
 
+    A member that a word stands for gets the settings beside its type; a number in a key is a place in a list.
+
     Raises:
         ValueError: Not of the form key=value.
     """
     raw = copy.deepcopy(dict(raw))
-    # A new type first, so that settings given beside it survive whatever their order.
-    for text in sorted(overrides, key=lambda text: not text.partition("=")[0].endswith(".type")):
+    # What names a member first, so that settings given beside it survive whatever their order.
+    for text in sorted(overrides, key=lambda text: not text.partition("=")[0].endswith(MEMBERS)):
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ValueError(f'override "{text}": expected key=value with dotted keys, for example train.epochs=3')
         *parents, last = key.split(".")
-        place = raw
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f'override "{text}": "{parent}" holds no settings')
-        if last == "type" and place.get("type") != value:
-            place.clear()
-        try:
-            place[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f'override "{text}": the value is not readable as YAML; quote it') from None
-        if place[last] is None:
-            del place[last]
+        place: Any = raw
+        for depth, parent in enumerate(parents):
+            place = _inside(place, parent, is_member=depth > 0 or parent == "fusion", text=text)
+        _set(place, last, value, text)
     return raw
 
 
+def _inside(place: Any, name: str, is_member: bool, text: str) -> Any:
+    """The settings of that name, new ones where there are none."""
+    place, key = _at(place, name, text)
+    inside = place.setdefault(key, {}) if isinstance(place, dict) else place[key]
+    if isinstance(inside, str) and is_member:
+        inside = place[key] = {"type": inside}
+    if not isinstance(inside, dict | list):
+        raise ValueError(f'override "{text}": "{name}" holds no settings')
+    return inside
+
+
+def _at(place: Any, name: str, text: str) -> tuple[Any, Any]:
+    """Where a name stands: in a dict, or by its number in a list."""
+    if isinstance(place, dict):
+        return place, name
+    if not name.isdigit() or int(name) >= len(place):
+        raise ValueError(f'override "{text}": expected a number from 0 to {len(place) - 1}, got "{name}"')
+    return place, int(name)
+
+
+def _set(place: Any, name: str, value: str, text: str) -> None:
+    place, key = _at(place, name, text)
+    if key == "type" and place.get("type") != value:
+        place.clear()
+    try:
+        place[key] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f'override "{text}": the value is not readable as YAML; quote it') from None
+    if place[key] is None:
+        del place[key]
+
+
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, with every installed modality, fusion and head."""
+    """The JSON schema of a config file, with every installed modality, encoder, fusion and head."""
     schema = Config.model_json_schema()
     schema["required"] = ["manifest", "columns", "targets"]  # of a file; code may leave the table out, files the fusion
     definitions = schema.setdefault("$defs", {})
@@ -295,9 +306,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _component_schema(kind: Kind, name: str) -> dict[str, Any]:
-    found = find(kind, name)
-    schema = found.model_json_schema()
-    kept = {key: value for key, value in schema.get("properties", {}).items() if key not in found.fitted_fields()}
+    member = find(kind, name)
+    schema = member.model_json_schema()
+    kept = {key: value for key, value in schema.get("properties", {}).items() if key not in member.fitted_fields()}
+    if issubclass(member, Modality) and member.offers:
+        kept["encoder"] |= chain_schema(member.offers, member().settings()["encoder"])
+        kept["encoder"] = {key: kept["encoder"][key] for key in ("description", "default", "anyOf")}
+        schema.pop("$defs")
     return {**schema, "properties": {"type": {"const": name}, **kept}, "required": ["type"]}
 
 
@@ -323,31 +338,3 @@ def _components(kind: Kind, raw: Any, where: str) -> dict[str, Component]:
         example = f"`label: {{type: {members(kind)[0]}}}`"
         raise ValueError(f"{where}: expected at least one, for example {example}, got {raw!r}")
     return {str(name): build(kind, item, f"{where}.{name}") for name, item in raw.items()}
-
-
-def _validate(model: type[BaseModel], raw: Mapping[str, Any], where: str) -> Any:
-    try:
-        return model(**{str(key): value for key, value in raw.items()})
-    except ValidationError as error:
-        raise ValueError("\n".join(_describe(detail, model, where) for detail in error.errors())) from None
-
-
-def _describe(detail: Mapping[str, Any], model: type[BaseModel], where: str) -> str:
-    """One mistake as one line: where, what, got, expected."""
-    *parents, last = [str(part) for part in detail["loc"]] or [""]
-    key = ".".join([*parents, last])
-    place = f"{where}.{key}".rstrip(".") if " " in where else f"{where} {key}".rstrip()
-    if detail["type"] == "extra_forbidden":
-        return f'{place}: unknown key "{last}"{nearest(last, _known_keys(model, parents))}'
-    if detail["type"] == "missing":
-        return f"{place}: missing"
-    expected = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    got = "" if detail["type"] == "value_error" else f", got {detail['input']!r}"
-    return f"{place}: {expected}{got}"
-
-
-def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
-    for parent in parents:
-        model = model.model_fields[parent].annotation
-    fitted = model.fitted_fields() if issubclass(model, Component) else set()
-    return [name for name in model.model_fields if name not in fitted]

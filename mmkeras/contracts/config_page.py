@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmkeras.contracts import old_spellings
+
 BEGINNING = """\
 # Every setting
 
@@ -32,6 +34,12 @@ def markdown(schema: Schema) -> str:
         schema: As `mmkeras.config.json_schema` gives it: groups of settings, and members as `kind.name`, in `$defs`.
     """
     return "\n\n".join([BEGINNING, *_groups(schema), *_chapters(schema["$defs"])])
+
+
+def old_spellings_table() -> str:
+    """What configs said of encoders once beside what they say now, for `docs/config.md`."""
+    lines = [f"| `{modality}` | `{old}` | `{new}` |" for modality, old, new in old_spellings.rows()]
+    return "\n".join(["| type | then | now |", "|---|---|---|", *lines])
 
 
 def _groups(schema: Schema) -> Iterator[str]:
@@ -80,7 +88,7 @@ def _table(fields: Schema) -> str:
 def _takes(field: Schema) -> str:
     """What a setting may be, in words."""
     if "anyOf" in field:
-        return " or ".join(_takes(part) for part in field["anyOf"])
+        return " or ".join(dict.fromkeys(_takes(part) for part in field["anyOf"]))
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
@@ -89,7 +97,11 @@ def _takes(field: Schema) -> str:
         return "settings with a `type`"
     if field["type"] == "array":
         items = field["items"]
+        if "type" not in items:  # several of what the setting may be
+            return "a list of encoders"
         return f"list of {MANY[items['type']]}{_limits(items)}{_count(field)}"
+    if "pattern" in field:
+        return "a dotted name from outside"
     if field["type"] == "object":
         inside = field["additionalProperties"]
         return f"{{name: {_takes(inside) if '$ref' in inside else 'settings'}}}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic import model_validator
+
+from mmkeras.contracts import old_spellings
 from mmkeras.contracts.component import Component, Kind
+from mmkeras.contracts.encoder import Parts, PartsKind, chain_of, check_kinds, reads_kind
 from mmkeras.contracts.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -71,7 +76,8 @@ class Survey:
 class Modality(Component):
     """One kind of column: how its cells are read, preprocessed, augmented and encoded.
 
-    A subclass states its contract in its module's docstring: cell, features, encoding, attribution.
+    A subclass states its contract in its module's docstring: cell, features, encoding, attribution. It defines
+    `preprocess`, or `examine` where a cell can be bad; the other one follows.
     """
 
     kind: ClassVar[Kind] = "modality"
@@ -87,6 +93,55 @@ class Modality(Component):
     """Features that only say what is there and what is padding: an explanation leaves them as they are."""
     has_grad_cam: ClassVar[bool] = False
     """Whether `encode` passes pictures, whose height and width end an attribution's shape, through convolutions."""
+    offers: ClassVar[tuple[PartsKind, ...]] = ()
+    """The kinds of `parts` that encoders can read, chosen by a field `encoder: Chain`; (): `encode` reads by itself."""
+    standard_encoder: ClassVar[tuple[str, ...]] = ()
+    """The types of the encoders, one behind the other, of a column that names none."""
+
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """{encoder: settings that suit this modality better than its own defaults}.
+
+        Args:
+            settings: Of the column, as far as they are given, not checked yet.
+        """
+        return {}
+
+    @classmethod
+    def number_of(cls, settings: Mapping[str, Any], name: str) -> float:
+        """A number among settings that are not checked yet, or its default."""
+        value = settings.get(name)
+        return value if isinstance(value, int | float) else cls.model_fields[name].default
+
+    @classmethod
+    def understood(cls, raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        given = {key: value for key, value in raw.items() if key not in cls.fitted_fields()}
+        old_spellings.refuse(cls.type_name(), given, where)
+        if not cls.offers:
+            return raw
+        place = f"{where}.encoder"
+        chain = chain_of(raw.get("encoder"), cls.standard_encoder, cls.encoder_defaults(raw), place)
+        check_kinds(chain, cls.offers, cls.type_name(), place)
+        return {**raw, "encoder": chain}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_encoders(cls, raw: Any) -> Any:
+        return cls.understood(raw, cls.type_name()) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _encoder_reads_parts_of_this_shape(self) -> Self:
+        if self.offers and any(getattr(self, name) is None for name in self.fitted_fields()):  # not adapted yet
+            self.encoder[0].check(self._shape_read)
+        return self
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.preprocess is Modality.preprocess and cls.examine is Modality.examine:
+            raise TypeError(
+                f"{cls.__module__}.{cls.__qualname__} defines neither preprocess nor examine; a modality whose cells "
+                "can be bad defines examine, any other preprocess"
+            )
 
     def check(self) -> None:
         """Refuses settings that this machine cannot follow.
@@ -138,9 +193,35 @@ class Modality(Component):
         is_bad = values.isin(faults.keys())
         return Survey(errors={int(row): faults[value] for row, value in values[is_bad].items()})
 
-    def adapt(self, cells: Iterable[Cell]) -> Modality:
+    def adapt(self, cells: Iterable[Cell]) -> Self:
+        """A copy that has learned what it needs of training cells, and taken over what its encoder needs.
+
+        Raises:
+            ValueError: There is no cell, or the encoder needs what this modality does not have.
+        """
+        if not self.offers:
+            return self.learn(cells)
+        needed = self.encoder[0].needs(self._shape_read)
+        if unknown := needed.keys() - type(self).model_fields.keys():
+            who = f'encoder "{self.encoder[0].type_name()}"'
+            raise ValueError(f'{who} needs {", ".join(sorted(unknown))}, which "{self.type_name()}" does not have')
+        return self.model_copy(update=needed).learn(cells).model_copy(update=needed)
+
+    def learn(self, cells: Iterable[Cell]) -> Self:
         """A copy that has learned what it needs of training cells (vocabulary, mean, deviation)."""
         raise NotImplementedError
+
+    def located(self, folder: Path) -> Self:
+        located = super().located(folder)
+        if not self.offers:
+            return located
+        return located.model_copy(update={"encoder": tuple(encoder.located(folder) for encoder in self.encoder)})
+
+    def feature_settings(self) -> dict[str, Any]:
+        settings = super().feature_settings()
+        if not self.offers or not type(self.encoder[0]).model_fields.keys() - self.encoder[0].tunable_fields():
+            return settings
+        return {**settings, "encoder": self.encoder[0].feature_settings()}  # what it needs follows from these
 
     @property
     def cell(self) -> tf.TensorSpec:
@@ -153,7 +234,7 @@ class Modality(Component):
 
     @property
     def cell_description(self) -> str:
-        """The same for a reader: encoding, units, what an empty value means."""
+        """`cell` in words, for who writes a client: encoding, units, what an empty value means."""
         raise NotImplementedError
 
     @property
@@ -170,15 +251,14 @@ class Modality(Component):
         """One cell to its features: TensorFlow operations only, no randomness. A missing or bad cell gives zeros.
 
         Autograph is off, which halves the time of tracing: what depends on a tensor is a `tf.cond` or `tf.case`.
-
-        A member whose cells can be bad overrides `examine`, any other this.
+        By default what `examine` gives; a modality whose cells cannot be bad defines this one in place of it.
         """
         return self.examine(cell)[0]
 
     def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """The same and () string, what is wrong with the cell in words, "" where it is good or missing.
+        """What `preprocess` gives and () string, what is wrong with the cell in words, "" where it is good or missing.
 
-        No bytes make it fail, and none change what becomes of a cell beside it.
+        No bytes make it fail, and none change what becomes of a cell beside it. By default no cell is bad.
         """
         import tensorflow as tf
 
@@ -227,9 +307,29 @@ class Modality(Component):
         """
         return parts[self.content]
 
-    def trained(self) -> Modality:
+    def parts(self, inputs: dict[str, keras.KerasTensor], kind: PartsKind) -> Parts:
+        """What an encoder reads of features with a batch axis, one of the kinds that it `offers`."""
+        raise NotImplementedError
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        """The shape of these parts without the batch axis; None: known when it is adapted."""
+        raise NotImplementedError
+
+    @property
+    def kind_read(self) -> PartsKind:
+        """Which of the kinds that it `offers` its encoder reads."""
+        return next(kind for kind in self.offers if reads_kind(type(self.encoder[0]), kind))
+
+    @property
+    def _shape_read(self) -> tuple[int | None, ...]:
+        shape = self.parts_shape(self.kind_read)
+        return shape[1:] if self.kind_read == "frames" and "frames" not in self.encoder[0].reads else shape
+
+    def trained(self) -> Self:
         """A copy whose `encode` fetches no pretrained weights: a run's own weights follow."""
-        return self
+        if not self.offers:
+            return self
+        return self.model_copy(update={"encoder": tuple(encoder.trained() for encoder in self.encoder)})
 
     def example(self, seed: int) -> Cell:
         """A small valid cell, in canonical form."""

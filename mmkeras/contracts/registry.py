@@ -21,7 +21,7 @@ def find(kind: Kind, name: str) -> type[Component]:
     """The class that a config's `type:` names.
 
     Args:
-        kind: Which of the three open folders.
+        kind: Which of the open folders.
         name: A file's name in that folder, or a dotted module path from outside (`mypackage.thermal` holds `Thermal`).
 
     Raises:
@@ -33,10 +33,10 @@ def find(kind: Kind, name: str) -> type[Component]:
     module_name = name if "." in name else f"{PACKAGES[kind]}.{name}"
     if "." in name and not _importable(name):
         raise ValueError(f'unknown {kind} "{name}": Python finds no module of that name; is its package installed?')
-    found = getattr(importlib.import_module(module_name), class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Component) and found.kind == kind):
+    member = getattr(importlib.import_module(module_name), class_name, None)
+    if not (isinstance(member, type) and issubclass(member, Component) and member.kind == kind):
         raise ValueError(f'{kind} "{name}": module {module_name} holds no {kind} class named {class_name}')
-    return found
+    return member
 
 
 def members(kind: Kind) -> list[str]:

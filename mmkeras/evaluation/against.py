@@ -75,24 +75,25 @@ def show_against(first: Side, other: Run, rows: JudgedRows, statuses: pd.Series)
         tables.append(differ)
         _show(target, first.run, other, targets[target], differ, rows)
     names = {"first": str(first.run.folder), "second": str(other.folder)}
-    found = {"runs": names, "rows": {"name": rows.name, "count": len(rows), "groups": rows.group}, "targets": targets}
+    judged = {"name": rows.name, "count": len(rows), "groups": rows.group}
+    comparison = {"runs": names, "rows": judged, "targets": targets}
     file, rows_file = (first.run.folder / run_files.against(other.name, ending) for ending in (".json", ".csv"))
-    first.run.write_json(file.name, found)
+    first.run.write_json(file.name, comparison)
     pd.concat(tables, ignore_index=True).to_csv(rows_file, index=False)
     say(f"differences: {file}; the rows on which they differ: {rows_file}")
-    return found
+    return comparison
 
 
 def _asked(run: Run, rows: JudgedRows, targets: set[str]) -> dict[str, Said]:
     """What the second run says of the targets of both."""
     schema = run.schema
     predictions, _ = predict_rows(run.network(), schema, rows.manifest)
-    found = {}
+    answers = {}
     for target, head in walk(schema.targets):
         if target in targets:
             truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
-            found[target] = Said(head.scorer, truth, predictions[target])
-    return found
+            answers[target] = Said(head.scorer, truth, predictions[target])
+    return answers
 
 
 def _compared(first: Said, second: Said, units: np.ndarray) -> dict[str, Any]:
@@ -100,19 +101,19 @@ def _compared(first: Said, second: Said, units: np.ndarray) -> dict[str, Any]:
     known = first.known & second.known
     pair, units = {"first": first.of(known), "second": second.of(known)}, units[known]
     scores = {name: said.score for name, said in pair.items()}
-    found: dict[str, Any] = {"rows": int(known.sum()), "scores": scores, "differences": {}, "mcnemar": None}
+    compared: dict[str, Any] = {"rows": int(known.sum()), "scores": scores, "differences": {}, "mcnemar": None}
     if not known.any():
-        return found
+        return compared
     samples = bootstrapped({name: partial(_resampled, said) for name, said in pair.items()}, units)
     for name in [name for name in scores["first"] if name in scores["second"]]:
         difference = scores["first"][name] - scores["second"][name]
         interval = statistics.interval(samples["first"][name] - samples["second"][name])
         is_given = len(np.unique(units)) > 1 and np.isfinite(interval[0])
-        found["differences"][name] = {"difference": difference, "interval": interval if is_given else None}
+        compared["differences"][name] = {"difference": difference, "interval": interval if is_given else None}
     right = [said.scorer.right(said.truth, said.predictions) for said in pair.values()]
     if all(each is not None for each in right):
-        found["mcnemar"] = statistics.mcnemar(*right)
-    return found
+        compared["mcnemar"] = statistics.mcnemar(*right)
+    return compared
 
 
 def _resampled(said: Said, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -130,8 +131,8 @@ def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuse
         "status": statuses.to_numpy(object), "target": target, "truth": columns[0]["truth"],
     })  # fmt: skip
     for name in ("answer", "confidence", "right", "loss"):
-        for side, found in zip(("first", "second"), columns, strict=True):
-            frame[f"{side} {name}"] = found[name]
+        for side, told in zip(("first", "second"), columns, strict=True):
+            frame[f"{side} {name}"] = told[name]
     frame = pd.concat([frame, cells.rename(columns=lambda name: f"cell {name}")], axis=1)
     if first.scorer.class_names is not None:
         return frame[frame["first answer"] != frame["second answer"]]
@@ -139,16 +140,18 @@ def _differing(target: str, first: Said, second: Said, rows: JudgedRows, statuse
     return frame.loc[apart[apart > 0].sort_values(ascending=False, kind="stable").index[:MOST_ROWS]]
 
 
-def _show(target: str, run: Run, other: Run, found: Mapping[str, Any], differ: pd.DataFrame, rows: JudgedRows) -> None:
+def _show(
+    target: str, run: Run, other: Run, compared: Mapping[str, Any], differ: pd.DataFrame, rows: JudgedRows
+) -> None:
     lines = [
-        (words(name), found["scores"]["first"][name], found["scores"]["second"][name], f"{each['difference']:+.3f}",
+        (words(name), *(compared["scores"][side][name] for side in ("first", "second")), f"{each['difference']:+.3f}",
          range_of(each["interval"]))
-        for name, each in found["differences"].items()
+        for name, each in compared["differences"].items()
     ]  # fmt: skip
     header = ("figure", _name(run, other), _name(other, run), "difference", "95 % interval")
     show_table(f"{target}, {rows.name}: {_name(run, other)} against {_name(other, run)}", header, lines)
-    if found["mcnemar"]:
-        one, two, p = found["mcnemar"].values()
+    if compared["mcnemar"]:
+        one, two, p = compared["mcnemar"].values()
         say(
             f"{target}: {one} rows are right with {_name(run, other)} only, {two} with {_name(other, run)} only; two "
             f"equally good models differ as much with a probability of {p:.3g} (McNemar's exact test)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,8 @@ from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import layer_name, walk
 from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.judging import Said
+from mmkeras.evaluation.models import PRIOR, Model
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.features.columns import read_cells, table_cells
 from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest
@@ -23,24 +24,21 @@ from mmkeras.table.plan import planned
 from mmkeras.training.run import Run
 from mmkeras.training.trainer import train_plan, tuned
 
-# What models are called in tables and in evaluation.json
-NETWORK, CLASSICAL, PRIOR_MODEL = "mmkeras trained on nothing but", "classical", "prior"
 
-
-def baselines(run: Run, schema: Config, judged: Manifest) -> Iterator[tuple[str, str, Said]]:
+def baselines(run: Run, schema: Config, judged: Manifest) -> Iterator[tuple[str, Model, Said]]:
     """(target, model, what it says of the judged rows): classical models, then the network on each column alone."""
     manifest, splits = run.table(), run.splits
     trained, chosen = (rows_of(manifest, (splits == name).to_numpy()) for name in ("train", "valid"))
     for target, models in classical(schema, trained, [chosen, judged]).items():
         head = schema.targets[target]
         truth = head.encode_target(judged.rows[target])
-        for name, (valid, predictions) in models.items():
+        for model, (valid, predictions) in models.items():
             scorer, predictions = calibrated(head, head.encode_target(chosen.rows[target]), valid, predictions)
-            yield target, name, Said(scorer, truth, predictions)
+            yield target, model, Said(scorer, truth, predictions)
     if len(schema.columns) > 1:
         for column in sorted(schema.columns):
             for target, said in _network_alone(run, column, judged).items():
-                yield target, f"{NETWORK} {column}", said
+                yield target, Model("network", column), said
 
 
 def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np.ndarray) -> tuple[Scorer, np.ndarray]:
@@ -56,12 +54,7 @@ def calibrated(head: Head, truth: np.ndarray, valid: np.ndarray, predictions: np
     return own, own.tempered(predictions, own.temperature)
 
 
-def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
-    """The chosen rows of a table, as a table."""
-    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))
-
-
-def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[str, list[np.ndarray]]]:
+def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> dict[str, dict[Model, list[np.ndarray]]]:
     """{target: {model: [(N, P) predictions of each table that is asked about]}} of classical models.
 
     Always the prior, one model a column, and what all of them say together, also without each.
@@ -73,18 +66,18 @@ def classical(schema: Config, trained: Manifest, asked: Sequence[Manifest]) -> d
         with progress(f"classical model on {column}", total=0):
             cells = pd.concat([each[column] for each in tables], ignore_index=True)
             columns[column] = _classical_column(schema, modality, trained, train_cells[column], cells)
-    found = {}
+    answers = {}
     for target, head in walk(schema.targets):
         each = {column: predictions[target] for column, predictions in columns.items()}
-        models = {PRIOR_MODEL: np.tile(head.prior, (ends[-1], 1))}
-        models |= {f"{CLASSICAL} on {column}": predictions for column, predictions in each.items()}
+        models = {PRIOR: np.tile(head.prior, (ends[-1], 1))}
+        models |= {Model("classical", column): predictions for column, predictions in each.items()}
         if len(each) > 1:
-            models[f"{CLASSICAL}, all"] = head.scorer.join(list(each.values()))
+            models[Model("classical")] = head.scorer.join(list(each.values()))
         for left_out in each if len(each) > 2 else ():
             rest = [predictions for column, predictions in each.items() if column != left_out]
-            models[f"{CLASSICAL}, without {left_out}"] = head.scorer.join(rest)
-        found[target] = {name: np.split(predictions, ends[:-1]) for name, predictions in models.items()}
-    return found
+            models[Model("classical_without", left_out)] = head.scorer.join(rest)
+        answers[target] = {model: np.split(predictions, ends[:-1]) for model, predictions in models.items()}
+    return answers
 
 
 def _classical_column(
@@ -100,15 +93,15 @@ def _classical_column(
     transformer = modality.baseline()
     inputs = transformer.fit_transform([cell for cell in known if cell is not None])
     questions = transformer.transform([asked[i] for i in there]) if len(there) else None
-    found = {}
+    answers = {}
     for target, head in walk(schema.targets):
         scorer, truth = head.scorer, head.encode_target(trained.rows[target])[given]
         known = scorer.known(truth)
-        found[target] = np.tile(np.asarray(scorer.prior, np.float64), (len(asked), 1))
+        answers[target] = np.tile(np.asarray(scorer.prior, np.float64), (len(asked), 1))
         if questions is not None and len(np.unique(truth[known], axis=0)) > 1:  # of one answer nothing can be learned
             model = scorer.baseline(issparse(inputs), seed=0).fit(inputs[known], truth[known])
-            found[target][there] = scorer.baseline_predictions(model, questions)
-    return found
+            answers[target][there] = scorer.baseline_predictions(model, questions)
+    return answers
 
 
 def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:

@@ -65,7 +65,7 @@ def _tabulate_target(
         return None
     networks = {each.model for each in judged if each.is_network}
     cells = _fair(cells, networks, target)
-    rows = [_row(model, [j for j in judged if j.model == model], target, found) for model, found in cells.items()]
+    rows = [_row(model, [j for j in judged if j.model == model], target, of_model) for model, of_model in cells.items()]
     table = pd.DataFrame(rows).sort_values("mean", ascending=False, kind="stable", ignore_index=True)
     chosen = _choose(table[table["model"].isin(networks)], "mean" if len(folds) > 1 else "valid")
     against = pd.DataFrame([_against(cells[model], cells[chosen], model == chosen) for model in table["model"]])
@@ -92,10 +92,10 @@ def _figures(
         for part, each in zip(parts, judged, strict=True):
             scorer, said = each.scorers[target], each.predictions[target][known]
             part.append(next(iter(scorer.resampled(truth[known], said, weights, first_only=True).values())))
-    found: dict[str, list[np.ndarray]] = {}
+    figures: dict[str, list[np.ndarray]] = {}
     for part, each in zip(parts, judged, strict=True):
-        found.setdefault(each.model, []).append(np.concatenate(part))
-    return {model: np.array(values) for model, values in found.items()}
+        figures.setdefault(each.model, []).append(np.concatenate(part))
+    return {model: np.array(values) for model, values in figures.items()}
 
 
 def _score_of(target: str, manifest: Manifest, folds: Sequence[Fold], judged: Sequence[Judged]) -> dict[str, float]:
@@ -111,17 +111,17 @@ def _score_of(target: str, manifest: Manifest, folds: Sequence[Fold], judged: Se
 
 def _fair(cells: Cells, networks: Collection[str], target: str) -> Cells:
     """The folds in which every network is trained already: figures of other rows would not compare."""
-    known = [set(found) for model, found in cells.items() if model in networks]
+    known = [set(by_fold) for model, by_fold in cells.items() if model in networks]
     shared = set.intersection(*known)
     if not shared or shared == set.union(*known):
         return cells
     warn(f"{target}: shown is what {count_of(len(shared), 'fold')} say in which all these networks are trained already")
-    kept = {model: {i: values for i, values in found.items() if i in shared} for model, found in cells.items()}
-    return {model: found for model, found in kept.items() if found}
+    kept = {model: {i: values for i, values in by_fold.items() if i in shared} for model, by_fold in cells.items()}
+    return {model: by_fold for model, by_fold in kept.items() if by_fold}
 
 
 def _row(model: str, judged: Sequence[Judged], target: str, cells: Mapping[int, np.ndarray]) -> dict[str, Any]:
-    values, runs = _over_folds(cells), np.concatenate([found[:, 0] for found in cells.values()])
+    values, runs = _over_folds(cells), np.concatenate([figures[:, 0] for figures in cells.values()])
     low, high = interval(values[1:])
     networks = [each for each in judged if each.is_network]
     valid = [each.valid[target] for each in networks if target in each.valid]

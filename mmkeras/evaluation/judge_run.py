@@ -15,21 +15,19 @@ from mmkeras.base.statistics import resamples_of
 from mmkeras.base.terminal import kept_warnings, say, show_table, warn
 from mmkeras.base.words import words
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.registry import walk
 from mmkeras.evaluation.against import Side, check_pair, show_against
-from mmkeras.evaluation.baselines import NETWORK
 from mmkeras.evaluation.baselines import baselines as simpler_models
 from mmkeras.evaluation.judging import Said, by_pattern, by_value, cut, judge, plain, row_columns
+from mmkeras.evaluation.models import FORMAT, OWN, Model, scores_in
 from mmkeras.evaluation.rows import JudgedRows, rows_to_judge, validation
 from mmkeras.evaluation.tables import cell_table, show_confidence, show_figures, show_parts, show_rows
-from mmkeras.network.build import COLUMN_WEIGHTS
 from mmkeras.network.inference import PRESENT, predict_without, warn_of_outside
 from mmkeras.table.plan import said_of
 from mmkeras.training import plots
 from mmkeras.training.run import Run
 
-# What models are called in tables and in evaluation.json, beside the baselines
-OWN, WITHOUT, ONLY = "mmkeras", "the same without", "the same with nothing but"
 STATUS = "statuses of rows"  # beside predictions; no target can be called so
 
 
@@ -65,17 +63,18 @@ def judge_run(
         other = None if against is None else check_pair(run, Run(against), rows)
         models, predictions = _asked(run, schema, rows)
         if baselines:
-            for target, model, found in simpler_models(run, schema, rows.manifest):
-                models[target][model] = found
+            for target, model, answers in simpler_models(run, schema, rows.manifest):
+                models[target][model] = answers
         said = {target: each[OWN] for target, each in models.items()}
-        judged = plain({"rows": _about(rows, by), "targets": _judged(run, rows, models, predictions[PRESENT], by)})
+        targets = _judged(run, rows, models, predictions[PRESENT], by)
+        judged = plain({"format": FORMAT, "rows": _about(rows, by), "targets": targets})
         frame = _frame(rows, said, predictions[STATUS])
         frame.to_parquet(run.folder / run_files.EVALUATED_ROWS, index=False)
         _say_how(judged["rows"])
         if COLUMN_WEIGHTS in predictions:
             _show_weights(sorted(schema.columns), predictions[COLUMN_WEIGHTS], rows.name)
         for target, each in said.items():
-            if judged["targets"][target]["scores"][OWN]:
+            if judged["targets"][target]["metric"]:
                 _report(run, rows, target, each, judged["targets"][target], frame)
     judged["warnings"] = warnings
     run.write_json(run_files.EVALUATION, judged)
@@ -88,12 +87,12 @@ def judge_run(
 # Asking the model
 
 
-def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[str, Said]], dict[str, Any]]:
+def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[Model, Said]], dict[str, Any]]:
     """{target: {model: what it says}}, the run's own and it with columns hidden; and what else came out of the own."""
     hidden = _hidden(sorted(schema.columns))
     every, statuses = predict_without(run.network(), schema, rows.manifest, list(hidden.values()))
     warn_of_outside(statuses)
-    models: dict[str, dict[str, Said]] = {}
+    models: dict[str, dict[Model, Said]] = {}
     for target, head in walk(schema.targets):
         truth = said_of(rows.manifest, target, partial(head.encode_target, rows.manifest.rows[target]))
         known = head.scorer.known(truth)
@@ -108,7 +107,7 @@ def _asked(run: Run, schema: Config, rows: JudgedRows) -> tuple[dict[str, dict[s
 
 
 def _judged(
-    run: Run, rows: JudgedRows, models: Mapping[str, Mapping[str, Said]], present: np.ndarray, by: Sequence[str]
+    run: Run, rows: JudgedRows, models: Mapping[str, Mapping[Model, Said]], present: np.ndarray, by: Sequence[str]
 ) -> dict[str, Any]:
     slices = {column: _slices(rows, column) for column in by}
     patterns = by_pattern(present, sorted(run.config.columns))
@@ -118,13 +117,13 @@ def _judged(
     }
 
 
-def _hidden(columns: list[str]) -> dict[str, list[str]]:
-    """{what to call it: columns to hide}: nothing, each column, all but each column."""
-    found: dict[str, list[str]] = {OWN: []}
+def _hidden(columns: list[str]) -> dict[Model, list[str]]:
+    """{model: columns to hide}: nothing, each column, all but each column."""
+    hidden: dict[Model, list[str]] = {OWN: []}
     if len(columns) > 1:
-        found |= {f"{WITHOUT} {column}": [column] for column in columns}
-        found |= {f"{ONLY} {column}": [other for other in columns if other != column] for column in columns}
-    return found
+        hidden |= {Model("without", column): [column] for column in columns}
+        hidden |= {Model("only", column): [other for other in columns if other != column] for column in columns}
+    return hidden
 
 
 def _warn_of_unknown(unknown: int, target: str, table: str) -> None:
@@ -164,12 +163,14 @@ def _frame(rows: JudgedRows, said: Mapping[str, Said], statuses: pd.Series) -> p
     columns: dict[str, Any] = {"row": np.arange(1, count + 1), "table_row": table_row, "split": splits}
     columns["status"] = statuses.to_numpy(object)
     for target, each in said.items():
-        found = row_columns(each, rows.manifest.rows[target], rows.is_new)
-        columns |= {f"{target} {name}": values for name, values in found.items()}
+        own = row_columns(each, rows.manifest.rows[target], rows.is_new)
+        columns |= {f"{target} {name}": values for name, values in own.items()}
     return pd.DataFrame(columns)
 
 
-def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[str, Any], frame: pd.DataFrame) -> None:
+def _report(
+    run: Run, rows: JudgedRows, target: str, said: Said, judged: Mapping[str, Any], frame: pd.DataFrame
+) -> None:
     """The text, the pictures and the terminal's part of one target."""
     columns = sorted(run.config.columns)
     known = said.of(said.known)
@@ -179,15 +180,15 @@ def _report(run: Run, rows: JudgedRows, target: str, said: Said, found: Mapping[
     title = f"{target}, {rows.name}"
     pictures = [run.folder / run_files.evaluation_picture(target)]
     plots.draw_answers(known.scorer, known.truth, known.predictions, title, pictures[0])
-    if found["calibration"] is not None:
+    if judged["calibration"] is not None:
         pictures.append(run.folder / run_files.confidence_picture(target))
-        plots.draw_confidence(found, title, pictures[1])
-    show_figures(title, found, OWN)
-    _show_models(title, found, columns)
-    show_parts(title, found)
-    show_confidence(target, found)
+        plots.draw_confidence(judged, title, pictures[1])
+    show_figures(title, judged)
+    _show_models(title, judged, columns)
+    show_parts(title, judged)
+    show_confidence(target, judged)
     show_rows(title, target, frame, cell_table(rows.manifest.rows, columns))
-    _warn_of_idle_columns(found["scores"], target, columns)
+    _warn_of_idle_columns(scores_in(judged), target, columns)
     say(f"{target} in detail: {_named([file, *pictures])}")
 
 
@@ -219,37 +220,36 @@ def _show_weights(columns: list[str], weights: np.ndarray, name: str) -> None:
     show_table(f"What the fusion weighs the columns, {name}", ("column", "mean weight", "deviation"), rows)
 
 
-def _show_models(title: str, found: Mapping[str, Any], columns: list[str]) -> None:
+def _show_models(title: str, judged: Mapping[str, Any], columns: list[str]) -> None:
     """One table of models where there are several, and one of what each column is worth to the first of them."""
-    scores = found["scores"]
-    models = {model: each for model, each in scores.items() if not model.startswith((WITHOUT, ONLY))}
+    scores = scores_in(judged)
+    models = {model.words: each for model, each in scores.items() if not model.is_what_if}
     metrics = list(dict.fromkeys(metric for each in models.values() for metric in each))
     if len(models) > 1:
         rows = [(model, *(each.get(metric, "") for metric in metrics)) for model, each in models.items()]
         show_table(f"{title}: other models", ("model", *map(words, metrics)), rows)
     if len(columns) > 1:
-        _show_worth(title, scores, found["metric"], columns)
+        _show_worth(title, scores, judged["metric"], columns)
 
 
-def _show_worth(title: str, scores: Mapping[str, Mapping[str, float]], metric: str, columns: list[str]) -> None:
+def _show_worth(title: str, scores: Mapping[Model, Mapping[str, float]], metric: str, columns: list[str]) -> None:
     whole = scores[OWN][metric]
-    figures = {
-        column: (scores[f"{WITHOUT} {column}"][metric], scores[f"{ONLY} {column}"][metric]) for column in columns
-    }
+    figures = {column: [scores[Model(kind, column)][metric] for kind in ("without", "only")] for column in columns}
     rows = [(column, without, f"{without - whole:+.3f}", only) for column, (without, only) in figures.items()]
     title = f"{title}: {words(metric)} {whole:.3f}; what if a column is missing?"
     show_table(title, ("column", "without it", "change", "nothing but it"), rows)
 
 
-def _warn_of_idle_columns(scores: Mapping[str, Mapping[str, float]], target: str, columns: list[str]) -> None:
+def _warn_of_idle_columns(scores: Mapping[Model, Mapping[str, float]], target: str, columns: list[str]) -> None:
     """Warns where a column alone is as good as all, and where all are as good without one."""
     metric, whole = next(iter(scores[OWN].items()))
     shown = words(metric)
-    alone = {name: figures[metric] for name, figures in scores.items() if name.startswith((ONLY, NETWORK)) and figures}
+    alone = {model: each[metric] for model, each in scores.items() if model.kind in ("only", "network") and each}
     if alone and max(alone.values()) >= whole:
         best = max(alone, key=alone.__getitem__)
-        warn(f"{target}: all columns together ({shown} {whole:.3f}) are no better than {best} ({alone[best]:.3f})")
-    without = {column: scores.get(f"{WITHOUT} {column}", {}).get(metric, -np.inf) for column in columns}
+        other = f"{best.words} ({alone[best]:.3f})"
+        warn(f"{target}: all columns together ({shown} {whole:.3f}) are no better than {other}")
+    without = {column: scores.get(Model("without", column), {}).get(metric, -np.inf) for column in columns}
     idle = [f"{column} ({figure:.3f})" for column, figure in without.items() if figure >= whole]
     if idle:
         they_do = "they do" if len(idle) > 1 else "it does"

@@ -15,6 +15,7 @@ import pandas as pd
 
 from mmkeras.base import statistics
 from mmkeras.contracts.scorer import Scorer
+from mmkeras.evaluation.models import Model, record
 
 WANTED_ACCURACY = 0.95
 MOST_CLASSES = 50  # in tables and curves
@@ -25,7 +26,7 @@ MOST_VALUES = 20  # of a column that rows are judged by
 RANGES = 5
 NUMBERS = 0.9  # of a column's cells are numbers where it is cut into ranges
 
-PER_CLASS = ("classes",)  # a task beside those of models, called by strings, and parts, called by pairs
+PER_CLASS = "classes"  # a task beside those of models and parts
 Part = tuple[str, str | tuple[str, ...]]
 """A column and its value; or "" and the columns that are missing."""
 Figures = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -57,12 +58,12 @@ class Said:
         return self.scorer.score(self.truth, self.predictions) if len(self.truth) else {}
 
     def of(self, rows: np.ndarray) -> Said:
-        """The same of some rows."""
+        """What it says of some of the rows."""
         return replace(self, truth=self.truth[rows], predictions=self.predictions[rows])
 
 
 def judge(
-    models: Mapping[str, Said],
+    models: Mapping[Model, Said],
     units: np.ndarray,
     valid: Said | None = None,
     slices: Mapping[str, Mapping[str, np.ndarray]] | None = None,
@@ -77,27 +78,26 @@ def judge(
         slices: {column: {value: (N,) bool}}.
         patterns: {columns that are missing: (N,) bool}.
     """
-    name, own = next(iter(models.items()))
+    first, own = next(iter(models.items()))
     known = own.known
     own, units = own.of(known), units[known]
-    slices = {column: _held(found, known) for column, found in (slices or {}).items()}
+    slices = {column: _held(values, known) for column, values in (slices or {}).items()}
     patterns = _held(patterns or {}, known)
-    found = _empty(own) | {"scores": {model: _known(said).score for model, said in models.items()}}
+    scores = {model: _known(said).score for model, said in models.items()}
+    judged = _empty(own) | {"models": [record(model, figures, {}) for model, figures in scores.items()]}
     if not len(own.truth):
-        return found
+        return judged
     shown = _shown_classes(own)
     parts: dict[Part, np.ndarray] = {(column, v): rows for column, each in slices.items() for v, rows in each.items()}
     parts |= {("", missing): rows for missing, rows in patterns.items()}
-    others = {model: said.of(known) for model, said in models.items() if model != name}
-    tasks: dict[Hashable, Figures] = {name: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
+    others = {model: said.of(known) for model, said in models.items() if model != first}
+    tasks: dict[Hashable, Figures] = {first: partial(_resampled, own), PER_CLASS: partial(_class_figures, own, shown)}
     tasks |= {model: _first_of(said, said.known) for model, said in others.items()}
     samples = bootstrapped(tasks | {part: _first_of(own, rows) for part, rows in parts.items()}, units)
     judged_parts = {part: _part(own.of(rows), samples[part], units[rows]) for part, rows in parts.items()}
     count = len(np.unique(units))
-    return found | {
-        "intervals": {
-            model: _intervals(samples[model], each, count) for model, each in found["scores"].items() if each
-        },
+    return judged | {
+        "models": [record(model, each, _intervals(samples[model], each, count)) for model, each in scores.items()],
         "slices": {c: [{"value": value} | judged_parts[c, value] for value in values] for c, values in slices.items()},
         "patterns": [{"missing": list(missing)} | judged_parts["", missing] for missing in patterns],
         "per_class": _per_class(own, samples[PER_CLASS], shown, units),
@@ -145,7 +145,7 @@ def bootstrapped(tasks: Mapping[Hashable, Figures], units: np.ndarray) -> dict[H
         for key, figures in tasks.items():
             for name, values in figures(weights).items():
                 parts[key].setdefault(name, []).append(values)
-    return {key: {name: np.concatenate(blocks) for name, blocks in found.items()} for key, found in parts.items()}
+    return {key: {name: np.concatenate(blocks) for name, blocks in of_task.items()} for key, of_task in parts.items()}
 
 
 def cut(cells: pd.Series) -> tuple[pd.Series, str]:
@@ -189,7 +189,7 @@ def by_pattern(present: np.ndarray, columns: list[str]) -> dict[tuple[str, ...],
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON holds it: no arrays, NaN as null."""
+    """A value as JSON holds it: no arrays, NaN as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -220,7 +220,7 @@ def _empty(own: Said) -> dict[str, Any]:
         "predicts": own.scorer.predicts,
         "classes": None if names is None else list(names),
         "metric": next(iter(scores), None),
-        "intervals": {},
+        "models": [],
         "per_class": None,
         "slices": {},
         "patterns": [],
@@ -310,12 +310,12 @@ def _curves(own: Said, shown: np.ndarray) -> list[dict[str, Any]] | None:
     pair = own.scorer.indicators(own.truth, own.predictions)
     if pair is None:
         return None
-    found = []
+    curves = []
     for k in shown:
         truth = pair[0].tocsc()[:, [k]].toarray()[:, 0]
         if 0 < truth.sum() < len(truth):
-            found.append({"class": own.scorer.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
-    return found
+            curves.append({"class": own.scorer.class_names[k]} | _curves_of(truth, own.predictions[:, k]))
+    return curves
 
 
 def _curves_of(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def validation(run: Run) -> dict[str, Said]:
     except (OSError, ValueError) as error:
         warn(f"the validation rows cannot choose a confidence to answer from: {error}")
         return {}
-    rows = _part(manifest, (run.splits == "valid").to_numpy())
+    rows = rows_of(manifest, (run.splits == "valid").to_numpy())
     schema = run.schema
     if (run.folder / run_files.PREDICTIONS).is_file():
         held = run.predictions
@@ -100,13 +100,23 @@ def validation(run: Run) -> dict[str, Said]:
     }
 
 
+def rows_of(manifest: Manifest, chosen: np.ndarray) -> Manifest:
+    """The chosen rows of a table, as a table.
+
+    Args:
+        manifest: The table.
+        chosen: (N,) bool.
+    """
+    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))
+
+
 def _own(run: Run) -> JudgedRows:
     manifest, splits = run.table(), run.splits.to_numpy()
     split = "test" if (splits == "test").any() else "valid"
     if split == "valid":
         warn("there are no test rows; the validation rows chose the best epoch, so they flatter the model")
     rows = np.flatnonzero(splits == split)
-    part, name = _part(manifest, splits == split), f"{len(rows)} {split} rows"
+    part, name = rows_of(manifest, splits == split), f"{len(rows)} {split} rows"
     return JudgedRows(part, name, split, None, rows + 1, splits[rows], np.ones(len(rows), bool), None)
 
 
@@ -136,7 +146,3 @@ def _same_as_trained(run: Run, manifest: Manifest) -> np.ndarray:
         return none
     given, known = (pd.util.hash_pandas_object(each.rows[columns], index=False).to_numpy() for each in (manifest, own))
     return np.isin(given, known[(run.splits == "train").to_numpy()])
-
-
-def _part(manifest: Manifest, chosen: np.ndarray) -> Manifest:
-    return replace(manifest, rows=manifest.rows[chosen].reset_index(drop=True))

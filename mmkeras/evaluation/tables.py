@@ -1,4 +1,4 @@
-"""What `evaluate` shows on the terminal of what it found; the files hold all of it."""
+"""What `evaluate` shows on the terminal; the files hold all of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmkeras.base.terminal import say, show_table
 from mmkeras.base.words import words
+from mmkeras.evaluation.models import OWN, models_in
 
 SHOWN_CLASSES = 20
 SHOWN_PARTS = 8
@@ -16,38 +17,39 @@ SHOWN_ROWS = 3
 SHOWN_COLUMNS, SHOWN_CHARACTERS = 3, 28
 
 
-def show_figures(title: str, found: Mapping[str, Any], model: str) -> None:
-    """The figures of one model with their intervals, and those of each class.
+def show_figures(title: str, judged: Mapping[str, Any]) -> None:
+    """The figures of the run's model with their intervals, and those of each class.
 
     Args:
         title: Whose figures of what rows.
-        found: A target's part of `evaluation.json`.
-        model: The model's name in it.
+        judged: A target's part of `evaluation.json`.
     """
-    scores, intervals = found["scores"][model], found["intervals"].get(model, {})
-    rows = [(words(name), f"{value:.3f}", range_of(intervals.get(name))) for name, value in scores.items()]
+    own = models_in(judged)[OWN]
+    rows = [
+        (words(name), f"{value:.3f}", range_of(own["intervals"].get(name))) for name, value in own["scores"].items()
+    ]
     show_table(title, ("figure", "value", "95 % interval"), rows)
-    classes = found["per_class"] or []
+    classes = judged["per_class"] or []
     if 0 < len(classes) <= SHOWN_CLASSES:
         names = ("precision", "recall", "f1")
         lines = [(c["class"], c["rows"], *(figure(c[n], c["intervals"][n]) for n in names)) for c in classes]
         show_table(f"{title}, class by class", ("class", "rows", *names), lines)
 
 
-def show_parts(title: str, found: Mapping[str, Any]) -> None:
+def show_parts(title: str, judged: Mapping[str, Any]) -> None:
     """The first figure of each slice, and of each pattern of missing columns where there are several."""
-    metric = found["metric"]
-    for column, parts in found["slices"].items():
+    metric = judged["metric"]
+    for column, parts in judged["slices"].items():
         rows = [(shortened(part["value"]) or "(empty)", *_part(part, metric)) for part in parts]
         show_table(f"{title}, by {column}", (column, "rows", words(metric)), rows)
-    if len(found["patterns"]) > 1:
-        rows = [(", ".join(part["missing"]) or "nothing", *_part(part, metric)) for part in found["patterns"]]
+    if len(judged["patterns"]) > 1:
+        rows = [(", ".join(part["missing"]) or "nothing", *_part(part, metric)) for part in judged["patterns"]]
         show_table(f"{title}, by what is missing", ("missing", "rows", words(metric)), rows[:SHOWN_PARTS])
 
 
-def show_confidence(target: str, found: Mapping[str, Any]) -> None:
+def show_confidence(target: str, judged: Mapping[str, Any]) -> None:
     """How far its probabilities can be believed, and how many rows need no person."""
-    calibration, coverage = found["calibration"], found["coverage"]
+    calibration, coverage = judged["calibration"], judged["coverage"]
     if calibration is not None:
         before = f"{calibration['ece_uncalibrated']:.3f} without its temperature {calibration['temperature']:.2f}"
         say(f"{target}: probabilities are off by {calibration['ece']:.3f} on average ({before})")
@@ -75,16 +77,18 @@ def show_rows(title: str, target: str, frame: pd.DataFrame, cells: pd.DataFrame)
     """
     right, sure = frame[f"{target} right"], frame[f"{target} confidence"]
     if right.notna().any():
-        mistakes = frame[(~right).fillna(False).astype(bool)].assign(by=-sure)
+        # Ranked before they are chosen: pandas fills a table without rows with those of what is assigned
+        mistakes = frame.assign(by=-sure)[(~right).fillna(False).astype(bool)]
         _show_some(f"{title}: most confident mistakes", target, "confidence", mistakes, cells)
-        unsure = frame[right.notna()].assign(by=sure)
+        unsure = frame.assign(by=sure)[right.notna()]
         _show_some(f"{title}: least confident rows", target, "confidence", unsure, cells)
-        suspects = frame[frame[f"{target} suspect"].notna()]
-        suspects = suspects.assign(by=-suspects[f"{target} suspect"])
+        suspect = frame[f"{target} suspect"]
+        suspects = frame.assign(by=-suspect)[suspect.notna()]
         many = f"{title}: {len(suspects)} whose {target} may be wrong in the table"
         _show_some(many, target, "should be", suspects, cells)
     else:
-        worst = frame[frame[f"{target} loss"].notna()].assign(by=-frame[f"{target} loss"])
+        loss = frame[f"{target} loss"]
+        worst = frame.assign(by=-loss)[loss.notna()]
         _show_some(f"{title}: furthest off", target, "loss", worst, cells)
 
 

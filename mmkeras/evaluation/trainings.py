@@ -24,7 +24,8 @@ from mmkeras.contracts.config import Config, build, parse_config
 from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.registry import find, layer_name, members, nearest, walk
 from mmkeras.contracts.scorer import Scorer
-from mmkeras.evaluation.baselines import calibrated, classical, rows_of
+from mmkeras.evaluation.baselines import calibrated, classical
+from mmkeras.evaluation.rows import rows_of
 from mmkeras.features.fitted import Fitted, fit_schema, prepare_rows, without_bad_rows
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import Manifest, table_hash
@@ -121,7 +122,7 @@ class Judged:
 
 def variants_of(config: Config, fusions: str, alone: bool) -> dict[str, Config]:
     """{name: config}: a network for each fusion, and one for each column alone."""
-    found = {}
+    variants = {}
     for name, fusion in _asked_fusions(config, fusions).items():
         try:
             fusion.check(list(config.columns), config.targets)
@@ -130,11 +131,11 @@ def variants_of(config: Config, fusions: str, alone: bool) -> dict[str, Config]:
                 raise
             say(f"{name} is left out: {error}")
             continue
-        found[name] = config.model_copy(update={"fusion": fusion})
+        variants[name] = config.model_copy(update={"fusion": fusion})
     if alone and len(config.columns) > 1:
         for column, modality in walk(config.columns):
-            found[f"{column} alone"] = config.model_copy(update={"columns": {column: modality}})
-    return found
+            variants[f"{column} alone"] = config.model_copy(update={"columns": {column: modality}})
+    return variants
 
 
 def _asked_fusions(config: Config, fusions: str) -> dict[str, Fusion]:
@@ -191,8 +192,8 @@ def claim(folder: Path, folds: Sequence[Fold]) -> None:
     file = folder / run_files.CONFIG
     if folder.exists() and not file.is_file() and (not folder.is_dir() or holds_more_than(run_files.BAD_ROWS, folder)):
         raise ValueError(f"{folder}: exists and is no comparison; choose another --out or delete it")
-    if file.is_file() and (found := file.read_text(encoding="utf-8")) != wanted:
-        what = _difference(found, wanted)
+    if file.is_file() and (known := file.read_text(encoding="utf-8")) != wanted:
+        what = _difference(known, wanted)
         raise ValueError(f"{folder}: holds a comparison {what}; choose another --out, or delete the folder")
     for fold in folds:
         held = fold.folder / run_files.SPLITS
@@ -205,9 +206,9 @@ def claim(folder: Path, folds: Sequence[Fold]) -> None:
     write_atomically(file, wanted)
 
 
-def _difference(found: str, wanted: str) -> str:
+def _difference(known: str, wanted: str) -> str:
     pattern = re.compile(r"# (?P<folds>\d+) folds of a table with the hash (?P<table>\w+)\n")
-    here, there = pattern.match(found), pattern.match(wanted)
+    here, there = pattern.match(known), pattern.match(wanted)
     if not here:
         return "of another kind, or a training"
     if here["folds"] != there["folds"]:
@@ -277,9 +278,7 @@ def _judged_run(training: Training) -> Judged:
     metrics, schema = run.metrics, run.schema
     if (run.folder / run_files.CONFIG).read_text(encoding="utf-8") != training.config.to_yaml():
         raise ValueError(f"{run.folder}: was trained with other settings, by another version of mmkeras; delete it")
-    predictions = {
-        key.removeprefix("test "): found for key, found in run.predictions.items() if key.startswith("test ")
-    }
+    predictions = {key.removeprefix("test "): said for key, said in run.predictions.items() if key.startswith("test ")}
     valid = {target: next(iter(scores.values())) for target, scores in metrics["valid"].items() if scores}
     scorers = {target: head.scorer for target, head in schema.targets.items()}
     weights, seconds = metrics["training"]["weights"], metrics["training"]["seconds"]
@@ -309,8 +308,9 @@ def _train_classical(fold: Fold, schema: Config, file: Path) -> None:
     trained, chosen, judged = (rows_of(fold.plan.manifest, fold.rows(name)) for name in ("train", "valid", "test"))
     arrays = {}
     for target, models in classical(schema, trained, [chosen, judged]).items():
-        for name, (valid, test) in models.items():
-            arrays |= {f"{target}\n{name}": test, f"{target}\n{name}\nvalid": valid}
+        for model, (valid, test) in models.items():
+            key = f"{target}\n{model.words}"
+            arrays |= {key: test, f"{key}\nvalid": valid}
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     temporary = file.with_suffix(".part")

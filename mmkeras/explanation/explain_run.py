@@ -67,15 +67,15 @@ def explanation_of(
     minutes: float = 10.0,
     allow_outside: bool = False,
 ) -> Explanation:
-    """The same, neither written nor shown."""
+    """A run's answers explained, neither written nor shown; the arguments are those of `explain_run`."""
     schema = run.schema
     answers = answers_of(schema, target, answer)
     manifest, chosen, split = _rows_to_explain(run, table, rows, allow_outside)
     require_columns(manifest, list(schema.columns))
     explainer = Explainer(run.network(), schema, list(answers))
-    found = explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
-    checks = checks_of(explainer, found) if check else {}
-    summary = summary_of(explainer, found, answers, _units(run, manifest, chosen))
+    findings = explain_rows(explainer, manifest, chosen, answers, 60 * minutes)
+    checks = checks_of(explainer, findings) if check else {}
+    summary = summary_of(explainer, findings, answers, _units(run, manifest, chosen))
     summary = {
         "rows": [int(row) + 1 for row in chosen],
         "table": None if table is None else str(manifest.folder / manifest.name),
@@ -83,7 +83,7 @@ def explanation_of(
         **summary,
         "checks": checks,
     }
-    return Explanation(summary, values_of(explainer, found, chosen), found.arrays(), run, manifest)
+    return Explanation(summary, values_of(explainer, findings, chosen), findings.arrays(), run, manifest)
 
 
 # Which rows
@@ -104,14 +104,14 @@ def _rows_to_explain(run: Run, table: Any, rows: Any, allow_outside: bool) -> tu
         chosen = _sampled(np.arange(len(manifest.rows)), f"rows of {manifest.name}")
     if not len(chosen):
         raise ValueError(f"{manifest.name}: holds no rows to explain")
-    found = {*splits[chosen]} if splits is not None else {None}
-    return manifest, chosen, found.pop() if len(found) == 1 else None
+    of_chosen = {*splits[chosen]} if splits is not None else {None}
+    return manifest, chosen, of_chosen.pop() if len(of_chosen) == 1 else None
 
 
 def _row_numbers(rows: Any, count: int, name: str) -> np.ndarray:
     """`1,5,9-20` or numbers from 1 as numbers from 0, in their order, each once."""
     parts = str(rows).split(",") if isinstance(rows, str | int) else [str(row) for row in rows]
-    found: list[int] = []
+    numbers: list[int] = []
     for part in filter(None, (part.strip() for part in parts)):
         first, _, last = part.partition("-")
         if not (first.strip().isdigit() and (last or first).strip().isdigit()):
@@ -119,10 +119,10 @@ def _row_numbers(rows: Any, count: int, name: str) -> np.ndarray:
         first, last = int(first), int(last or first)
         if not 1 <= first <= last <= count:
             raise ValueError(f"--rows: got {part}, expected numbers from 1 to {count}, the rows of {name}")
-        found += range(first - 1, last)
-    if not found:
+        numbers += range(first - 1, last)
+    if not numbers:
         raise ValueError("--rows: names no row; expected row numbers from 1 such as 1,5,9-20")
-    return np.array(list(dict.fromkeys(found)))
+    return np.array(list(dict.fromkeys(numbers)))
 
 
 def _sampled(rows: np.ndarray, name: str) -> np.ndarray:
@@ -141,7 +141,7 @@ def _units(run: Run, manifest: Manifest, chosen: np.ndarray) -> np.ndarray:
 def _show(explanation: Explanation, folder: Path) -> None:
     summary = explanation.summary
     name = f"{len(summary['rows'])} {summary['split'] or ''} rows".replace("  ", " ")
-    for target, found in summary["targets"].items():
+    for target, told in summary["targets"].items():
         lines = [
             (
                 column,
@@ -150,12 +150,12 @@ def _show(explanation: Explanation, folder: Path) -> None:
                 "{:.3f} to {:.3f}".format(*figures["interval"]),
                 "" if np.isnan(figures["weight"]) else f"{figures['weight']:.3f}",
             )
-            for column, figures in found["columns"].items()
+            for column, figures in told["columns"].items()
         ]
         header = ("column", "mean Shapley", "mean amount", "95 %", "fusion weight")
         if not any(line[-1] for line in lines):
             header, lines = header[:-1], [line[:-1] for line in lines]
-        show_table(f"{target}, {name}: what each column adds to the {found['explains']}", header, lines)
+        show_table(f"{target}, {name}: what each column adds to the {told['explains']}", header, lines)
     _show_checks(summary)
     say(f"explanations of {name} in {folder}")
 
@@ -178,7 +178,7 @@ def _show_checks(summary: dict[str, Any]) -> None:
         for method, check in methods.items():
             for fault in check["faults"]:
                 warn(f"{column}, {method}: {fault}")
-    for column, found in summary["columns"].items():
-        if count := found["completeness"]["rows_over_tolerance"]:
-            of = f"{count} of {found['completeness']['rows']}"
+    for column, told in summary["columns"].items():
+        if count := told["completeness"]["rows_over_tolerance"]:
+            of = f"{count} of {told['completeness']['rows']}"
             warn(f"{column}: after {MOST_STEPS} steps the parts of {of} cells do not add up to within {TOLERANCE:.0%}")

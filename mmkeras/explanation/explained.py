@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmkeras.base import statistics
 from mmkeras.base.terminal import progress, warn
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
@@ -21,15 +22,14 @@ from mmkeras.table.manifest import Manifest
 
 MOST_AT_ONCE = 64
 CHECKED_ROWS = 32
-RESAMPLES = 1000
 
 Kept = tuple[Rows, np.ndarray, dict[str, Explained]]
 """Some rows' features, their places among the explained rows, and what the columns did to them."""
 
 
 @dataclass
-class Found:
-    """What was found, row after row in a shuffled order."""
+class Findings:
+    """What columns and their parts did to the answers, row after row in a shuffled order."""
 
     order: np.ndarray
     between: list[dict[str, Explained]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Found:
 
     def arrays(self) -> dict[tuple[str, str, str], np.ndarray]:
         """{(target, column, method): (N, *attribution)}: NaN where no cell was looked into, 0 where it is missing."""
-        found = {}
+        arrays = {}
         for (target, column), parts in self.inside.items():
             for method in parts[0][1].by_method:
                 shape = parts[0][1].by_method[method].shape[1:]
@@ -53,38 +53,38 @@ class Found:
                 values[self.order[: self.looked_into]] = 0
                 for places, attributed in parts:
                     values[places] = attributed.by_method[method]
-                found[target, column, method] = values
-        return found
+                arrays[target, column, method] = values
+        return arrays
 
     def figures(self, target: str, column: str, name: str) -> np.ndarray:
         """(N,) one figure of `Attributed`, NaN where there is none."""
-        found = np.full(len(self.order), np.nan)
+        figures = np.full(len(self.order), np.nan)
         for places, attributed in self.inside.get((target, column), ()):
-            found[places] = getattr(attributed, name)
-        return found
+            figures[places] = getattr(attributed, name)
+        return figures
 
 
 def explain_rows(
     explainer: Explainer, manifest: Manifest, chosen: np.ndarray, answers: dict[str, str | None], seconds: float
-) -> Found:
+) -> Findings:
     # Shuffled, so that whatever is looked into before the time is over is a fair sample.
-    found = Found(np.random.default_rng(0).permutation(len(chosen)))
+    findings = Findings(np.random.default_rng(0).permutation(len(chosen)))
     cells = table_cells(manifest, explainer.schema.columns)
     started = time.monotonic()
     with progress("explaining", len(chosen)) as advance:
-        for places, rows in _chunks(explainer.schema, cells, chosen, found.order):
+        for places, rows in _chunks(explainer.schema, cells, chosen, findings.order):
             between = explainer.explain(rows, answers)
-            found.between.append(between)
-            found.present.append(np.stack([rows[column]["present"] > 0 for column in explainer.columns], axis=1))
-            if time.monotonic() - started < seconds or not found.looked_into:
-                _look_into(explainer, rows, places, between, found)
-                found.looked_into += len(places)
-            if sum(len(kept) for _, kept, _ in found.kept) < CHECKED_ROWS and found.looked_into:
-                found.kept.append((rows, places, between))
+            findings.between.append(between)
+            findings.present.append(np.stack([rows[column]["present"] > 0 for column in explainer.columns], axis=1))
+            if time.monotonic() - started < seconds or not findings.looked_into:
+                _look_into(explainer, rows, places, between, findings)
+                findings.looked_into += len(places)
+            if sum(len(kept) for _, kept, _ in findings.kept) < CHECKED_ROWS and findings.looked_into:
+                findings.kept.append((rows, places, between))
             advance(len(places))
-    if found.looked_into < len(chosen):
-        warn(f"the time was over after the cells of {found.looked_into} of {len(chosen)} rows; --minutes gives more")
-    return found
+    if findings.looked_into < len(chosen):
+        warn(f"the time was over after the cells of {findings.looked_into} of {len(chosen)} rows; --minutes gives more")
+    return findings
 
 
 def _chunks(
@@ -106,7 +106,7 @@ def _chunks(
 
 
 def _look_into(
-    explainer: Explainer, rows: Rows, places: np.ndarray, between: dict[str, Explained], found: Found
+    explainer: Explainer, rows: Rows, places: np.ndarray, between: dict[str, Explained], findings: Findings
 ) -> None:
     for column in explainer.columns:
         there = np.flatnonzero(rows[column]["present"] > 0)
@@ -116,27 +116,27 @@ def _look_into(
         for target in between:
             attributed = explainer.attribute(column, some, explainer.asked(target, between, there))
             if attributed is not None:
-                found.inside.setdefault((target, column), []).append((places[there], attributed))
+                findings.inside.setdefault((target, column), []).append((places[there], attributed))
 
 
 # What is told of it
 
 
-def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.DataFrame:
-    present = np.concatenate(found.present)[np.argsort(found.order)]
+def values_of(explainer: Explainer, findings: Findings, chosen: np.ndarray) -> pd.DataFrame:
+    present = np.concatenate(findings.present)[np.argsort(findings.order)]
     parts = []
     for target in explainer.targets:
         scorer = explainer.schema.targets[target].scorer
-        values, whole = (found.joined(target, name) for name in ("values", "whole"))
-        weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+        values, whole = (findings.joined(target, name) for name in ("values", "whole"))
+        weights = findings.joined(target, "weights") if findings.between[0][target].weights is not None else None
         for i, column in enumerate(explainer.columns):
-            inside = found.figures(target, column, "whole") - found.figures(target, column, "baseline")
+            inside = findings.figures(target, column, "whole") - findings.figures(target, column, "baseline")
             part = {
                 "row": chosen + 1,
                 "target": target,
-                "answer": [scorer.parts[place] for place in found.joined(target, "places")],
+                "answer": [scorer.parts[place] for place in findings.joined(target, "places")],
                 "explained": whole,
-                "prior": found.joined(target, "prior"),
+                "prior": findings.joined(target, "prior"),
                 "column": column,
                 "value": values[:, i],
                 "weight": np.nan if weights is None else weights[:, i],
@@ -148,14 +148,16 @@ def values_of(explainer: Explainer, found: Found, chosen: np.ndarray) -> pd.Data
     return pd.concat(parts, ignore_index=True).sort_values(["row", "target", "column"], ignore_index=True)
 
 
-def summary_of(explainer: Explainer, found: Found, answers: dict[str, str | None], units: np.ndarray) -> dict[str, Any]:
+def summary_of(
+    explainer: Explainer, findings: Findings, answers: dict[str, str | None], units: np.ndarray
+) -> dict[str, Any]:
     targets = {
-        target: _target_summary(explainer, found, target, answers[target], units) for target in explainer.targets
+        target: _target_summary(explainer, findings, target, answers[target], units) for target in explainer.targets
     }
     columns = {}
     for column in explainer.columns:
-        methods = [parts[0][1].by_method for (_, name), parts in found.inside.items() if name == column]
-        errors = np.concatenate([found.figures(target, column, "errors") for target in explainer.targets])
+        methods = [parts[0][1].by_method for (_, name), parts in findings.inside.items() if name == column]
+        errors = np.concatenate([findings.figures(target, column, "errors") for target in explainer.targets])
         errors = errors[np.isfinite(errors)]
         columns[column] = {
             "methods": list(methods[0]) if methods else [],
@@ -167,23 +169,23 @@ def summary_of(explainer: Explainer, found: Found, answers: dict[str, str | None
                 "tolerance": TOLERANCE,
             },
         }
-    steps = [attributed.steps for parts in found.inside.values() for _, attributed in parts]
+    steps = [attributed.steps for parts in findings.inside.values() for _, attributed in parts]
     return {
         "method": "exact" if explainer.is_exact else "sampled",
         "permutations": None if explainer.is_exact else shapley.PERMUTATIONS,
         "steps": np.nanmax(np.concatenate(steps)) if steps and np.isfinite(np.concatenate(steps)).any() else None,
-        "looked_into": found.looked_into,
+        "looked_into": findings.looked_into,
         "targets": targets,
         "columns": columns,
     }
 
 
 def _target_summary(
-    explainer: Explainer, found: Found, target: str, answer: str | None, units: np.ndarray
+    explainer: Explainer, findings: Findings, target: str, answer: str | None, units: np.ndarray
 ) -> dict[str, Any]:
     scorer = explainer.schema.targets[target].scorer
-    values = found.joined(target, "values")
-    weights = found.joined(target, "weights") if found.between[0][target].weights is not None else None
+    values = findings.joined(target, "values")
+    weights = findings.joined(target, "weights") if findings.between[0][target].weights is not None else None
     factors, terms = scorer.units
     several = (
         f" of {answer}"
@@ -216,18 +218,16 @@ def _mean_weight(weights: np.ndarray | None, column: int) -> float:
 
 def _interval(values: np.ndarray, units: np.ndarray) -> list[float]:
     """95 % of a bootstrap of the mean, rows of one unit always together."""
-    sums, counts = np.bincount(units, values), np.bincount(units)
-    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return np.percentile(means, (2.5, 97.5)).tolist()
+    means = [statistics.mean(weights, values) for weights in statistics.resample_weights(units, seed=0)]
+    return list(statistics.interval(np.concatenate(means)))
 
 
-def checks_of(explainer: Explainer, found: Found) -> dict[str, Any]:
+def checks_of(explainer: Explainer, findings: Findings) -> dict[str, Any]:
     """The figures of each column and method, of the first target."""
     target = explainer.targets[0]
-    arrays = {key[1:]: values for key, values in found.arrays().items() if key[0] == target}
+    arrays = {key[1:]: values for key, values in findings.arrays().items() if key[0] == target}
     columns = [column for column in explainer.columns if any(column == of for of, _ in arrays)]
-    samples = {column: list(_samples(explainer, found.kept, column, target)) for column in columns}
+    samples = {column: list(_samples(explainer, findings.kept, column, target)) for column in columns}
     with progress("checking", 2 * len(columns)) as advance:
         with explainer.untrained():
             fresh = {}

@@ -107,12 +107,12 @@ class Explainer:
         modality = self.schema.columns[column]
         if not modality.content:
             return None
-        found = attribute(self.prepared(column, rows), asked)
+        attributed = attribute(self.prepared(column, rows), asked)
         if modality.has_grad_cam:
             beside = self._beside(column, rows)
             heat = [weight * self._cam(column)(some, self.coalitions.encode(some), asked) for weight, some in beside]
-            found.by_method[GRAD_CAM] = sum(heat)
-        return found
+            attributed.by_method[GRAD_CAM] = sum(heat)
+        return attributed
 
     def prepared(self, column: str, rows: Rows) -> Averaged:
         """Rows of a column, beside the sets of other columns whose mean its Shapley value is."""
@@ -126,11 +126,11 @@ class Explainer:
         """(weight, the rows with only some of the other columns' cells)."""
         place = self.columns.index(column)
         patterns, weights = shapley.contexts(len(self.columns), place)
-        found = []
+        beside = []
         for pattern, weight in zip(patterns, weights, strict=True):
             shown = dict(zip(self.columns, pattern, strict=True)) | {column: True}
-            found.append((weight, {name: each if shown[name] else _hidden(each) for name, each in rows.items()}))
-        return found
+            beside.append((weight, {name: each if shown[name] else _hidden(each) for name, each in rows.items()}))
+        return beside
 
     @contextlib.contextmanager
     def untrained(self, seed: int = 0) -> Iterator[None]:
@@ -200,7 +200,7 @@ def _hidden(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def of_rows(rows: Rows, chosen: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Some of the rows."""
-    return {column: {name: values[chosen] for name, values in found.items()} for column, found in rows.items()}
+    return {column: {name: values[chosen] for name, values in features.items()} for column, features in rows.items()}
 
 
 def answers_of(schema: Config, target: str | None, answer: str | None) -> dict[str, str | None]:
@@ -212,12 +212,12 @@ def answers_of(schema: Config, target: str | None, answer: str | None) -> dict[s
     known = sorted(schema.targets)
     if target is not None and target not in schema.targets:
         raise ValueError(f'--target: the run has no target "{target}"; expected one of {", ".join(known)}')
-    found = dict.fromkeys([target] if target else known)
+    asked = dict.fromkeys([target] if target else known)
     if answer is None:
-        return found
-    if len(found) > 1:
+        return asked
+    if len(asked) > 1:
         raise ValueError(f"--answer: the run has several targets; name one of them too: --target {known[0]}")
-    [(name, parts)] = [(name, head.scorer.parts) for name, head in walk(schema.targets) if name in found]
+    [(name, parts)] = [(name, head.scorer.parts) for name, head in walk(schema.targets) if name in asked]
     if answer not in parts:
         raise ValueError(f'--answer: "{name}" has no "{answer}"; expected one of {", ".join(parts)}')
     return {name: answer}

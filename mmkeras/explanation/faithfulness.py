@@ -55,7 +55,7 @@ def delete(
         prepared: (R) rows that have the column.
         asked: What is explained of them.
         attributions: (R, *attribution) what is to be judged.
-        is_real: The same shape, whether something of the cell is there.
+        is_real: (R, *attribution) whether something of the cell is there.
         terms: (R,) what is added to f to give it its unit.
         seed: Of the random orders.
     """
@@ -92,9 +92,9 @@ def verdict(deletions: Sequence[Deletion], correlations: Sequence[float], scale:
     return {"deletion": told, "random_weights": {"rank_correlation": correlation}, "faults": faults}
 
 
-def joined(found: Sequence[Deletion]) -> Deletion:
+def joined(parts: Sequence[Deletion]) -> Deletion:
     """Those of some rows and those of others."""
-    sides = zip(*((each.attribution, each.random) for each in found), strict=True)
+    sides = zip(*((each.attribution, each.random) for each in parts), strict=True)
     return Deletion(*(np.concatenate(side, axis=1) for side in sides))
 
 
@@ -115,12 +115,12 @@ def rank_correlations(first: np.ndarray, second: np.ndarray, is_real: np.ndarray
 
     blocks = parts_of(is_real.shape[1:])
     amounts = [np.abs(_by_block(values, blocks)) for values in (first, second)]
-    found = []
+    correlations = []
     for one, other, real in zip(*amounts, _by_block(is_real, blocks) > 0, strict=True):
         one, other = one[real], other[real]
         if one.size >= FEWEST_PLACES and np.ptp(one) and np.ptp(other):
-            found.append(float(spearmanr(one, other).statistic))
-    return found
+            correlations.append(float(spearmanr(one, other).statistic))
+    return correlations
 
 
 def _told(deletion: Deletion) -> dict[str, Any]:

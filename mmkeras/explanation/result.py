@@ -76,8 +76,8 @@ class Explanation:
         key = target or self.targets[0], column, method or (methods[0] if methods else "")
         if key not in self.attributions:
             return None
-        found = self.attributions[key][self.rows.index(row)]
-        return None if np.isnan(found).any() else found
+        attribution = self.attributions[key][self.rows.index(row)]
+        return None if np.isnan(attribution).any() else attribution
 
     def write(self, folder: str | Path) -> None:
         """Writes the three files; the summary last, so that what it names is there."""
@@ -115,8 +115,8 @@ class Explanation:
         return f"<div>{body}{more}</div>"
 
     def _row_as_html(self, target: str, row: int, cells: dict[str, str]) -> str:
-        found = self.values[(self.values["row"] == row) & (self.values["target"] == target)].set_index("column")
-        first, largest = found.iloc[0], max(found["value"].abs().max(), 1e-9)
+        values = self.values[(self.values["row"] == row) & (self.values["target"] == target)].set_index("column")
+        first, largest = values.iloc[0], max(values["value"].abs().max(), 1e-9)
         title = (
             f"row {row}: {target} {first['answer']}, {first['explained']:.3g} (without any cell {first['prior']:.3g})"
         )
@@ -124,7 +124,7 @@ class Explanation:
             f"<tr><td>{html.escape(column)}</td>"
             f"<td style='text-align:left;white-space:nowrap'>{_bar(line['value'], largest)}</td>"
             f"<td style='text-align:left'>{cells.get((target, column), '')}</td></tr>"
-            for column, line in found.iterrows()
+            for column, line in values.iterrows()
         )
         return f"<p><b>{html.escape(title)}</b></p><table>{lines}</table>"
 

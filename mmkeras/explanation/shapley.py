@@ -37,14 +37,14 @@ def exact(results: np.ndarray) -> np.ndarray:
     patterns = all_patterns(int(math.log2(len(results))))
     players = patterns.shape[1]
     results = np.asarray(results, np.float64)
-    found = np.zeros((players, *results.shape[1:]))
+    values = np.zeros((players, *results.shape[1:]))
     for place, pattern in enumerate(patterns):
         others = int(pattern.sum())
         for player in np.flatnonzero(~pattern):
             weight = 1 / (players * math.comb(players - 1, others))
             joined = place + 2 ** (players - 1 - player)  # the pattern's number with the player's bit
-            found[player] += weight * (results[joined] - results[place])
-    return found
+            values[player] += weight * (results[joined] - results[place])
+    return values
 
 
 def contexts(players: int, player: int, most: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ def contexts(players: int, player: int, most: int = 8, seed: int = 0) -> tuple[n
     if 2 ** (players - 1) <= most:
         patterns = all_patterns(players)
         patterns = patterns[~patterns[:, player]]
-        return patterns, np.array([1 / (players * math.comb(players - 1, int(found.sum()))) for found in patterns])
+        return patterns, np.array([1 / (players * math.comb(players - 1, int(pattern.sum()))) for pattern in patterns])
     orders = sampled_orders(players, most, seed)
     place = np.argsort(orders, axis=1)
     return place < place[:, [player]], np.full(most, 1 / most)
@@ -97,7 +97,7 @@ def sampled(results: np.ndarray, orders: np.ndarray, index: np.ndarray) -> np.nd
         Research 36(5).
     """
     results = np.asarray(results, np.float64)
-    found = np.zeros((orders.shape[1], *results.shape[1:]))
+    values = np.zeros((orders.shape[1], *results.shape[1:]))
     for order, places in zip(orders, index, strict=True):
-        found[order] += results[places[1:]] - results[places[:-1]]
-    return found / len(orders)
+        values[order] += results[places[1:]] - results[places[:-1]]
+    return values / len(orders)

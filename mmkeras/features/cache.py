@@ -17,7 +17,7 @@ import mmkeras
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.modality import Modality
-from mmkeras.features.shards import Damaged, Feature, Features, Stored, Writer
+from mmkeras.features.shards import Arrays, Damaged, Feature, Stored, Writer
 from mmkeras.table.remote import scheme_of, state
 
 tf = lazy("tensorflow")
@@ -25,7 +25,7 @@ ops = lazy("mmkeras.features.ops")
 
 CACHE_GB = 20.0
 FORMAT = "2"  # of an entry; another number is another key
-Fill = Callable[[Callable[[Features], None]], dict[int, str]]
+Fill = Callable[[Callable[[Arrays], None]], dict[int, str]]
 PART = ".part-"  # a folder that is being written or deleted begins with this
 
 

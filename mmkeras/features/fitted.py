@@ -36,11 +36,6 @@ class Fitted:
     features: Features | Records
     bad_cells: dict[str, Any] = field(default_factory=dict)
 
-    def schema_of(self, config: Config) -> Config:
-        """A config of some of the columns, with what these and the heads know."""
-        columns = {column: self.plan.config.columns[column] for column in config.columns}
-        return config.model_copy(update={"columns": columns, "targets": self.plan.config.targets})
-
     def of_plan(self, plan: Plan) -> Fitted:
         """These rows' features for a plan of some of the columns."""
         return Fitted(plan, self.features.select(plan.config.columns), self.bad_cells)

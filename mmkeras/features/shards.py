@@ -35,7 +35,8 @@ META, OFFSETS = "meta.json", "offsets.bin"
 SHARD_BYTES = 256 << 20  # few enough files to keep all of a large cache open
 NARROW = ("uint8", "uint16")
 READ_BYTES = 1 << 20
-Features = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
+"""{feature: (n, …)} of cells."""
 
 
 class Damaged(ValueError):
@@ -87,7 +88,7 @@ class Writer:
         self._lengths: list[np.ndarray] = []
         self._file = None
 
-    def add(self, features: Features) -> None:
+    def add(self, features: Arrays) -> None:
         """The next cells, {feature: (n, …)}."""
         arrays = [np.ascontiguousarray(features[feature.name]) for feature in self.features]
         self._open_shard_for(arrays)

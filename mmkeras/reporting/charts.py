@@ -50,7 +50,7 @@ class Axes:
         x: Title below.
         y: Title at the side.
         x_range: From, to; None takes the data's.
-        y_range: The same.
+        y_range: From, to; None takes the data's.
         diagonal: Draw where y is x.
         marks: (x, what is there): vertical lines.
         is_whole: x counts something: no half epochs.
@@ -147,7 +147,7 @@ class _Frame:
 
     def line(self, line: Line, color: str) -> Markup:
         """A line's path, dots and whiskers."""
-        found = [] if line.style == "dots" else [self.path(line.x, line.y, f"{color} {line.style}")]
+        parts = [] if line.style == "dots" else [self.path(line.x, line.y, f"{color} {line.style}")]
         ends = zip(line.x, line.low, line.high, strict=False)
         steps = [
             f"M{self._left(x):.1f} {self._top(low):.1f}V{self._top(high):.1f}"
@@ -155,10 +155,10 @@ class _Frame:
             if None not in (x, low, high)
         ]
         if steps:
-            found.append(Markup('<path class="{} range" d="{}"/>').format(color, "".join(steps)))
+            parts.append(Markup('<path class="{} range" d="{}"/>').format(color, "".join(steps)))
         if line.style in ("dots", "both") or _lonely(line):
-            found += [self._dot(x, y, color) for x, y in zip(line.x, line.y, strict=True) if None not in (x, y)]
-        return Markup("").join(found)
+            parts += [self._dot(x, y, color) for x, y in zip(line.x, line.y, strict=True) if None not in (x, y)]
+        return Markup("").join(parts)
 
     def path(self, x: Sequence[Number], y: Sequence[Number], style: str) -> Markup:
         """A line through points; where one is missing it is broken."""

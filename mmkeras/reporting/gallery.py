@@ -82,28 +82,28 @@ def order(results: Results) -> np.ndarray:
 def target_rows(rows: pd.DataFrame, target: str) -> pd.DataFrame:
     """One target's columns of the judged rows: truth, answer, confidence, right, loss, suspect, should_be."""
     names = ("truth", "answer", "confidence", "right", "loss", "suspect", "should be")
-    found = {name.replace(" ", "_"): rows.get(f"{target} {name}", pd.Series(None, rows.index)) for name in names}
-    for name in found:
+    columns = {name.replace(" ", "_"): rows.get(f"{target} {name}", pd.Series(None, rows.index)) for name in names}
+    for name in columns:
         if name in ("confidence", "loss", "suspect"):
-            found[name] = pd.to_numeric(found[name], errors="coerce")
+            columns[name] = pd.to_numeric(columns[name], errors="coerce")
         else:  # None where a value is not known: pandas' own NA can be compared with nothing
-            values = found[name].astype(object)
-            found[name] = values.where(values.notna(), None)
-    return pd.DataFrame(found)
+            values = columns[name].astype(object)
+            columns[name] = values.where(values.notna(), None)
+    return pd.DataFrame(columns)
 
 
 def lists(rows: pd.DataFrame) -> dict[str, list[int]]:
     """{what: places of rows}: of one target's judged rows, those that deserve a look, the first most."""
     wrong = rows[(rows["right"] == False) & rows["confidence"].notna()]  # noqa: E712
-    found = {
+    ranked = {
         "Most confident mistakes": wrong.sort_values("confidence", ascending=False, kind="stable"),
         "Likely label errors": rows[rows["suspect"].notna()].sort_values("suspect", ascending=False, kind="stable"),
         "Least confident": rows[rows["confidence"].notna()].sort_values("confidence", kind="stable"),
     }
     if rows["confidence"].isna().all():
         off = rows[rows["loss"].notna()].sort_values("loss", ascending=False, kind="stable")
-        found = {"Furthest from the truth": off} | found
-    return {what: each.index[:LISTED].tolist() for what, each in found.items() if len(each)}
+        ranked = {"Furthest from the truth": off} | ranked
+    return {what: each.index[:LISTED].tolist() for what, each in ranked.items() if len(each)}
 
 
 def cards(results: Results, places: Sequence[int]) -> Iterator[Card]:
@@ -166,8 +166,8 @@ class _Drawer:
         try:
             cell = read_cell(modality, value)
         except (ValueError, OSError) as error:
-            found = refusal(value)
-            return [Drawing(Markup(""), f"{found[0]}: {found[1]}" if found else f"cannot be read: {error}")]
+            refused = refusal(value)
+            return [Drawing(Markup(""), f"{refused[0]}: {refused[1]}" if refused else f"cannot be read: {error}")]
         if _is_nothing(cell):
             return [Drawing(Markup(""), MISSING)]
         wanted = self._attributions(column, self._places[i]) or [("", None)]

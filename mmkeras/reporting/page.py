@@ -20,6 +20,7 @@ from mmkeras.base import run_files
 from mmkeras.base.files import write_atomically
 from mmkeras.base.terminal import progress, say, warn
 from mmkeras.evaluation.judge_run import judge_run
+from mmkeras.evaluation.models import FORMAT, OWN
 from mmkeras.explanation.explain_run import explain_run, explanation_of
 from mmkeras.reporting import charts, gallery, sections
 from mmkeras.reporting.results import (
@@ -90,7 +91,7 @@ def _ensure_evaluated(run: Run) -> None:
     """Judges a run that was not judged yet, or before its weights were written, or by another version."""
     weights, results = [run.folder / run_files.WEIGHTS], Results(run)
     is_old = any(is_older(run.folder / name, weights) for name in (run_files.EVALUATION, run_files.EVALUATED_ROWS))
-    if is_old or not isinstance(results.evaluation.at("targets"), dict):
+    if is_old or results.evaluation.at("format") != FORMAT:
         say(f"{run.folder}: there is no evaluation of this model yet; evaluating")
         judge_run(run)
     elif table := results.evaluation.at("rows", "table"):
@@ -211,6 +212,7 @@ def _render(
         target_rows={target: gallery.target_rows(results.rows, target) for target in results.targets},
         gallery=_gallery(results, cards, drawn, max_bytes, is_limited),
         figure=lambda file, path, form="score": getattr(results, file).figure(*path, form=form),
+        own=OWN,
         prior=lambda target, metric: prior_figure(results, target, metric, "score"),
         range=lambda file, path, form="score": getattr(results, file).range(*path, form=form),
     )
@@ -253,7 +255,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": lambda n: shown(n, "count"), "cut": _cut, "words": metric_words}
+    environment.filters |= {"count": lambda n: shown(n, "count"), "cut": _cut, "metric_words": metric_words}
     environment.globals |= {"bar": charts.bar, "whisker": charts.whisker, "others": sections.target.OTHERS}
     return environment
 

@@ -21,12 +21,12 @@ from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
+from mmkeras.evaluation.models import Model, models_in
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
 
 EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.EXPLANATION}"  # below the run folder
 SHOWN_EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.SHOWN_FOLDER}/{run_files.EXPLANATION}"
-OWN = "mmkeras"  # what evaluation.json calls the run's own model
 NOTHING = "–"
 
 
@@ -44,13 +44,13 @@ class Source:
 
     def at(self, *path: str | int) -> Any:
         """What stands at a path; None where nothing does."""
-        found = self.content
+        value = self.content
         for step in path:
-            inside = range(len(found)) if isinstance(found, list) else found
-            if not isinstance(found, dict | list) or step not in inside:
+            steps = range(len(value)) if isinstance(value, list) else value
+            if not isinstance(value, dict | list) or step not in steps:
                 return None
-            found = found[step]
-        return found
+            value = value[step]
+        return value
 
     def figure(self, *path: str | int, form: str = "score") -> Markup:
         """A number as `shown` writes it, with its full precision and its place (a JSON pointer, RFC 6901) beside it."""
@@ -179,16 +179,16 @@ class Results:
         """What the training warned of, once each."""
         file = self.run.folder / run_files.LOG
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-        found = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
-        return list(dict.fromkeys(found))
+        texts = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
+        return list(dict.fromkeys(texts))
 
     def table_file(self, name: str) -> pd.DataFrame | None:
         """A .csv file of the run folder, all cells text; None where it is not there or empty."""
         file = self.run.folder / name
         if not file.is_file():
             return None
-        found = pd.read_csv(file, dtype=str, keep_default_na=False)
-        return found if len(found) else None
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        return table if len(table) else None
 
     # The table
 
@@ -245,26 +245,51 @@ class Results:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row per judged row."""
-        found = pd.read_parquet(self.run.folder / run_files.EVALUATED_ROWS)
-        return found.reset_index(drop=True)
+        rows = pd.read_parquet(self.run.folder / run_files.EVALUATED_ROWS)
+        return rows.reset_index(drop=True)
 
     @cached_property
     def targets(self) -> dict[str, dict[str, Any]]:
-        """What evaluate found, for the targets that it could judge."""
-        found = self.evaluation.at("targets") or {}
-        return {target: each for target, each in found.items() if (each.get("scores") or {}).get(OWN)}
+        """What evaluate says of the targets that it could judge."""
+        judged = self.evaluation.at("targets") or {}
+        return {target: each for target, each in judged.items() if each["metric"]}
+
+    def scores(self, target: str) -> dict[Model, dict[str, float]]:
+        """{model: its figures} of those that evaluate could judge, in their order."""
+        return {model: each["scores"] for model, each in self._models(target).items() if each["scores"]}
+
+    def place_of(self, target: str, model: Model) -> tuple[str | int, ...]:
+        """Where `evaluation` holds the record of a model, or where it would hold one more."""
+        models = list(self._models(target))
+        return "targets", target, "models", models.index(model) if model in models else len(models)
+
+    def score(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """One figure of a model; a dash where it has none."""
+        return self.evaluation.figure(*self.place_of(target, model), "scores", metric, form=form)
+
+    def interval(self, target: str, model: Model, metric: str, form: str = "score") -> Markup:
+        """The interval of a model's figure; nothing where it has none."""
+        return self.evaluation.range(*self.place_of(target, model), "intervals", metric, form=form)
+
+    def ends(self, target: str, model: Model, metric: str) -> tuple[float | None, float | None]:
+        """The ends of that interval; None where there is none."""
+        low, high = self.evaluation.at(*self.place_of(target, model), "intervals", metric) or (None, None)
+        return low, high
+
+    def _models(self, target: str) -> dict[Model, dict[str, Any]]:
+        return models_in(self.targets[target]) if target in self.targets else {}
 
     @cached_property
     def prior_scores(self) -> dict[str, dict[str, float]]:
         """{target: what a prediction without looking at a row reaches}: always what the training rows had."""
-        found = {}
+        scores = {}
         for target in self.targets:
             head = self.heads[target]
             scorer, truth = head.scorer, head.encode_target(self.rows[f"{target} truth"].fillna("").astype(str))
             known = scorer.known(truth)
             prior = np.tile(scorer.prior, (int(known.sum()), 1))
-            found[target] = scorer.score(truth[known], prior) if known.any() else {}
-        return found
+            scores[target] = scorer.score(truth[known], prior) if known.any() else {}
+        return scores
 
     # explain
 
@@ -287,14 +312,14 @@ class Results:
         if not self.explanation:
             return {}
         numbers = self.numbers_in_table(np.arange(len(self.rows)))
-        found: dict[int, tuple[ExplainedRows, int]] = {}
+        places: dict[int, tuple[ExplainedRows, int]] = {}
         for name in (SHOWN_EXPLANATION, EXPLANATION):
             source = self._source(name)
             if source is not None and self._is_of_judged_table(source):
                 each = ExplainedRows(source, (self.run.folder / name).parent)
                 place = {row: i for i, row in enumerate(each.rows)}
-                found |= {i: (each, place[number]) for i, number in enumerate(numbers) if number in place}
-        return found
+                places |= {i: (each, place[number]) for i, number in enumerate(numbers) if number in place}
+        return places
 
     def _is_of_judged_table(self, explanation: Source) -> bool:
         tables = explanation.at("table"), self.evaluation.at("rows", "table")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from mmkeras.base.words import words
-from mmkeras.reporting.results import OWN, Results, shown
+from mmkeras.evaluation.models import OWN, PRIOR, Model
+from mmkeras.reporting.results import Results, shown
 
-WITHOUT, ONLY, PRIOR = "the same without", "the same with nothing but", "prior"
 NAMED_CHARACTERS = 100  # of classes that the first sentence names
 FEW_ROWS = 200  # one row more or less is half a percent
 POOR_RECALL, POOR_ROWS = 0.5, 3
@@ -80,45 +80,37 @@ def sentence(results: Results) -> str:
 
 def tiles(results: Results, target: str) -> list[Tile]:
     """The few things that matter most of one target."""
-    found = [_quality(results, target), _baseline(results, target), _automatic(results, target)]
-    return [tile for tile in (*found, _leading_column(results, target)) if tile]
+    makers = (_quality, _baseline, _automatic, _leading_column)
+    return [tile for maker in makers if (tile := maker(results, target))]
 
 
 def cautions(results: Results) -> list[str]:
     """What to watch out for, the gravest first."""
-    found = list(_about_rows(results))
+    texts = list(_about_rows(results))
     for target in results.targets:
         prefix = f"{target}: " if len(results.targets) > 1 else ""
-        found += [prefix + text for text in _about_target(results, target)]
-    found += list(_about_explanation(results))
-    found += list(results.evaluation.at("warnings") or [])
-    found += [f"Said while training: {text}" for text in results.log_warnings]
-    return list(dict.fromkeys(found))
-
-
-def prior_name(results: Results, target: str) -> str | None:
-    """What evaluate calls the answer that needs no input, if it judged it."""
-    scores = results.targets[target]["scores"]
-    return next((name for name in scores if name.startswith(PRIOR) or name == "majority class"), None)
+        texts += [prefix + text for text in _about_target(results, target)]
+    texts += list(_about_explanation(results))
+    texts += list(results.evaluation.at("warnings") or [])
+    texts += [f"Said while training: {text}" for text in results.log_warnings]
+    return list(dict.fromkeys(texts))
 
 
 def prior_figure(results: Results, target: str, metric: str, form: str) -> Markup | None:
-    """What that answer reaches; taken from the judged rows where evaluate did not say."""
-    name = prior_name(results, target)
-    if name is not None:
-        return results.evaluation.figure("targets", target, "scores", name, metric, form=form)
+    """What an answer reaches that needs no input; taken from the judged rows where evaluate did not say."""
+    if PRIOR in results.scores(target):
+        return results.score(target, PRIOR, metric, form)
     value = results.prior_scores[target].get(metric)
     return None if value is None else Markup('<data value="{}">{}</data>').format(repr(value), shown(value, form))
 
 
-def best_other(results: Results, target: str) -> str | None:
+def best_other(results: Results, target: str) -> Model | None:
     """The best of the classical models and single-column networks, where evaluate trained them."""
-    metric, scores = results.targets[target]["metric"], results.targets[target]["scores"]
-    prior = prior_name(results, target)
+    metric = results.targets[target]["metric"]
     known = {
-        name: figures[metric]
-        for name, figures in scores.items()
-        if name not in (OWN, prior) and not name.startswith((WITHOUT, ONLY)) and figures.get(metric) is not None
+        model: figures[metric]
+        for model, figures in results.scores(target).items()
+        if model not in (OWN, PRIOR) and not model.is_what_if and figures.get(metric) is not None
     }
     return max(known, key=known.__getitem__) if known else None
 
@@ -128,12 +120,11 @@ def best_other(results: Results, target: str) -> str | None:
 
 def _quality(results: Results, target: str) -> Tile:
     metric = results.targets[target]["metric"]
-    place, source = ("targets", target), results.evaluation
     form = form_of(metric)
-    figure = source.figure(*place, "scores", OWN, metric, form=form)
-    rows = source.at("rows", "name")
+    figure = results.score(target, OWN, metric, form)
+    rows = results.evaluation.at("rows", "name")
     what = f"of {rows} answered right" if metric in SHARES else f"{metric_words(metric)} on {rows}"
-    ends = source.range(*place, "intervals", OWN, metric, form=form)
+    ends = results.interval(target, OWN, metric, form)
     detail = Markup("With other rows of the same kind: {} (95 % interval)").format(ends) if ends else Markup("")
     if metric not in SHARES and metric in METRICS:
         detail = Markup("{}. {}").format(METRICS[metric][0].upper() + METRICS[metric][1:], detail)
@@ -148,8 +139,8 @@ def _baseline(results: Results, target: str) -> Tile | None:
         return None
     detail = Markup("Always the answer that fits the training rows best")
     if best := best_other(results, target):
-        score = results.evaluation.figure("targets", target, "scores", best, metric, form=form)
-        detail += Markup(". Best simpler model, {}: {}").format(best, score)
+        score = results.score(target, best, metric, form)
+        detail += Markup(". Best simpler model, {}: {}").format(best.words, score)
     return Tile(figure, "without looking at a row at all", detail)
 
 
@@ -174,15 +165,15 @@ def _automatic(results: Results, target: str) -> Tile | None:
 
 def _leading_column(results: Results, target: str) -> Tile | None:
     """The column whose absence costs most; of equal ones the one with the greatest Shapley values."""
-    metric, scores = results.targets[target]["metric"], results.targets[target]["scores"]
-    without = {column: (scores.get(f"{WITHOUT} {column}") or {}).get(metric) for column in results.columns}
+    metric, scores = results.targets[target]["metric"], results.scores(target)
+    without = {model.column: figures.get(metric) for model, figures in scores.items() if model.kind == "without"}
     known = {column: value for column, value in without.items() if value is not None}
     if len(known) < 2:
         return None
     worth = results.explanation.at("targets", target, "columns") if results.explanation else None
     tie = {column: -((worth or {}).get(column) or {}).get("mean_absolute", 0.0) for column in known}
     column = min(known, key=lambda name: (known[name], tie[name]))
-    figure = results.evaluation.figure("targets", target, "scores", f"{WITHOUT} {column}", metric, form=form_of(metric))
+    figure = results.score(target, Model("without", column), metric, form_of(metric))
     return Tile(
         Markup("<bdi>{}</bdi>").format(column),
         "is the column that counts most",
@@ -209,37 +200,38 @@ def _about_rows(results: Results) -> Iterator[str]:
 
 
 def _about_target(results: Results, target: str) -> Iterator[str]:
-    found = results.targets[target]
+    judged = results.targets[target]
     yield from _beside_prior(results, target)
-    classes = found.get("per_class") or []
+    classes = judged.get("per_class") or []
     with_rows = [each for each in classes if each["rows"]]
-    if found.get("confusion") and len(with_rows) == 1:
+    if judged.get("confusion") and len(with_rows) == 1:
         yield f"Every judged row is “{with_rows[0]['class']}”: how well classes are told apart cannot be said."
     poor = [each for each in with_rows if each["rows"] >= POOR_ROWS and (each["recall"] or 0) < POOR_RECALL]
     if poor:
         named = ", ".join(f"{each['class']} ({each['recall'] or 0:.0%} of {each['rows']})" for each in poor[:5])
         more = f" and {len(poor) - 5} more" if len(poor) > 5 else ""
         yield f"Less than half of the rows are found of {named}{more}."
-    for column, slices in (found.get("slices") or {}).items():
-        yield from _poor_slices(found, column, slices)
-    ece = (found.get("calibration") or {}).get("ece")
+    for column, slices in (judged.get("slices") or {}).items():
+        yield from _poor_slices(judged["metric"], results.scores(target)[OWN], column, slices)
+    ece = (judged.get("calibration") or {}).get("ece")
     if ece is not None and ece > POOR_ECE:
         yield f"Its confidence is off by {ece:.0%} on average: do not read it as a probability."
 
 
 def _beside_prior(results: Results, target: str) -> Iterator[str]:
-    metric, name = results.targets[target]["metric"], prior_name(results, target)
-    low = (results.evaluation.at("targets", target, "intervals", OWN, metric) or [None])[0]
-    scores = results.targets[target]["scores"][name] if name else results.prior_scores[target]
-    prior = scores.get(metric)
+    metric = results.targets[target]["metric"]
+    low, _ = results.ends(target, OWN, metric)
+    scores = results.scores(target)
+    prior = (scores[PRIOR] if PRIOR in scores else results.prior_scores[target]).get(metric)
     if low is not None and prior is not None and low <= prior:
         yield "These rows do not show that the model is better than an answer without looking at the row."
 
 
-def _poor_slices(found: dict[str, Any], column: str, slices: list[dict[str, Any]]) -> Iterator[str]:
+def _poor_slices(
+    metric: str, scores: Mapping[str, float], column: str, slices: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """Slices whose interval lies below the figure of all rows."""
-    metric = found["metric"]
-    whole = found["scores"][OWN].get(metric)
+    whole = scores.get(metric)
     for each in slices:
         high = ((each.get("intervals") or {}).get(metric) or [None, None])[1]
         if None not in (whole, high) and high < whole:
@@ -254,8 +246,8 @@ def _about_explanation(results: Results) -> Iterator[str]:
         for method, checks in (methods or {}).items():
             faults = (checks or {}).get("faults") or []
             yield from (f"How {column} is explained by {method}: {fault}." for fault in faults)
-    for column, found in (results.explanation.at("columns") or {}).items():
-        error = ((found or {}).get("completeness") or {}).get("median")
+    for column, told in (results.explanation.at("columns") or {}).items():
+        error = ((told or {}).get("completeness") or {}).get("median")
         if error is not None and error > INCOMPLETE:
             yield f"The explanation inside {column} does not add up: it is {error:.0%} off for half of the rows."
 

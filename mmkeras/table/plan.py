@@ -92,7 +92,7 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What features depend on, as JSON holds it: table, split, and the settings of columns that change features."""
-        columns = {column: _settings_of_features(modality) for column, modality in walk(self.config.columns)}
+        columns = {column: modality.feature_settings() for column, modality in walk(self.config.columns)}
         codes = self.split.map({name: code for code, name in enumerate(SPLITS)}).to_numpy(np.uint8)
         return {
             "table": table_hash(self.manifest),
@@ -197,10 +197,6 @@ def said_of(manifest: Manifest, column: str, ask: Callable[[], Any]) -> Any:
         return ask()
     except ValueError as error:
         raise ValueError(f'{manifest.name} column "{column}": {error}') from error
-
-
-def _settings_of_features(modality: Modality) -> dict[str, Any]:
-    return {name: value for name, value in modality.settings().items() if name not in modality.tunable_fields()}
 
 
 def _split_of(config: Config, manifest: Manifest) -> pd.Series:

@@ -37,7 +37,7 @@ VERDICTS = ("right", "wrong")
 UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
-def board(
+def watcher(
     folder: Path,
     graph: Any,
     heads: Mapping[str, Head],
@@ -57,7 +57,7 @@ def board(
     """
     rows = np.flatnonzero(split == "valid")
     truth = {target: targets[target][0][rows[:: held.step]] for target, held in seen.items()}
-    return callbacks.Board(folder, graph, partial(_pictures, heads, seen, truth))
+    return callbacks.BoardWriter(folder, graph, partial(_pictures, heads, seen, truth))
 
 
 def write_vectors(folder: Path, step: Step, schema: Config, features: Source, manifest: Manifest, split: pd.Series):

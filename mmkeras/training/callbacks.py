@@ -126,7 +126,7 @@ class Progress(keras.callbacks.Callback):
         say(f"epoch {epoch + 1:3d}/{self.epochs}  {figures}  {seconds:.1f} s{'  best' if is_best else ''}")
 
 
-class Board(keras.callbacks.Callback):
+class BoardWriter(keras.callbacks.Callback):
     """Writes what TensorBoard shows beside the scalars: the model's graph, and pictures after the epochs.
 
     A picture takes a tenth of a second, or a whole one of many classes. Every epoch has its pictures where that is

@@ -98,7 +98,7 @@ def draw_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, t
 
 
 def picture_of_answers(scorer: Scorer, targets: np.ndarray, predictions: np.ndarray, title: str) -> np.ndarray:
-    """Right and wrong answers as (H, W, 4) uint8, small, for a screen."""
+    """What `draw_answers` draws as (H, W, 4) uint8, small, for a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, (axes,) = _subplots(1, width=8.0, height=7.0)

@@ -33,6 +33,7 @@ from mmkeras.table.manifest import Manifest, read_table, table_hash
 from mmkeras.table.plan import Plan
 
 log = logging.getLogger("mmkeras")
+FORMAT = 2  # of run folders; 1 had encoders that were words, and no objectives
 VERSIONED = ("mmkeras", "tensorflow", "tensorflow-text", "keras", "numpy")
 
 
@@ -79,10 +80,32 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
+    def _check_format(self) -> None:
+        """Refuses a run folder that another version wrote in another way.
+
+        Raises:
+            ValueError: Names the version, and says how to get an equal run.
+        """
+        file = self.folder / run_files.ORIGIN
+        origin = json.loads(file.read_text()) if file.is_file() else {"format": FORMAT}
+        if origin.get("format", 1) != FORMAT:
+            version = origin.get("versions", {}).get("mmkeras", "an older version")
+            raise ValueError(
+                f"{self.folder}: a run folder of mmkeras {version}, which mmkeras {mmkeras.__version__} does not read; "
+                f"for an equal run train again from its {run_files.CONFIG} (--run another folder): whatever is spelled "
+                f"otherwise now is refused with its new spelling"
+            )
+
     @cached_property
     def config(self) -> Config:
-        """The configuration, without fitted state."""
+        """The configuration, without fitted state.
+
+        Raises:
+            ValueError: Another version wrote the folder.
+        """
         import yaml
+
+        self._check_format()
 
         content = (self.folder / run_files.CONFIG).read_text(encoding="utf-8")
         return parse_config(yaml.safe_load(content), run_files.CONFIG)
@@ -96,6 +119,7 @@ class Run:
         """
         if not (self.folder / run_files.SCHEMA).is_file():
             raise ValueError(f"{self.folder}: training stopped before its first epoch; give the train command again")
+        self._check_format()
         return parse_config(json.loads((self.folder / run_files.SCHEMA).read_text(encoding="utf-8")), run_files.SCHEMA)
 
     @property
@@ -104,7 +128,7 @@ class Run:
         return self.folder / run_files.CHECKPOINTS
 
     @property
-    def board(self) -> Path:
+    def board_folder(self) -> Path:
         """What TensorBoard shows beside the scalars, in a folder of its own below `tensorboard`."""
         return self.folder / run_files.TENSORBOARD / run_files.ANSWERS
 
@@ -295,6 +319,7 @@ def _table_identity(manifest: Manifest) -> dict[str, Any]:
 def _origin() -> dict[str, Any]:
     """What a reader needs to make the same run again, beside its config and table."""
     return {
+        "format": FORMAT,
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else None,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},

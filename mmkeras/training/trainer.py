@@ -34,7 +34,7 @@ from mmkeras.table.manifest import SPLITS
 from mmkeras.table.plan import Plan, check_learnable, check_rows
 from mmkeras.table.splits import units_of, write_splits
 from mmkeras.training import plots
-from mmkeras.training.board import Step, board, write_vectors
+from mmkeras.training.board import Step, watcher, write_vectors
 from mmkeras.training.fit import batch_rows, compile_model, drawn_figures, fit_model
 from mmkeras.training.run import Run, default_folder, resumable
 
@@ -123,8 +123,8 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / run_files.MODEL_PICTURE}")
     truth = truth_of(plan, network)
     step = network.step()
-    watcher = board(run.board, step.graph, schema.targets, seen, truth.targets, split)
-    trained = fit_model(run, network, schema.train, features, truth, split, [watcher])
+    watching = watcher(run.board_folder, step.graph, schema.targets, seen, truth.targets, split)
+    trained = fit_model(run, network, schema.train, features, truth, split, [watching])
     model.set_weights(trained.best_weights)
     model.save_weights(run.folder / run_files.WEIGHTS)
     metrics = _judge_losses(step, network, features, truth, plan)
@@ -133,7 +133,7 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         step = network.answering(schema.targets).step([FUSED, *schema.targets])
         answers = _judge(run, step, schema, features, truth.targets, split)
         metrics = {name: {**answers[name], **metrics[name]} for name in answers}
-        write_vectors(run.board, step, schema, features, plan.manifest, split)
+        write_vectors(run.board_folder, step, schema, features, plan.manifest, split)
     metrics["bad_cells"] = fitted.bad_cells
     metrics["training"] = {
         "best_epoch": trained.best_epoch + 1,
@@ -179,7 +179,9 @@ def _schema(run: Run, plan: Plan, known: Fitted | None, records: Records | None)
     """The config whose columns and heads know the training rows; one that was begun keeps what it knew."""
     if run.checkpoints.is_dir():
         return run.schema
-    schema = known.schema_of(plan.config) if known else fit_schema(plan, records)
+    learned = known.plan.config if known else fit_schema(plan, records)
+    columns = {column: learned.columns[column] for column in plan.config.columns}
+    schema = plan.config.model_copy(update={"columns": columns, "targets": learned.targets})
     run.write_schema(schema)
     return schema
 

@@ -113,6 +113,7 @@ def test_a_dotted_type_comes_from_outside_and_back(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "thermal.py").write_text(
         "from mmkeras.contracts.modality import Modality\nclass Thermal(Modality):\n    bins: int = 4\n"
+        "    def preprocess(self, cell):\n        return {}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     config = parse_config(raw(columns={"heat": {"type": "outside_of_tests.thermal", "bins": 9}}))
@@ -258,7 +259,7 @@ def test_an_override_below_a_plain_value():
 
 def test_the_schema_has_every_member_and_no_fitted_field():
     definitions = json_schema()["$defs"]
-    for kind in ("modality", "fusion", "head"):
+    for kind in ("modality", "encoder", "fusion", "head"):
         assert [part["$ref"] for part in definitions[kind.title()]["oneOf"]] == [
             f"#/$defs/{kind}.{name}" for name in members(kind)
         ]
@@ -293,10 +294,9 @@ def test_build_says_where():
 def test_files_that_columns_name_are_found_beside_the_config(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "here/vectors.txt").write_text("")
-    text = {"type": "text", "word_vectors": "vectors.txt", "preset": "bert_tiny_en_uncased"}
+    text = {"type": "text", "word_vectors": "vectors.txt"}
     raw = {"manifest": "t.csv", "columns": {"a": text}, "targets": {"y": {"type": "classification"}}}
     (tmp_path / "here/config.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)
     column = read_config("here/config.yaml").columns["a"]
     assert column.word_vectors == str(tmp_path / "here/vectors.txt")
-    assert column.preset == "bert_tiny_en_uncased"  # no file: a name

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from mmkeras.contracts.component import PACKAGES
 from mmkeras.contracts.config import Config, json_schema
-from mmkeras.contracts.config_page import markdown
+from mmkeras.contracts.config_page import markdown, old_spellings_table
 from mmkeras.contracts.registry import find, members
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
@@ -70,6 +70,18 @@ def test_the_page_in_docs_is_what_the_command_prints():
     assert PAGE.read_text(encoding="utf-8") == markdown(json_schema()) + "\n", (
         "python -m mmkeras.config --markdown > docs/settings.md"
     )
+
+
+def test_the_page_of_the_config_shows_old_spellings():
+    assert old_spellings_table() in (PAGE.parent / "config.md").read_text(encoding="utf-8")
+
+
+def test_an_encoder_is_a_name_settings_or_a_list():
+    page = PAGE.read_text(encoding="utf-8")
+    section = page[page.index("### `type: timeseries`") : page.index("### `type: video`")]
+    (line,) = (line for line in section.splitlines() if line.startswith("| `encoder` |"))
+    assert "`bag` or `convolution` or `recurrent` or `transformer` or a dotted name from outside or settings" in line
+    assert '| `{"type": "convolution", "filters": [64, 96, 128], ' in line
 
 
 def test_the_page_in_docs_has_every_setting():

@@ -19,6 +19,9 @@ from mmkeras.contracts.modality import Modality
 class Thermal(Modality):
     bins: int = 4
 
+    def preprocess(self, cell):
+        return {}
+
 class NotAModality:
     pass
 """
@@ -44,6 +47,9 @@ class Scale(Modality):
     width: int = tunable(5, ge=1)
     mean: float | None = fitted()
     from_file: ClassVar[bool] = False
+
+    def preprocess(self, cell):
+        return {}
 
 
 @pytest.mark.parametrize(("kind", "base"), [("modality", Modality), ("fusion", Fusion), ("head", Head)])

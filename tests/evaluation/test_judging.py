@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures_models import model_of
 
 from mmkeras.components.heads.classification import Classification
 from mmkeras.components.heads.multilabel import Multilabel
@@ -12,6 +13,7 @@ from mmkeras.components.heads.ordinal import Ordinal
 from mmkeras.components.heads.regression import Regression
 from mmkeras.evaluation import judging
 from mmkeras.evaluation.judging import Said, by_pattern, by_value, cut, judge, plain, row_columns
+from mmkeras.evaluation.models import OWN, PRIOR
 
 ROWS = 60
 
@@ -49,7 +51,7 @@ def said(kind, rows=ROWS, classes=3, seed=0):
 def judged(own, units=None, **options):
     """As `evaluation.json` holds it, which takes no NaN."""
     units = np.arange(len(own.truth)) if units is None else units
-    found = plain(judge({"mmkeras": own}, units, **options))
+    found = plain(judge({OWN: own}, units, **options))
     return json.loads(json.dumps(found, allow_nan=False))
 
 
@@ -63,7 +65,7 @@ KINDS = ("classification", "multilabel", "ordinal", "regression")
 def test_every_figure_has_an_interval_around_it(kind):
     own = said(kind)
     found = judged(own)
-    scores, intervals = found["scores"]["mmkeras"], found["intervals"]["mmkeras"]
+    scores, intervals = (model_of(found)[name] for name in ("scores", "intervals"))
     assert scores == pytest.approx(own.score)
     assert list(intervals) == list(scores)
     assert found["metric"] == next(iter(scores)) and found["type"] == kind
@@ -91,7 +93,8 @@ def test_rows_whose_target_is_not_known_are_left_out_of_everything(kind):
     found = judged(Said(own.scorer, truth, own.predictions))
     assert found == judged(own.of(~unknown))
     nothing = judged(Said(own.scorer, truth, own.predictions).of(unknown))
-    assert nothing["scores"] == {"mmkeras": {}} and nothing["intervals"] == {} and nothing["metric"] is None
+    assert nothing["models"] == [{"kind": "own", "column": None, "scores": {}, "intervals": {}}]
+    assert nothing["metric"] is None
     assert nothing.keys() == found.keys()
     rows = row_columns(Said(own.scorer, truth, own.predictions).of(unknown), column(*[""] * 5), np.ones(5, bool))
     assert rows["right"].isna().all() and np.isnan(rows["loss"]).all() and np.isnan(rows["suspect"]).all()
@@ -100,20 +103,20 @@ def test_rows_whose_target_is_not_known_are_left_out_of_everything(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_group_gives_no_interval(kind):
     found = judged(said(kind), units=np.zeros(ROWS, int))
-    assert set(found["intervals"]["mmkeras"].values()) == {None}
+    assert set(model_of(found)["intervals"].values()) == {None}
     assert all(set(each["intervals"].values()) == {None} for each in found["per_class"] or [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_row_is_judged(kind):
     found = judged(said(kind, rows=1))
-    assert set(found["intervals"]["mmkeras"].values()) == {None}
+    assert set(model_of(found)["intervals"].values()) == {None}
 
 
 def test_others_have_an_interval_of_the_first_figure_on_the_same_rows():
     own, other = said("classification"), said("classification", seed=0)
-    found = plain(judge({"mmkeras": own, "other": other}, np.arange(ROWS)))
-    assert found["intervals"]["other"] == {"accuracy": found["intervals"]["mmkeras"]["accuracy"]}
+    found = plain(judge({OWN: own, PRIOR: other}, np.arange(ROWS)))
+    assert model_of(found, PRIOR)["intervals"] == {"accuracy": model_of(found)["intervals"]["accuracy"]}
 
 
 # Classes
@@ -134,7 +137,7 @@ def test_classes_by_hand():
 def test_one_class_alone_can_be_judged():
     own = said("classification")
     found = judged(own.of(own.truth == 1))
-    assert "roc_auc" not in found["scores"]["mmkeras"]
+    assert "roc_auc" not in model_of(found)["scores"]
     assert found["curves"] == []
     assert [each["rows"] for each in found["per_class"]] == [0, (own.truth == 1).sum(), 0]
     assert [each["recall"] is None for each in found["per_class"]] == [True, False, True]

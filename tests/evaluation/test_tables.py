@@ -53,6 +53,14 @@ def test_rows_to_look_at_are_named_as_the_table_counts_them(frame, capsys):
     assert "[red]three" in printed
 
 
+def test_without_a_mistake_none_is_shown(frame, capsys):
+    frame = frame.assign(**{"x right": pd.array([True, True, True, pd.NA], dtype="boolean"), "x suspect": np.nan})
+    tables.show_rows("x, 4 rows", "x", frame, pd.DataFrame(index=range(4)))
+    printed = capsys.readouterr().out
+    assert "mistakes" not in printed and "may be wrong" not in printed
+    assert rows_after(printed, "least confident rows") == ["12", "13", "11"]
+
+
 def test_numbers_show_what_is_furthest_off(frame, capsys):
     frame = frame.assign(**{"x right": pd.array([pd.NA] * 4, dtype="boolean"), "table_row": pd.array([pd.NA] * 4)})
     tables.show_rows("x, 4 rows", "x", frame, pd.DataFrame(index=range(4)))

@@ -110,7 +110,7 @@ def test_attributions_have_the_stated_shape_and_add_up(variant, explainer):
 
 def test_the_baseline_keeps_the_cell_there_and_takes_its_content(adapted):
     """What f of the baseline is, asked of the whole model: zeros in place of pixels and size, present still 1."""
-    schema = schema_of({"type": "image", "height_px": 8, "width_px": 10, "filters": [2]}, adapted)
+    schema = schema_of({"type": "image", "height_px": 8, "width_px": 10, "encoder": {"filters": [2]}}, adapted)
     keras.utils.set_random_seed(2)
     explainer = Explainer(rough_network(schema), schema, ["kind"])
     rows = of_rows(rows_of(schema), THERE)

@@ -17,7 +17,8 @@ from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.build import build_network
 
 GRADES = pd.Series(["low", "high", "middle", "low"], dtype=object)
-COLUMNS = {"note": TEXT | {"encoder": "gru"}, "sensor": SERIES, "weight": {"type": "number", "bins": 2, "units": 3}}
+GRU = {"type": "recurrent", "cell": "gru", "both_ways": False, "units": 3}
+COLUMNS = {"note": TEXT | {"encoder": GRU}, "sensor": SERIES, "weight": {"type": "number", "bins": 2, "units": 3}}
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
 """Features to batches: what they hold follows the seed, the epoch and the step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fixtures_sizes import Size
 
-from mmkeras.features.batches import batches, training_batches
+from mmkeras.contracts.objective import Objective, Setting
+from mmkeras.features.batches import Truth, batches, training_batches
 from mmkeras.features.columns import ColumnFeatures, Features
 
 # Batches
@@ -28,13 +31,25 @@ def two_columns():
 TARGETS = {"y": (np.arange(ROWS, dtype=np.int32), np.linspace(0.5, 1.5, ROWS, dtype=np.float32))}
 
 
+class Told(Objective):
+    """Gives a batch its rows' targets as they are."""
+
+    def example(self, example, setting):
+        truths, weights = ({name: pair[i] for name, pair in example.targets.items()} for i in range(2))
+        return replace(example, truths=truths, weights=weights)
+
+
+def truth_of(cells=None):
+    setting = Setting({"a": Size(), "b": Size()}, None, {})
+    return Truth(TARGETS, cells or {}, [Told()], setting)
+
+
 def drawn(features, epochs, seed=0, modality_dropout=0.0, rows=range(ROWS)):
     """Every batch as NumPy arrays."""
     found = training_batches(
         features,
         np.array(rows),
-        TARGETS,
-        {"a": Size(), "b": Size()},
+        truth_of(),
         batch_size=BATCH,
         epochs=epochs,
         seed=seed,
@@ -56,7 +71,7 @@ def equal(first, second) -> bool:
 
 def test_batches_keep_the_order_of_rows(two_columns):
     rows = [4, 0, 9, 2, 2]
-    found = list(batches(two_columns, np.array(rows), BATCH, TARGETS).as_numpy_iterator())
+    found = list(batches(two_columns, np.array(rows), BATCH, truth_of()).as_numpy_iterator())
     assert order(found) == [[4, 0, 9], [2, 2]]
     assert [features["b"]["x"][:, 0].tolist() for features, *_ in found] == [[50, 10, 100], [30, 30]]
     assert found[0][0]["a"]["present"].tolist() == [0, 1, 1]
@@ -143,3 +158,45 @@ def test_hidden_cells_are_all_zeros(two_columns):
 def test_no_modality_dropout_hides_nothing(two_columns):
     for features, targets, _ in drawn(two_columns, range(5)):
         assert features["a"]["present"].tolist() == (targets["y"] != 4).tolist()
+
+
+# Objectives
+
+
+class Marked(Objective):
+    """Writes down what it is given: the batch's cells, whether it is trained on, and a draw of its seed."""
+
+    def example(self, example, setting):
+        import tensorflow as tf
+
+        told = {
+            "cells": example.cells["a"],
+            "draw": tf.random.stateless_uniform([1], example.seed) * tf.ones([tf.shape(example.cells["a"])[0]]),
+            "trained": tf.fill(tf.shape(example.cells["a"]), example.is_training),
+        }
+        return replace(example, truths={**example.truths, **told})
+
+
+def marked(features, epochs=None, rows=range(ROWS)):
+    cells = {"a": np.arange(ROWS, dtype=np.int64) % 3}
+    truth = Truth(TARGETS, cells, [Told(), Marked()], Setting({"a": Size(), "b": Size()}, None, {}))
+    if epochs is None:
+        return list(batches(features, np.array(rows), BATCH, truth).as_numpy_iterator())
+    settings = {"batch_size": BATCH, "seed": 0, "modality_dropout": 0.0}
+    return list(training_batches(features, np.array(rows), truth, epochs=epochs, **settings).as_numpy_iterator())
+
+
+def test_an_objective_knows_which_cell_a_row_holds(two_columns):
+    for _, truths, _ in [*marked(two_columns), *marked(two_columns, range(2))]:
+        np.testing.assert_array_equal(truths["cells"], truths["y"] % 3)
+
+
+def test_what_an_objective_draws_changes_in_training_only(two_columns):
+    trained, judged = marked(two_columns, range(2)), marked(two_columns)
+    assert all(truths["trained"].all() for _, truths, _ in trained)
+    assert not any(truths["trained"].any() for _, truths, _ in judged)
+    draws = [float(truths["draw"][0]) for _, truths, _ in trained]
+    assert len(set(draws)) == len(draws) == 6
+    again = marked(two_columns)
+    assert equal(judged, again)
+    assert len({float(truths["draw"][0]) for _, truths, _ in judged}) == len(judged)

@@ -27,6 +27,9 @@ class Vector(Modality):
             "present": tf.TensorSpec((), tf.float32),
         }
 
+    def preprocess(self, cell):
+        return {"numbers": cell, "count": tf.size(cell), "present": tf.constant(1.0)}
+
     def encode(self, inputs):
         vector = inputs["numbers"] + 1.0
         tokens = keras.ops.expand_dims(vector, 1)

@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
+from mmkeras.contracts.head import named_answers
 from mmkeras.features.columns import ColumnFeatures, Features
-from mmkeras.network.inference import _statuses, forward, named_answers
+from mmkeras.network.inference import _statuses, forward
 from mmkeras.network.network import forward_step
 
 

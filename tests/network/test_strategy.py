@@ -15,7 +15,7 @@ pytest_plugins = "fixtures_tables"
 EXACT = [
     "train.epochs=2", "train.modality_dropout=0", "fusion.dropout=0",
     "columns.question.dropout=0", "columns.question.token_dropout=0", "columns.question.part_dropout=0",
-    "columns.photo.dropout=0", "columns.photo.batch_normalization=false", "columns.photo.flip=false",
+    "columns.photo.dropout=0", "columns.photo.encoder.normalization=none", "columns.photo.flip=false",
     "columns.photo.shift=0", "columns.photo.zoom=0", "columns.photo.rotate_degrees=0", "columns.photo.color=0",
     "columns.photo.erase=0", "columns.voice.dropout=0", "columns.voice.mask_bands=0", "columns.voice.mask_frames=0",
 ]  # fmt: skip

@@ -182,7 +182,7 @@ def test_a_corrected_table_trains_in_the_folder_that_named_its_bad_cells(config,
     folder = tmp_path / "run"
     write_back = pd.read_csv(config.with_name("table.csv"), dtype=str).drop(index=58)
     write_back.assign(size="none.jpg").to_csv(config.with_name("table.csv"), index=False)
-    files = ["columns.size={type: image, height_px: 8, width_px: 8, filters: [3]}"]
+    files = ["columns.size={type: image, height_px: 8, width_px: 8, encoder: {filters: [3]}}"]
     with pytest.raises(ValueError, match=r"59 cells in 59 rows cannot be used"):
         train(str(config), files, run=folder)
     assert [entry.name for entry in folder.iterdir()] == ["bad_rows.csv"]

@@ -26,7 +26,7 @@ from mmkeras.table.manifest import Manifest
 from mmkeras.table.plan import Plan
 from mmkeras.train import train
 from mmkeras.training.board import write_vectors
-from mmkeras.training.callbacks import Board, Checkpoints
+from mmkeras.training.callbacks import BoardWriter, Checkpoints
 
 pytest_plugins = ("fixtures_tables", "fixtures_everything")
 
@@ -57,13 +57,13 @@ def read_events(folder):
 
 
 def test_the_models_graph_is_there(run):
-    (graph,), _ = read_events(run.board)
+    (graph,), _ = read_events(run.board_folder)
     scopes = {re.sub(r"_\d+$", "", part) for node in graph.node for part in node.name.split("/")}
     assert {"mmkeras", "question", "photo", "voice", "or_absent", "intent_joint"} <= scopes
 
 
 def test_the_last_epochs_confusion_matrix_is_there(run):
-    _, pictures = read_events(run.board)
+    _, pictures = read_events(run.board_folder)
     assert pictures.keys() == {"answers/intent"}
     (picture,) = pictures["answers/intent"][2]
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
@@ -73,7 +73,7 @@ def test_the_last_epochs_confusion_matrix_is_there(run):
 
 @pytest.mark.slow
 def test_several_targets_have_a_picture_each(everything_run):
-    _, pictures = read_events(everything_run.board)
+    _, pictures = read_events(everything_run.board_folder)
     assert pictures.keys() == {"answers/mood", "answers/price"}
 
 
@@ -81,10 +81,10 @@ def test_the_projector_finds_vectors_and_what_they_are_of(run, table):
     from google.protobuf import text_format
     from tensorboard.plugins.projector import ProjectorConfig
 
-    config = text_format.Parse((run.board / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    config = text_format.Parse((run.board_folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
     (shown,) = config.embeddings
-    vectors = np.loadtxt(run.board / shown.tensor_path, delimiter="\t")
-    header, *told = lines(run.board / shown.metadata_path)
+    vectors = np.loadtxt(run.board_folder / shown.tensor_path, delimiter="\t")
+    header, *told = lines(run.board_folder / shown.metadata_path)
     assert header == ["intent", "intent answer", "intent right", "split", "row"]
     assert [row[3] for row in told] == ["test"] * 12 + ["valid"] * 12
     rows = [int(row[4]) for row in told]
@@ -183,7 +183,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def watched(small):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Board, "SHARE", np.inf)
+        patch.setattr(BoardWriter, "SHARE", np.inf)
         return train(str(small), run=small.parent / "watched")
 
 
@@ -196,11 +196,11 @@ def assert_same_training(first, second):
 def test_weights_are_the_same_without_it(watched, small, monkeypatch):
     import keras
 
-    monkeypatch.setattr("mmkeras.training.trainer.board", lambda *_: keras.callbacks.Callback())
+    monkeypatch.setattr("mmkeras.training.trainer.watcher", lambda *_: keras.callbacks.Callback())
     monkeypatch.setattr("mmkeras.training.trainer.write_vectors", lambda *_: None)
     monkeypatch.setattr("mmkeras.training.fit._seen", lambda *_: {})
     unwatched = train(str(small), run=small.parent / "unwatched")
-    assert not unwatched.board.exists()
+    assert not unwatched.board_folder.exists()
     assert_same_training(watched, unwatched)
 
 
@@ -212,18 +212,18 @@ def test_a_training_that_goes_on_goes_on_writing(watched, small, monkeypatch):
         if self.next_epoch == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Board, "SHARE", np.inf)
+    monkeypatch.setattr(BoardWriter, "SHARE", np.inf)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "_save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train(str(small), run=small.parent / "stopped")
     found = train(str(small), run=small.parent / "stopped")
     assert_same_training(watched, found)
-    graphs, pictures = read_events(found.board)
+    graphs, pictures = read_events(found.board_folder)
     assert len(graphs) == 1
     assert sorted(pictures["answers/y"]) == list(range(EPOCHS))
-    assert pictures == read_events(watched.board)[1]  # the same pictures, too
-    assert (found.board / "metadata.tsv").read_text() == (watched.board / "metadata.tsv").read_text()
+    assert pictures == read_events(watched.board_folder)[1]  # the same pictures, too
+    assert (found.board_folder / "metadata.tsv").read_text() == (watched.board_folder / "metadata.tsv").read_text()
 
 
 # TensorBoard itself

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mmkeras.training.callbacks import Board, Checkpoints, Seen, StopAtNaN
+from mmkeras.training.callbacks import BoardWriter, Checkpoints, Seen, StopAtNaN
 
 
 def model_and_data():
@@ -104,7 +104,7 @@ def drawn_epochs(folder, monkeypatch, *, epoch_seconds, picture_seconds, epochs=
         clock.now += picture_seconds
         return {"answers": np.zeros((2, 3, 4), np.uint8)}
 
-    board = Board(folder, tf.Graph().as_graph_def(), draw)
+    board = BoardWriter(folder, tf.Graph().as_graph_def(), draw)
     board.set_params({"epochs": epochs})
     board.set_model(type("Model", (), {"stop_training": False})())
     board.on_train_begin()
@@ -149,7 +149,7 @@ def test_the_last_epoch_has_a_picture_when_training_stops_early(tmp_path, monkey
 
 def test_the_graph_is_written_once(tmp_path):
     for epochs in (range(2), range(2, 4)):  # stopped and gone on with
-        board = Board(tmp_path, tf.Graph().as_graph_def(add_shapes=True), dict)
+        board = BoardWriter(tmp_path, tf.Graph().as_graph_def(add_shapes=True), dict)
         board.set_params({"epochs": 4})
         board.set_model(type("Model", (), {"stop_training": False})())
         board.on_train_begin()

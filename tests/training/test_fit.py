@@ -8,14 +8,15 @@ from fixtures_tables import python
 
 from mmkeras.components.objectives.supervised import loss_weight_of
 from mmkeras.contracts.config import parse_config
+from mmkeras.contracts.objective import Setting
 from mmkeras.contracts.registry import find
-from mmkeras.features.batches import batches
+from mmkeras.features.batches import Truth, batches
 from mmkeras.features.fitted import encoded_targets, fit_schema, prepare_rows
 from mmkeras.network.build import build_network
 from mmkeras.table.manifest import Manifest
 from mmkeras.table.plan import Plan
 from mmkeras.train import train
-from mmkeras.training.fit import _finite, _loss, compile_model
+from mmkeras.training.fit import _finite, compile_model
 from mmkeras.training.run import Run
 
 EPOCHS = 6
@@ -75,15 +76,16 @@ def test_the_loss_is_weighed_as_kendalls_formula_says():
     head = find("head", "regression")().adapt(pd.Series(["1", "3"]))
     layer = type("Layer", (), {"log_variance": tf.Variable(0.7)})
     model = type("Model", (), {"get_layer": lambda self, name: layer})()
-    schema = type("Schema", (), {"targets": {"a": head}, "train": type("Train", (), {"loss_weights": "learned"})})
-    loss = _loss(model, schema, "a", "a")
+    setting = Setting({"x": None, "z": None}, find("fusion", "concat")(), {"a": head}, learns_loss_weights=True)
+    terms = find("objective", "supervised")().terms(setting, model)
+    loss = terms["a"].loss
     truth, said = tf.constant([[0.0], [1.0]]), tf.constant([[3.0], [1.0]])
     assert loss(truth, said).numpy() == pytest.approx([9 * np.exp(-0.7) + 0.7, 0.7])
     layer.log_variance.assign(np.log(4.5))  # the mean loss
     with tf.GradientTape() as tape:
         value = tf.reduce_mean(loss(truth, said))
     assert tape.gradient(value, layer.log_variance).numpy() == pytest.approx(0, abs=1e-6)
-    own = _loss(model, schema, "a_by_x", "a")  # what a column predicts alone has no weight to learn
+    own = terms["a_by_x"].loss  # what a column predicts alone has no weight to learn
     assert own(truth, said).numpy() == pytest.approx([9, 0])
 
 
@@ -151,12 +153,12 @@ def judged(tmp_path_factory):
         plan = plan.of_config(schema)
         features = prepare_rows(plan, folder)
         keras.utils.set_random_seed(0)
-        model = build_network(schema.columns, schema.fusion, schema.targets).model
-        compile_model(model, schema, table["part"])
-        targets = {target: _finite(pair) for target, pair in encoded_targets(plan).items()}
-        everything = np.arange(len(table))
-        logs = model.evaluate(batches(features, everything, len(table), targets), return_dict=True, verbose=0)
-        return logs, model.predict(batches(features, everything, len(table)), verbose=0), targets
+        network = build_network(schema.columns, schema.fusion, schema.targets)
+        compile_model(network, schema.train, table["part"])
+        truth = _finite(Truth(encoded_targets(plan), {}, list(schema.objectives.values()), schema.setting))
+        model, everything = network.model, np.arange(len(table))
+        logs = model.evaluate(batches(features, everything, len(table), truth), return_dict=True, verbose=0)
+        return logs, model.predict(batches(features, everything, len(table)), verbose=0), truth.targets
 
     held[1] = judge(1, rows(14))
     held[3] = judge(3, rows(14))

@@ -13,6 +13,7 @@ from mmkeras.components.fusions.concat import Concat
 from mmkeras.components.heads.classification import Classification
 from mmkeras.components.modalities.number import Number
 from mmkeras.evaluation.judging import Said, judge
+from mmkeras.evaluation.models import OWN
 from mmkeras.network.build import build_network
 from mmkeras.training import plots
 
@@ -86,7 +87,7 @@ def test_confidence_is_drawn_with_the_worst_curves(tmp_path, texts):
     truth = rng.integers(0, 12, 200).astype(np.int32)
     shares = 0.6 * np.eye(12)[truth] + 0.4 * rng.dirichlet(np.ones(12), 200)
     said = Said(head.scorer, truth, shares.astype(np.float32))
-    found = judge({"mmkeras": said}, np.arange(200), valid=said)
+    found = judge({OWN: said}, np.arange(200), valid=said)
     plots.draw_confidence(found, "fruit, 200 rows", tmp_path / "confidence.png")
     width, height = size_px(tmp_path / "confidence.png")
     assert width > 3 * height

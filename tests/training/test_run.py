@@ -15,7 +15,7 @@ from mmkeras.contracts.config import read_config
 from mmkeras.table.manifest import read_table, table_hash
 from mmkeras.table.plan import Plan, planned
 from mmkeras.training import run as module
-from mmkeras.training.run import Run, default_folder, resumable
+from mmkeras.training.run import FORMAT, Run, default_folder, resumable
 
 pytest_plugins = "fixtures_tables"
 
@@ -238,3 +238,17 @@ def test_json_is_readable_text(asked, tmp_path):
     run = finish(Run.create(tmp_path / "run", asked))
     assert json.loads((run.folder / "metrics.json").read_text()) == run.metrics
     assert (run.folder / "metrics.json").read_text().count("\n") > 3
+
+
+def test_a_folder_of_an_older_version_is_refused_in_one_line(tmp_path, asked):
+    run = Run.create(tmp_path / "old", asked)
+    origin = json.loads((run.folder / "origin.json").read_text())
+    assert origin["format"] == FORMAT
+    del origin["format"]
+    origin["versions"]["mmkeras"] = "0.1.0"
+    (run.folder / "origin.json").write_text(json.dumps(origin))
+    for read in ("config", "schema"):
+        with pytest.raises(
+            ValueError, match="old: a run folder of mmkeras 0.1.0, which mmkeras .* does not read; for an"
+        ):
+            getattr(Run(run.folder), read)

@@ -29,7 +29,7 @@ def gates(monkeypatch) -> list[tuple]:
         raise Stopped
 
     monkeypatch.setattr(Gate, "__init__", counted)
-    monkeypatch.setattr(trainer, "build_network", stop)
+    monkeypatch.setattr(trainer, "network_of", stop)
     return made
 
 
@@ -57,3 +57,11 @@ def test_what_is_known_is_not_made_again(config, table, tmp_path, gates, monkeyp
     with pytest.raises(Stopped):
         trainer.train_plan(plan.of_config(few), tmp_path / "run", known=known)
     assert trainer.Run(tmp_path / "run").schema.columns == {"question": schema.config.columns["question"]}
+
+
+def test_columns_of_a_schema_stand_in_the_configs_order(config, tmp_path, gates):
+    with pytest.raises(Stopped):
+        train(str(config), run=tmp_path / "run")
+    order = list(read_config(config).columns)
+    assert order != sorted(order)
+    assert list(trainer.Run(tmp_path / "run").schema.columns) == order

@@ -4,20 +4,20 @@ Cell: WAV bytes, 16-bit PCM, any rate, mono or stereo; empty means missing. With
 Features: `spectrum` (T, F) float32, decibels of mel bands or their cepstral coefficients, z-scored by band, zeros after
 the clip's end; `mask` (T,), 1 where there is sound; `present` (). Several files have an axis in front, `file_mask`
 (files,) and `present` ().
-Encoding: strided convolutions, then an LSTM, a GRU or a Transformer over the real steps, or convolutions in two
-dimensions over the spectrum; the vector is the mean and maximum over time, of several files their mean or what
-attention makes of them.
+Encoding: offered to an encoder are the frames, as steps or as bands; the vector of several files is the mean of theirs
+or what attention makes of them.
 Attribution: (T, F), of each frame's bands or coefficients; of several files (N, T, F).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,20 +25,17 @@ from pydantic import Field, model_validator
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
-from mmkeras.contracts.modality import Doubt, Modality
-from mmkeras.features.cells import at_least_one, check_bytes, check_files, chunked, split_paths
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mmkeras.contracts.modality import Doubt
+from mmkeras.features.cells import check_bytes
+from mmkeras.network.files import FileModality
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
 layers = lazy("mmkeras.network.layers")
 ops = lazy("mmkeras.features.ops")
 
-ENDINGS = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf")
-MOST_FILES = 64
 SILENT, NEARLY_SILENT, LOUDEST = 1e-4, 3e-3, 0.999  # of full scale: -80 dB, -50 dB, the end
 CLIPPED = 0.01  # of the samples stand at full scale beside each other; a peak touches it now and then
 SHORT_SECONDS, LONG_SECONDS = 0.05, 3600
@@ -54,12 +51,16 @@ CURSOR = "position:absolute;left:0;top:0;width:2px;height:100%;background:#f33;o
 ADAPT_CLIPS = 32  # whose spectra scikit-learn takes at a time
 
 
-class Audio(Modality):
+class Audio(FileModality):
     """A clip of sound or several, as decibels over mel bands and time, or as cepstral coefficients."""
 
+    noun: ClassVar = "sound"
+    endings: ClassVar = (".wav", ".ogg", ".flac", ".mp3", ".oga", ".opus", ".aif", ".aiff", ".au", ".caf")
     content: ClassVar = "spectrum"
     switches: ClassVar = frozenset({"file_mask", "mask", "present"})
-    files: int = Field(1, ge=1, le=MOST_FILES, description="most clips of one cell, which names them with ; between")
+    offers: ClassVar = ("steps", "bands")
+    standard_encoder: ClassVar = ("convolution", "recurrent")
+
     seconds: float = Field(3.0, gt=0, le=60, description="longer clips are cut at the end")
     sample_rate_hz: int = Field(16_000, ge=1000, le=192_000, description="clips are resampled to it")
     fft_samples: int = Field(512, ge=64, le=8192, description="of each frame that is transformed")
@@ -71,39 +72,29 @@ class Audio(Modality):
         "mel", description="mel: decibels of each mel band; mfcc: their first cepstral coefficients"
     )
     mfcc_count: int = Field(20, ge=1, le=512, description="cepstral coefficients, at most mel_bins; mfcc only")
-    encoder: Literal["lstm", "gru", "cnn", "transformer"] = tunable(
-        "lstm", description="cnn: convolutions over the spectrum as a picture; the others follow strided convolutions"
-    )
-    convolutions: int = tunable(3, ge=0, le=8, description="each halves the number of steps; all encoders but cnn")
-    filters: int = tunable(64, ge=1, description="of each of these convolutions")
-    picture_filters: tuple[int, ...] = tunable(
-        (16, 32, 64), min_length=1, max_length=8, description="of each Conv2D + MaxPooling2D block; cnn only"
-    )
-    normalization: Literal["none", "batch", "layer"] = tunable("none", description="after each convolution")
-    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction; width of the others' tokens")
-    depth: int = tunable(1, ge=1, le=12, description="LSTMs or GRUs one after the other, blocks of the Transformer")
-    heads: int = tunable(4, ge=1, le=64, description="of the Transformer's attention; units is a multiple of it")
-    bidirectional: bool = tunable(False, description="lstm and gru only")
-    pooling: bool = tunable(
-        True, description="the mean and maximum over time in place of the last state; lstm and gru only"
-    )
-    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; half as much between layers")
-    file_pooling: Literal["mean", "attentive"] = tunable("mean", description="of a cell's clips; attentive: weighted")
+    encoder: Chain = tunable((), description="what reads the frames in order, or their bands as a picture")
+    dropout: float = tunable(0.5, ge=0, lt=1, description="of the vector; encoders drop half as much by default")
     mask_bands: int = tunable(12, ge=0, description="training hides at most so many neighbouring bands")
     mask_frames: int = tunable(24, ge=0, description="training hides at most so many neighbouring frames")
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
 
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        dropout = {"dropout": cls.number_of(settings, "dropout") / 2}
+        return {
+            "convolution": {"filters": (64, 64, 64), "halving": "stride", "normalization": "none", **dropout},
+            "recurrent": {"units": 48, **dropout},
+            "transformer": {"width": 48, **dropout},
+            "spectral": {"width": 48, **dropout},
+        }
+
     @model_validator(mode="after")
-    def _sizes_fit_together(self) -> Audio:
+    def _coefficients_are_of_bands(self) -> Self:
         if self.spectrum == "mfcc" and self.mfcc_count > self.mel_bins:
             raise ValueError(
                 f"mfcc_count is {self.mfcc_count}, expected at most mel_bins, which is {self.mel_bins}; "
                 "lower mfcc_count or raise mel_bins"
-            )
-        if self.encoder == "transformer" and self.units % self.heads:
-            raise ValueError(
-                f"units is {self.units}, expected a multiple of heads, which is {self.heads}; change one of them"
             )
         return self
 
@@ -117,148 +108,7 @@ class Audio(Modality):
         """F of the features."""
         return self.mel_bins if self.spectrum == "mel" else self.mfcc_count
 
-    def paths(self, value: str) -> list[str]:
-        return split_paths(value) if self.files > 1 else [value]
-
-    def read(self, value: str) -> bytes | list[bytes]:
-        if self.files == 1:
-            return self._read_clip(value)
-        paths = split_paths(value)
-        check_files(paths, self.files)
-        return [self._read_one_of(paths, i) for i in range(len(paths))]
-
-    def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
-        """Of the files as they are: the cell is resampled, and cut."""
-        import soundfile
-
-        clips = [soundfile.info(path) for path in self.paths(value)]
-        figures = {
-            "seconds": float(np.mean([clip.duration for clip in clips])),
-            "rate_hz": float(np.mean([clip.samplerate for clip in clips])),
-        }
-        return figures | ({"files": len(clips)} if self.files > 1 else {})
-
-    def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
-        return [doubt for path in self.paths(value) for doubt in _doubts(path)]
-
-    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Audio:
-        """Learns the mean and deviation of each band or coefficient over all frames."""
-        from sklearn.preprocessing import StandardScaler
-
-        bands = StandardScaler()
-        measured = at_least_one(filter(None, map(self._spectra(), cells)))
-        for some in chunked((spectrum for spectra in measured for spectrum in spectra), ADAPT_CLIPS):
-            bands.partial_fit(np.concatenate(some))
-        return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
-
-    @property
-    def cell(self) -> tf.TensorSpec:
-        return tf.TensorSpec(() if self.files == 1 else (None,), tf.string)
-
-    @property
-    def cell_description(self) -> str:
-        clip = (
-            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
-            f"cut after {self.seconds:g} s"
-        )
-        if self.files == 1:
-            return f"{clip}; empty: missing"
-        return f"up to {self.files} strings, each the {clip}; empty strings are passed over, none at all: missing"
-
-    @property
-    def features(self) -> dict[str, tf.TensorSpec]:
-        return self._clip_features if self.files == 1 else ops.common.files_spec(self._clip_features, self.files)
-
-    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        if self.files == 1:
-            return self._examine_clip(cell)
-        return ops.common.map_files(cell, self.files, self._examine_clip, self._clip_features)
-
-    def sort_of(self, cell: bytes | list[bytes]) -> str | None:
-        """What `read` gives; None of several files and of another WAV file."""
-        most = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
-        is_plain = self.files == 1 and len(cell) <= most and ops.sound.is_plain_wav(cell, self.sample_rate_hz)
-        return "plain" if is_plain else None
-
-    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
-        sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
-        mel, steps = ops.sound.log_mels(cells, self.seconds, *sizes)
-        spectra = ops.common.standardize(self._spectrum(mel), self.mean, self.deviation)
-        return {
-            "spectrum": ops.common.pad_times(spectra, steps, self.frames),
-            "mask": ops.common.time_mask(steps, self.frames),
-            "present": tf.cast(steps > 0, tf.float32),
-        }
-
-    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        if self.files == 1:
-            return self._augment_clips(features, seed)
-        return ops.common.augment_files(features, seed, self._augment_clips)
-
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
-        spectrum, mask = inputs["spectrum"], inputs["mask"]
-        if self.files == 1:
-            # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
-            tokens, mask, vector = self._encode_clip(spectrum, mask)
-        else:
-            # Inputs (B, N, T, F) -> of each file tokens (B * N, T', D), vector (B * N, D')
-            tokens, mask, vector = self._encode_clip(layers.time.fold(spectrum), layers.time.fold(mask))
-            # All files -> tokens (B, N * T', D), vector (B, D')
-            vector = layers.time.pool_files(vector, inputs["file_mask"], self.file_pooling)
-            tokens, mask = layers.time.join_files(tokens, mask, inputs["file_mask"])
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
-
-    def example(self, seed: int) -> bytes | list[bytes]:
-        """Tones of 200 to 2000 Hz, a fifth of a second each."""
-        rng = np.random.default_rng(seed)
-        time_s = np.arange(self.sample_rate_hz // 5) / self.sample_rate_hz
-        clips = [
-            _as_wav(0.5 * np.sin(2 * np.pi * rng.uniform(200, 2000) * time_s), self.sample_rate_hz)
-            for _ in range(1 if self.files == 1 else rng.integers(2, self.files + 1))
-        ]
-        return clips[0] if self.files == 1 else clips
-
-    @classmethod
-    def claims(cls, values: pd.Series) -> str | None:
-        named = values.map(_names_sounds).mean()
-        return f"{named:.0%} of the cells end as sound files do" if named >= 0.5 else None
-
-    @classmethod
-    def suggest(cls, values: pd.Series) -> dict[str, Any]:
-        most = max((len(split_paths(value)) for value in values if _names_sounds(value)), default=1)
-        return {"files": min(most, MOST_FILES)} if most > 1 else {}
-
-    def draw(
-        self,
-        cell: bytes | list[bytes],
-        attribution: np.ndarray | None = None,
-        method: str = "",
-        scale: float | None = None,
-    ) -> str:
-        shape = (self.frames, self.bands)
-        shape = shape if self.files == 1 else (self.files, *shape)
-        return html.files(self._draw_clip, cell, attribution, shape, method, scale)
-
-    def baseline(self) -> Any:
-        from sklearn.preprocessing import FunctionTransformer
-
-        return FunctionTransformer(self._mean_bands)
-
-    @property
-    def _clip_features(self) -> dict[str, tf.TensorSpec]:
-        return {
-            "spectrum": tf.TensorSpec((self.frames, self.bands), tf.float32),
-            "mask": tf.TensorSpec((self.frames,), tf.float32),
-            "present": tf.TensorSpec((), tf.float32),
-        }
-
-    def _read_one_of(self, paths: list[str], i: int) -> bytes:
-        try:
-            return self._read_clip(paths[i])
-        except ValueError as error:
-            raise ValueError(f"file {i + 1} of {len(paths)}: {error}") from None
-
-    def _read_clip(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
         import soundfile
         import soxr
 
@@ -284,6 +134,110 @@ class Audio(Modality):
         mono = soxr.resample(mono, rate_hz, self.sample_rate_hz)
         return _as_wav(mono, self.sample_rate_hz)
 
+    def measure_file(self, path: str, content: bytes) -> dict[str, float]:
+        """Of the file as it is: the cell is resampled, and cut."""
+        import soundfile
+
+        clip = soundfile.info(path)
+        return {"seconds": clip.duration, "rate_hz": clip.samplerate}
+
+    def file_doubts(self, path: str, content: bytes) -> list[Doubt]:
+        return _doubts(path)
+
+    def learn(self, cells: Iterable[bytes | list[bytes]]) -> Self:
+        """Learns the mean and deviation of each band or coefficient over all frames."""
+        from sklearn.preprocessing import StandardScaler
+
+        bands = StandardScaler()
+        for clips in self.measured_files(cells, self._spectrum_and_fault, ADAPT_CLIPS):
+            bands.partial_fit(np.concatenate([spectrum for (spectrum,) in clips]))
+        return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
+
+    @property
+    def file_description(self) -> str:
+        return (
+            f"bytes of a WAV file, 16-bit PCM, 1 to 384 kHz (best {self.sample_rate_hz} Hz), mono or stereo, "
+            f"cut after {self.seconds:g} s"
+        )
+
+    @property
+    def file_features(self) -> dict[str, tf.TensorSpec]:
+        return {
+            "spectrum": tf.TensorSpec((self.frames, self.bands), tf.float32),
+            "mask": tf.TensorSpec((self.frames,), tf.float32),
+            "present": tf.TensorSpec((), tf.float32),
+        }
+
+    def examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        samples, fault = self._decode(content)
+        features = tf.cond(fault == "", lambda: self._present(samples), lambda: ops.common.zeros(self.file_features))
+        return features, ops.common.first_fault((tf.strings.length(content) > 0, fault))
+
+    def sort_of_file(self, content: bytes) -> str | None:
+        """What `read_file` gives; None of another WAV file."""
+        most = min(self.max_mb * 1e6, 2 * self.sample_rate_hz * self.max_seconds)
+        is_plain = len(content) <= most and ops.sound.is_plain_wav(content, self.sample_rate_hz)
+        return "plain" if is_plain else None
+
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
+        sizes = self.sample_rate_hz, self.fft_samples, self.hop_samples, self.mel_bins
+        mel, steps = ops.sound.log_mels(cells, self.seconds, *sizes)
+        spectra = ops.common.standardize(self._spectrum(mel), self.mean, self.deviation)
+        return {
+            "spectrum": ops.common.pad_times(spectra, steps, self.frames),
+            "mask": ops.common.time_mask(steps, self.frames),
+            "present": tf.cast(steps > 0, tf.float32),
+        }
+
+    def augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        spectrum = ops.common.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
+        return {**features, "spectrum": spectrum}
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        encoding = super().encode(inputs)
+        return dataclasses.replace(encoding, vector=keras.layers.Dropout(self.dropout)(encoding.vector))
+
+    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs (B, T, F) -> tokens (B, T', D), vector (B, D')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        return Encoding(encoded.vector, encoded.tokens, encoded.mask, inputs["present"])
+
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        return Parts(kind, layers.time.hide_padding(inputs["spectrum"], inputs["mask"]), inputs["mask"])
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.frames, self.bands)
+
+    def example_file(self, generator: np.random.Generator) -> bytes:
+        """A tone of 200 to 2000 Hz, a fifth of a second long."""
+        time_s = np.arange(self.sample_rate_hz // 5) / self.sample_rate_hz
+        return _as_wav(0.5 * np.sin(2 * np.pi * generator.uniform(200, 2000) * time_s), self.sample_rate_hz)
+
+    @property
+    def attribution_shape(self) -> tuple[int, int]:
+        return self.frames, self.bands
+
+    def draw_file(self, content: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
+        """A player over what the model makes of the sound, with (T, F) attributions on it where there are some."""
+        samples, fault = self._decode(tf.constant(content))
+        if fault.numpy():
+            return html.note(f"a sound that cannot be played: {fault.numpy().decode()}")
+        spectrum = self._measure(samples).numpy()[: self.frames]
+        seconds = len(samples) / self.sample_rate_hz
+        is_cut = len(samples) >= round(self.seconds * self.sample_rate_hz)
+        player = (
+            f'<audio controls preload="metadata" src="{_compressed(samples.numpy(), self.sample_rate_hz)}" '
+            f'aria-label="sound of {seconds:.1f} seconds" style="display:block;width:100%;height:36px"></audio>'
+        )
+        said = html.remarks(f"the model hears the first {self.seconds:g} s") if is_cut else ""
+        picture = self._draw_spectrum(spectrum, None if values is None else values[: len(spectrum)], scale)
+        return f'<div class="mmkeras-sound" style="width:360px;max-width:100%">{player}{picture}{said}</div>'
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._mean_bands)
+
     def _check_clip(self, clip: Any) -> None:
         lowest_hz, highest_hz = ops.sound.WAV_RATES_HZ
         if not lowest_hz <= clip.samplerate <= highest_hz:
@@ -294,23 +248,10 @@ class Audio(Modality):
             seconds = clip.frames // clip.samplerate
             raise ValueError(f"{seconds} seconds, more than max_seconds {self.max_seconds:g}")
 
-    def _clips(self, cell: bytes | list[bytes]) -> list[bytes]:
-        """A cell's clips without what only fills it up."""
-        return [clip for clip in ([cell] if self.files == 1 else cell) if clip]
-
-    def _spectra(self) -> Callable[[bytes | list[bytes]], list[np.ndarray]]:
-        """A function: a cell -> (t, F) of each of its clips, not yet z-scored; [] where one of them is bad."""
-
-        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            samples, fault = self._decode(content)
-            return self._measure(samples), fault
-
-        def spectra(cell: bytes | list[bytes]) -> list[np.ndarray]:
-            found = [measure(tf.constant(clip)) for clip in self._clips(cell)]
-            return [] if any(fault.numpy() for _, fault in found) else [spectrum.numpy() for spectrum, _ in found]
-
-        return spectra
+    def _spectrum_and_fault(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """(t, F) of a clip, not yet z-scored, and what is wrong with its file."""
+        samples, fault = self._decode(content)
+        return self._measure(samples), fault
 
     def _decode(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(t,) samples and what is wrong with a file."""
@@ -326,11 +267,6 @@ class Audio(Modality):
     def _spectrum(self, mel: tf.Tensor) -> tf.Tensor:
         return mel if self.spectrum == "mel" else ops.sound.mfcc(mel, self.mfcc_count)
 
-    def _examine_clip(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        samples, fault = self._decode(content)
-        features = tf.cond(fault == "", lambda: self._present(samples), lambda: ops.common.zeros(self._clip_features))
-        return features, ops.common.first_fault((tf.strings.length(content) > 0, fault))
-
     def _present(self, samples: tf.Tensor) -> dict[str, tf.Tensor]:
         spectrum = ops.common.standardize(self._measure(samples), self.mean, self.deviation)
         return {
@@ -338,79 +274,6 @@ class Audio(Modality):
             "mask": ops.common.time_mask(tf.shape(spectrum)[0], self.frames),
             "present": tf.constant(1.0),
         }
-
-    def _augment_clips(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        spectrum = ops.common.drop_bands(features["spectrum"], seed, steps=self.mask_frames, bands=self.mask_bands)
-        return {**features, "spectrum": spectrum}
-
-    def _encode_clip(self, spectrum: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """(B, T, F), (B, T) -> tokens (B, T', D), their mask (B, T'), vector (B, D')."""
-        spectrum = spectrum * keras.ops.expand_dims(mask, -1)
-        if self.encoder == "cnn":
-            tokens, mask = self._convolve_picture(spectrum, mask)
-            return tokens, mask, layers.time.mean_and_max(tokens, mask)
-        steps, mask = self._convolve_steps(spectrum, mask)
-        if self.encoder == "transformer":
-            tokens = layers.time.transform(steps, mask, self.units, self.depth, self.heads, self.dropout / 2)
-            return tokens, mask, layers.time.mean_and_max(tokens, mask)
-        return self._recur(steps, mask)
-
-    def _convolve_steps(self, steps: Any, mask: Any) -> tuple[Any, Any]:
-        """(B, T, F) -> (B, T', D), each convolution over the real steps only."""
-        for _ in range(self.convolutions):
-            steps = keras.layers.Conv1D(self.filters, 5, 2, padding="same", use_bias=self._has_bias)(steps)
-            mask = mask[:, ::2]
-            steps = keras.layers.Activation("relu")(self._normalize(steps, mask))
-            steps = keras.layers.Dropout(self.dropout / 2)(steps * keras.ops.expand_dims(mask, -1))
-        return steps, mask
-
-    def _convolve_picture(self, spectrum: Any, mask: Any) -> tuple[Any, Any]:
-        """(B, T, F) -> (B, T', D): blocks over time and bands, in which what lies behind a clip's end stays zero."""
-        picture = keras.ops.expand_dims(spectrum, -1)
-        for filters in self.picture_filters:
-            picture = keras.layers.Conv2D(filters, 3, padding="same", use_bias=self._has_bias)(picture)
-            visible = keras.ops.expand_dims(mask, -1)
-            picture = keras.layers.Activation("relu")(self._normalize(picture, visible))
-            picture = keras.layers.MaxPooling2D(padding="same")(picture * keras.ops.expand_dims(visible, -1))
-            picture, mask = keras.layers.Dropout(self.dropout / 2)(picture), mask[:, ::2]
-        # picture (B, T', f, C) -> steps (B, T', f * C): what a band means depends on where it lies
-        steps = keras.layers.Reshape((picture.shape[1], -1))(picture)
-        return keras.layers.Dense(self.units, activation="relu")(steps), mask
-
-    def _recur(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
-        cell = "gru" if self.encoder == "gru" else "lstm"
-        for _ in range(self.depth - 1):
-            steps, _ = layers.time.recur(steps, mask, self.units, self.bidirectional, True, cell)
-            steps = keras.layers.Dropout(self.dropout / 2)(steps)
-        tokens, vector = layers.time.recur(steps, mask, self.units, self.bidirectional, self.pooling, cell)
-        return tokens, mask, vector
-
-    @property
-    def _has_bias(self) -> bool:
-        """Whether convolutions have one: batch normalisation would take it away again."""
-        return self.normalization != "batch"
-
-    def _normalize(self, values: Any, mask: Any) -> Any:
-        """(B, …, D) with the statistics of what is real: padding must not shift them. The mask lacks the last axis."""
-        if self.normalization == "batch":
-            return keras.layers.BatchNormalization(momentum=0.9)(values, mask=mask)
-        return keras.layers.LayerNormalization()(values) if self.normalization == "layer" else values
-
-    def _draw_clip(self, clip: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
-        """A player over what the model makes of the sound, with (T, F) attributions on it where there are some."""
-        samples, fault = self._decode(tf.constant(clip))
-        if fault.numpy():
-            return html.note(f"a sound that cannot be played: {fault.numpy().decode()}")
-        spectrum = self._measure(samples).numpy()[: self.frames]
-        seconds = len(samples) / self.sample_rate_hz
-        is_cut = len(samples) >= round(self.seconds * self.sample_rate_hz)
-        player = (
-            f'<audio controls preload="metadata" src="{_compressed(samples.numpy(), self.sample_rate_hz)}" '
-            f'aria-label="sound of {seconds:.1f} seconds" style="display:block;width:100%;height:36px"></audio>'
-        )
-        said = html.remarks(f"the model hears the first {self.seconds:g} s") if is_cut else ""
-        picture = self._draw_spectrum(spectrum, None if values is None else values[: len(spectrum)], scale)
-        return f'<div class="mmkeras-sound" style="width:360px;max-width:100%">{player}{picture}{said}</div>'
 
     def _draw_spectrum(self, spectrum: np.ndarray, values: np.ndarray | None, scale: float) -> str:
         """(T, F) as a picture with axes, the heat map of (T, F) values over it and their sums beside it."""
@@ -442,10 +305,10 @@ class Audio(Modality):
 
     def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
         """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
-        spectra = self._spectra()
+        spectra = self.measuring(self._spectrum_and_fault)
         rows = []
         for cell in cells:
-            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for clip in spectra(cell)]
+            means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for (clip,) in spectra(cell)]
             rows.append(np.mean(means, axis=0) if means else np.zeros(2 * self.bands))
         return np.stack(rows).astype(np.float32)
 
@@ -541,12 +404,6 @@ def _cut_off(path: str) -> str:
     page = end.rfind(OGG)
     flags = end[page + OGG_FLAGS] if 0 <= page < len(end) - OGG_FLAGS else OGG_LAST
     return "" if flags & OGG_LAST else "the stream's last page is not there"
-
-
-def _names_sounds(value: str) -> bool:
-    """Whether all that a table's cell names ends as sound files do."""
-    paths = split_paths(value)
-    return bool(paths) and all(path.lower().endswith(ENDINGS) for path in paths)
 
 
 @functools.cache

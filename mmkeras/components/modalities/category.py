@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -54,7 +54,7 @@ class Category(Modality):
     def survey(self, values: pd.Series) -> Survey:
         return Survey(shares=values.str.strip().value_counts(normalize=True).to_dict())
 
-    def adapt(self, cells: Iterable[str]) -> Category:
+    def learn(self, cells: Iterable[str]) -> Self:
         """Learns the most frequent values, sorted."""
         counts = Counter(at_least_one(filter(None, map(str.strip, cells))))
         frequent = sorted(counts, key=lambda value: (-counts[value], value))[: self.max_categories]

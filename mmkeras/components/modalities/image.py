@@ -4,41 +4,36 @@ Cell: PNG, JPEG, GIF (first frame) or BMP bytes, empty means missing; with `file
 Features: `pixels` (H, W, 3) float32, z-scored by channel; `size` (2,) float32, the logarithm of the original height and
 width in pixels, z-scored; `present` (). With `files` above 1 `pixels` and `size` have an axis of files in front, and
 `file_mask` (files,) is 1 where there is one.
-Encoding: a convolutional network that learns from scratch, plain or residual, or one of `keras.applications`; the
-vector joins the mean and, from scratch, the maximum over its last picture, a thumbnail and the size. Several files pass
-through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
+Encoding: offered to an encoder are the pixels; the vector joins the encoder's, a thumbnail and the size. Several files
+pass through one encoder: the vector is their mean or a learned weighted one, the tokens stand one file after another.
 Attribution: (H, W), of each pixel of the resized picture; of several files (N, H, W).
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
-from mmkeras.contracts.modality import Doubt, Modality
-from mmkeras.contracts.registry import nearest
-from mmkeras.features.cells import at_least_one, check_bytes, check_files, chunked, split_paths
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mmkeras.contracts.modality import Doubt
+from mmkeras.features.cells import check_bytes
+from mmkeras.network.files import FileModality
 
 tf = lazy("tensorflow")
 keras = lazy("keras")
 layers = lazy("mmkeras.network.layers")
 ops = lazy("mmkeras.features.ops")
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MOST_MEGAPIXELS = 170  # Pillow and TensorFlow refuse not many more
 JPEGS = ("JPEG", "MPO")  # of several pictures, as telephones write it, the first
 PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
@@ -47,61 +42,25 @@ ADAPT_PIXELS = 1 << 18  # that scikit-learn takes at a time
 LARGE_PIXELS = 50_000_000
 ONE_COLOR = 3  # of 255: what JPEG makes of a single colour spreads so far
 
-FROM_SCRATCH = ("cnn", "resnet")
-# What keras.applications holds, by its module; written out, since importing it takes seconds.
-BACKBONES = {
-    "convnext": ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
-    "densenet": ("DenseNet121", "DenseNet169", "DenseNet201"),
-    "efficientnet": tuple(f"EfficientNetB{i}" for i in range(8)),
-    "efficientnet_v2": tuple(f"EfficientNetV2{i}" for i in ("B0", "B1", "B2", "B3", "S", "M", "L")),
-    "inception_resnet_v2": ("InceptionResNetV2",),
-    "inception_v3": ("InceptionV3",),
-    "mobilenet": ("MobileNet",),
-    "mobilenet_v2": ("MobileNetV2",),
-    "mobilenet_v3": ("MobileNetV3Small", "MobileNetV3Large"),
-    "nasnet": ("NASNetMobile", "NASNetLarge"),
-    "resnet": ("ResNet50", "ResNet101", "ResNet152"),
-    "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
-    "vgg16": ("VGG16",),
-    "vgg19": ("VGG19",),
-    "xception": ("Xception",),
-}
-FAMILY = {name: family for family, names in BACKBONES.items() for name in names}
-SMALLEST_PX = {"inception_resnet_v2": 75, "inception_v3": 75, "xception": 71}  # of any other: 32
 
-
-class Image(Modality):
+class Image(FileModality):
     """A picture of any size, shape and common format."""
 
+    noun: ClassVar = "picture"
+    endings: ClassVar = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
     content: ClassVar = "pixels"
-    switches: ClassVar = frozenset({"file_mask", "present"})
     has_grad_cam: ClassVar = True
+    offers: ClassVar = ("pixels",)
+    standard_encoder: ClassVar = ("picture",)
+
     height_px: int = Field(48, ge=8, le=2048)
     width_px: int = Field(48, ge=8, le=2048)
     aspect: Literal["keep", "stretch"] = Field("stretch", description="keep: fill up around the picture")
-    files: int = Field(1, ge=1, le=64, description="most pictures in one cell, with ; between their paths")
     max_megapixels: float = Field(
         100, gt=0, le=MOST_MEGAPIXELS, description="pictures of more, by their header, are bad"
     )
     max_mb: float = Field(100, gt=0, description="larger files are bad")
-    file_pooling: Literal["mean", "attentive"] = tunable(
-        "mean", description="of a cell's pictures; attentive: weighted"
-    )
-    encoder: str = tunable("cnn", description="cnn, resnet (both from scratch) or a network of keras.applications")
-    weights: str = tunable(
-        "none",
-        is_path=True,
-        description="of a network of keras.applications: none, imagenet (fetched), or a file without its top",
-    )
-    frozen: bool | None = tunable(None, description="whether these weights stay; null: they do if they are given")
-    unfrozen_blocks: int = tunable(0, ge=0, description="so many blocks at the top of a frozen network learn")
-    filters: tuple[int, ...] = tunable(
-        (24, 48, 96, 128), min_length=1, description="of each block of cnn or resnet, which halves the picture"
-    )
-    kernel_px: int = tunable(3, ge=1)
-    batch_normalization: bool = tunable(True)
-    layer_normalization: bool = tunable(False, description="in place of batch normalization")
-    flatten: bool = tunable(False, description="the last picture as it is, not pooled")
+    encoder: Chain = tunable((), description="what reads the picture")
     dropout: float = tunable(0.4, ge=0, lt=1)
     size_bins: int = tunable(32, ge=0, description="show the encoder the original height and width, in bins; 0: do not")
     thumbnail_px: int = tunable(8, ge=0, description="show the encoder a small copy too: colours in place; 0: do not")
@@ -116,184 +75,7 @@ class Image(Modality):
     size_mean: tuple[float, ...] | None = fitted()
     size_deviation: tuple[float, ...] | None = fitted()
 
-    @field_validator("encoder")
-    @classmethod
-    def _encoder_is_known(cls, name: str) -> str:
-        known = {spelling.lower(): spelling for spelling in (*FROM_SCRATCH, *FAMILY)}
-        plain = name.lower().replace("_", "").replace("-", "")
-        if plain not in known:
-            raise ValueError(f'unknown encoder "{name}"{nearest(plain, known)}')
-        return known[plain]
-
-    @model_validator(mode="after")
-    def _encoder_fits(self) -> Image:
-        if self.encoder in FROM_SCRATCH and self.weights != "none":
-            raise ValueError(
-                f'encoder {self.encoder} learns from scratch, got weights "{self.weights}"; expected none, or an '
-                "encoder of keras.applications such as MobileNetV2"
-            )
-        smallest_px = self._smallest_px
-        if min(self.height_px, self.width_px) < smallest_px:
-            raise ValueError(
-                f"encoder {self.encoder} needs height_px and width_px of at least {smallest_px}, got "
-                f"{self.height_px} x {self.width_px}"
-            )
-        return self
-
-    def paths(self, value: str) -> list[str]:
-        return [value] if self.files == 1 else split_paths(value)
-
-    def read(self, value: str) -> bytes | list[bytes]:
-        paths = self.paths(value)
-        check_files(paths, self.files)
-        if self.files > 1:
-            return [self._read_one_of(paths, i) for i in range(len(paths))]
-        several = split_paths(value)
-        if len(several) > 1 and not Path(value).exists():
-            check_files(several, self.files)
-        return self._read(value)
-
-    def measure(self, value: str, cell: bytes | list[bytes]) -> dict[str, float]:
-        sizes_px = np.array([_size_px(content) for content in self._files_of(cell)])
-        height_px, width_px = sizes_px.mean(axis=0).tolist()
-        return {"height_px": height_px, "width_px": width_px} | ({"files": len(sizes_px)} if self.files > 1 else {})
-
-    def doubts(self, value: str, cell: bytes | list[bytes]) -> list[Doubt]:
-        return [doubt for content in self._files_of(cell) for doubt in _doubts(content)]
-
-    def adapt(self, cells: Iterable[bytes | list[bytes]]) -> Image:
-        """Learns the mean and deviation of each colour channel and of the logarithm of the sizes."""
-        from sklearn.preprocessing import StandardScaler
-
-        self._check_weights()
-        pixels, sizes = StandardScaler(), StandardScaler()
-        measured = at_least_one(filter(None, map(self._measures(), cells)))
-        at_once = max(1, ADAPT_PIXELS // (self.height_px * self.width_px))
-        for some in chunked((file for files in measured for file in files), at_once):
-            pixels.partial_fit(np.concatenate([picture.reshape(-1, 3) for picture, _ in some]))
-            sizes.partial_fit(np.stack([size for _, size in some]))
-        return self.model_copy(
-            update={
-                "mean": tuple(pixels.mean_),
-                "deviation": tuple(pixels.scale_),
-                "size_mean": tuple(sizes.mean_),
-                "size_deviation": tuple(sizes.scale_),
-            }
-        )
-
-    @property
-    def cell(self) -> tf.TensorSpec:
-        return tf.TensorSpec((), tf.string) if self.files == 1 else tf.TensorSpec((None,), tf.string)
-
-    @property
-    def cell_description(self) -> str:
-        kinds = "bytes of a PNG, JPEG, GIF (first frame) or BMP file of any size"
-        if self.files == 1:
-            return f"{kinds}; empty: missing"
-        return f"list of up to {self.files} pictures, each {kinds}; no or only empty ones: missing"
-
-    @property
-    def features(self) -> dict[str, tf.TensorSpec]:
-        return self._file_features if self.files == 1 else ops.common.files_spec(self._file_features, self.files)
-
-    def examine(self, cell: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        if self.files == 1:
-            return self._examine_file(cell)
-        return ops.common.map_files(cell, self.files, self._examine_file, self._file_features)
-
-    def sort_of(self, cell: bytes | list[bytes]) -> str | None:
-        """The file's format, "" of a missing one; None of several files and of what is no picture."""
-        return (ops.image.image_format(cell) if cell else "") if self.files == 1 else None
-
-    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
-        def examine(content: tf.Tensor) -> dict[str, tf.Tensor]:
-            if not sort:
-                return ops.common.zeros(self._file_features)
-            too_large = ops.common.bytes_fault(content, self.max_mb) != ""
-            content = tf.where(too_large, "", content)
-            return self._present(*ops.image.decode_good_image(content, sort, self.max_megapixels, self._enough_px))
-
-        # One after the other: several large pictures at once would take as many times the memory.
-        return tf.map_fn(examine, cells, fn_output_signature=self.features, parallel_iterations=1)
-
-    def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        if self.files == 1:
-            return self._augment_files(features, seed)
-        return ops.common.augment_files(features, seed, self._augment_files)
-
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
-        if self.files == 1:
-            vector, tokens = self._encode_file(inputs["pixels"], inputs["size"])
-            return Encoding(vector, tokens, keras.ops.ones_like(tokens[..., 0]), inputs["present"])
-        # Inputs (B, N, …) -> (B * N, …) -> vectors (B * N, D'), tokens (B * N, T, D)
-        vectors, tokens = self._encode_file(layers.time.fold(inputs["pixels"]), layers.time.fold(inputs["size"]))
-        # -> vector (B, D'), tokens (B, N * T, D)
-        vector = layers.time.pool_files(vectors, inputs["file_mask"], self.file_pooling)
-        tokens, mask = layers.time.join_files(tokens, keras.ops.ones_like(tokens[..., 0]), inputs["file_mask"])
-        return Encoding(vector, tokens, mask, inputs["present"])
-
-    def trained(self) -> Image:
-        if self.weights == "none":
-            return self
-        return self.model_copy(update={"weights": "none", "frozen": self.is_frozen})
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the weights of a network of `keras.applications` stay, but for its unfrozen blocks."""
-        return self.weights != "none" if self.frozen is None else self.frozen
-
-    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        return parts[self.content].sum(axis=-1)
-
-    def example(self, seed: int) -> bytes | list[bytes]:
-        generator = np.random.default_rng(seed)
-        if self.files == 1:
-            return _random_picture(generator)
-        return [_random_picture(generator) for _ in range(generator.integers(2, self.files + 1))]
-
-    @classmethod
-    def claims(cls, values: pd.Series) -> str | None:
-        named = values.map(_names_pictures).mean()
-        return f"{named:.0%} of the cells end as picture files do" if named >= 0.5 else None
-
-    @classmethod
-    def suggest(cls, values: pd.Series) -> dict[str, Any]:
-        most = max((len(split_paths(value)) for value in values if _names_pictures(value)), default=1)
-        return {"files": min(most, 64)} if most > 1 else {}
-
-    def draw(
-        self,
-        cell: bytes | list[bytes],
-        attribution: np.ndarray | None = None,
-        method: str = "",
-        scale: float | None = None,
-    ) -> str:
-        shape = (self.height_px, self.width_px)
-        shape = shape if self.files == 1 else (self.files, *shape)
-        return html.files(functools.partial(_draw, aspect=self.aspect), cell, attribution, shape, method, scale)
-
-    def baseline(self) -> Any:
-        from sklearn.preprocessing import FunctionTransformer
-
-        return FunctionTransformer(self._thumbnails_and_histograms)
-
-    @property
-    def _smallest_px(self) -> int:
-        return 1 if self.encoder in FROM_SCRATCH else SMALLEST_PX.get(FAMILY[self.encoder], 32)
-
-    def _check_weights(self) -> None:
-        if self.weights not in ("none", "imagenet") and not Path(self.weights).is_file():
-            raise ValueError(
-                f'weights: no file "{self.weights}"; expected none, imagenet or the path of a file of Keras weights'
-            )
-
-    def _read_one_of(self, paths: list[str], i: int) -> bytes:
-        try:
-            return self._read(paths[i])
-        except (OSError, ValueError) as error:
-            raise ValueError(f"file {i + 1} of {len(paths)}: {getattr(error, 'strerror', None) or error}") from None
-
-    def _read(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
         """A picture's file as it is, if the graph decodes it, or as a PNG."""
         from PIL import Image as Pillow
 
@@ -309,6 +91,111 @@ class Image(Modality):
                 return content  # the graph says what is wrong with it, to a client too
             fault = self._words(error)
         raise ValueError(fault)
+
+    def measure_file(self, path: str, content: bytes) -> dict[str, float]:
+        height_px, width_px = _size_px(content)
+        return {"height_px": height_px, "width_px": width_px}
+
+    def file_doubts(self, path: str, content: bytes) -> list[Doubt]:
+        return _doubts(content)
+
+    def learn(self, cells: Iterable[bytes | list[bytes]]) -> Self:
+        """Learns the mean and deviation of each colour channel and of the logarithm of the sizes."""
+        from sklearn.preprocessing import StandardScaler
+
+        pixels, sizes = StandardScaler(), StandardScaler()
+        at_once = max(1, ADAPT_PIXELS // (self.height_px * self.width_px))
+        for files in self.measured_files(cells, self._measure_or_fault, at_once):
+            pixels.partial_fit(np.concatenate([picture.reshape(-1, 3) for picture, _ in files]))
+            sizes.partial_fit(np.stack([size for _, size in files]))
+        return self.model_copy(
+            update={
+                "mean": tuple(pixels.mean_),
+                "deviation": tuple(pixels.scale_),
+                "size_mean": tuple(sizes.mean_),
+                "size_deviation": tuple(sizes.scale_),
+            }
+        )
+
+    @property
+    def file_description(self) -> str:
+        return "bytes of a PNG, JPEG, GIF (first frame) or BMP file of any size"
+
+    @property
+    def file_features(self) -> dict[str, tf.TensorSpec]:
+        return {
+            "pixels": tf.TensorSpec((self.height_px, self.width_px, 3), tf.float32),
+            "size": tf.TensorSpec((2,), tf.float32),
+            "present": tf.TensorSpec((), tf.float32),
+        }
+
+    def examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        picture, size_px, fault = self._decode(content)
+        zeros = ops.common.zeros(self.file_features)
+        features = tf.cond(fault == "", lambda: self._present(picture, size_px), lambda: zeros)
+        return features, ops.common.first_fault((tf.strings.length(content) > 0, fault))
+
+    def sort_of_file(self, content: bytes) -> str | None:
+        """The file's format, "" of a missing one; None of what is no picture."""
+        return ops.image.image_format(content) if content else ""
+
+    def examine_many(self, cells: tf.Tensor, sort: str) -> dict[str, tf.Tensor]:
+        def examine(content: tf.Tensor) -> dict[str, tf.Tensor]:
+            if not sort:
+                return ops.common.zeros(self.file_features)
+            too_large = ops.common.bytes_fault(content, self.max_mb) != ""
+            content = tf.where(too_large, "", content)
+            return self._present(*ops.image.decode_good_image(content, sort, self.max_megapixels, self._enough_px))
+
+        # One after the other: several large pictures at once would take as many times the memory.
+        return tf.map_fn(examine, cells, fn_output_signature=self.features, parallel_iterations=1)
+
+    def augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        seeds = ops.common.split_seed(seed, 3)
+        pixels = ops.image.move_image(
+            features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees
+        )
+        pixels = ops.image.erase_rectangle(ops.image.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
+        return {**features, "pixels": pixels * features["present"][:, None, None, None]}
+
+    def encode_files(self, inputs: dict[str, Any]) -> Encoding:
+        # Pixels (B, H, W, 3), size (B, 2) -> tokens (B, T, D), vector (B, D')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        vectors = [keras.layers.Dropout(self.dropout)(vector) for vector in encoded.vectors]
+        vector = layers.joining.concatenate(vectors + self._simple_vectors(inputs["pixels"], inputs["size"]))
+        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
+
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        return Parts(kind, inputs["pixels"], fitted={"mean": self.mean, "deviation": self.deviation})
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.height_px, self.width_px, 3)
+
+    def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
+        return parts[self.content].sum(axis=-1)
+
+    def example_file(self, generator: np.random.Generator) -> bytes:
+        from PIL import Image as Pillow
+
+        return _as_png(Pillow.fromarray(generator.integers(0, 256, (23, 31, 3), dtype=np.uint8)))
+
+    @property
+    def attribution_shape(self) -> tuple[int, int]:
+        return self.height_px, self.width_px
+
+    def draw_file(self, content: bytes, values: np.ndarray | None = None, scale: float = 0.0) -> str:
+        """The picture as it is seen upright, with its heat map where there are (H, W) values."""
+        try:
+            small, size_px = html.thumbnail(content)
+        except ValueError as error:
+            return html.note(str(error))
+        values = None if values is None else html.seen(values, size_px, self.aspect)
+        return html.picture(small, f"picture of {size_px[1]} x {size_px[0]} pixels", values, scale)
+
+    def baseline(self) -> Any:
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(self._thumbnails_and_histograms)
 
     def _words(self, error: Exception) -> str:
         from PIL import Image as Pillow
@@ -327,47 +214,6 @@ class Image(Modality):
             return f"{width_px} x {height_px} pixels, more than max_megapixels {self.max_megapixels:g}"
         return "EPS, a program that draws, no picture" if picture.format == "EPS" else ""
 
-    def _files_of(self, cell: bytes | list[bytes]) -> list[bytes]:
-        return [cell] if self.files == 1 else cell
-
-    @property
-    def _file_features(self) -> dict[str, tf.TensorSpec]:
-        return {
-            "pixels": tf.TensorSpec((self.height_px, self.width_px, 3), tf.float32),
-            "size": tf.TensorSpec((2,), tf.float32),
-            "present": tf.TensorSpec((), tf.float32),
-        }
-
-    def _examine_file(self, content: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        picture, size_px, fault = self._decode(content)
-        zeros = ops.common.zeros(self._file_features)
-        features = tf.cond(fault == "", lambda: self._present(picture, size_px), lambda: zeros)
-        return features, ops.common.first_fault((tf.strings.length(content) > 0, fault))
-
-    def _augment_files(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        seeds = ops.common.split_seed(seed, 3)
-        pixels = ops.image.move_image(
-            features["pixels"], seeds[0], self.flip, self.shift, self.zoom, self.rotate_degrees
-        )
-        pixels = ops.image.erase_rectangle(ops.image.jitter_color(pixels, seeds[1], self.color), seeds[2], self.erase)
-        return {**features, "pixels": pixels * features["present"][:, None, None, None]}
-
-    def _measures(self) -> Callable[[bytes | list[bytes]], list[tuple[np.ndarray, np.ndarray]]]:
-        """A function: a cell -> what `_measure` says of each of its pictures; [] where one of them is bad."""
-
-        @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        def measure(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            picture, size_px, fault = self._decode(content)
-            nothing = tf.zeros((0, 0, 3)), tf.zeros(2)
-            return *tf.cond(fault == "", lambda: self._measure(picture, size_px), lambda: nothing), fault
-
-        def measures(cell: bytes | list[bytes]) -> list[tuple[np.ndarray, np.ndarray]]:
-            found = [measure(tf.constant(content)) for content in self._files_of(cell)]
-            is_bad = any(fault.numpy() for *_, fault in found)
-            return [] if is_bad else [(picture.numpy(), size.numpy()) for picture, size, _ in found]
-
-        return measures
-
     @property
     def _enough_px(self) -> int:
         return max(self.height_px, self.width_px)
@@ -383,6 +229,12 @@ class Image(Modality):
         resized = ops.image.resize_image(picture, self.height_px, self.width_px, self.aspect, size_px)
         return resized, tf.math.log(tf.cast(size_px, tf.float32))
 
+    def _measure_or_fault(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `_measure` says of a file, (0, 0, 3) and zeros of a bad one, and what is wrong with it."""
+        picture, size_px, fault = self._decode(content)
+        nothing = tf.zeros((0, 0, 3)), tf.zeros(2)
+        return *tf.cond(fault == "", lambda: self._measure(picture, size_px), lambda: nothing), fault
+
     def _present(self, picture: tf.Tensor, size_px: tf.Tensor) -> dict[str, tf.Tensor]:
         picture, size = self._measure(picture, size_px)
         pixels = ops.common.standardize(picture, self.mean, self.deviation)
@@ -392,55 +244,24 @@ class Image(Modality):
             "present": tf.constant(1.0),
         }
 
-    def _encode_file(self, pixels: Any, size: Any) -> tuple[Any, Any]:
-        """Pixels (B, H, W, 3), size (B, 2) -> vector (B, D'), tokens (B, h * w, D)."""
-        picture = self._encode_picture(pixels)
-        if self.flatten:
-            parts = [keras.layers.Flatten()(picture)]
-        else:
-            # A network of keras.applications was trained with the mean alone.
-            pools = [keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D]
-            parts = [pool()(picture) for pool in (pools if self.encoder in FROM_SCRATCH else pools[:1])]
-        parts = [keras.layers.Dropout(self.dropout)(part) for part in parts] + self._simple_parts(pixels, size)
-        return layers.joining.concatenate(parts), keras.layers.Reshape((-1, picture.shape[-1]))(picture)
-
-    def _encode_picture(self, pixels: Any) -> Any:
-        """(B, H, W, 3) -> (B, h, w, D)."""
-        if self.encoder in FROM_SCRATCH:
-            return layers.pictures.encode_picture(
-                pixels,
-                self.encoder,
-                filters=self.filters,
-                kernel_px=self.kernel_px,
-                batch_normalization=self.batch_normalization,
-                layer_normalization=self.layer_normalization,
-            )
-        self._check_weights()
-        return layers.pictures.backbone_picture(
-            pixels * np.array(self.deviation, np.float32) + np.array(self.mean, np.float32),
-            FAMILY[self.encoder],
-            self.encoder,
-            weights=self.weights,
-            frozen=self.is_frozen,
-            unfrozen_blocks=self.unfrozen_blocks,
-        )
-
-    def _simple_parts(self, pixels: Any, size: Any) -> list[Any]:
+    def _simple_vectors(self, pixels: Any, size: Any) -> list[Any]:
         """What little data tells already: where which colour is, how large the picture was."""
-        parts = []
+        vectors = []
         if self.thumbnail_px:
             pool_px = (max(1, self.height_px // self.thumbnail_px), max(1, self.width_px // self.thumbnail_px))
             thumbnail = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(pixels))
             thumbnail = keras.layers.Dense(64, activation="relu")(thumbnail)
-            parts.append(keras.layers.Dropout(self.dropout)(thumbnail))
+            vectors.append(keras.layers.Dropout(self.dropout)(thumbnail))
         if self.size_bins:
             size = keras.layers.Concatenate()([size, layers.time.SoftBins(self.size_bins)(size)])
-            parts.append(keras.layers.Dense(64, activation="relu")(size))
-        return parts
+            vectors.append(keras.layers.Dense(64, activation="relu")(size))
+        return vectors
 
     def _thumbnails_and_histograms(self, cells: list[bytes] | list[list[bytes]]) -> np.ndarray:
         """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""
-        return np.stack([np.mean([self._thumbnail(file) for file in self._files_of(cell)], axis=0) for cell in cells])
+        return np.stack([
+            np.mean([self._thumbnail(content) for content in self.contents(cell) or [b""]], axis=0) for cell in cells
+        ])  # fmt: skip
 
     def _thumbnail(self, content: bytes) -> np.ndarray:
         picture, size_px, _ = self._decode(tf.constant(content))
@@ -513,28 +334,6 @@ def _as_png(picture: Any) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _random_picture(generator: np.random.Generator) -> bytes:
-    from PIL import Image as Pillow
-
-    return _as_png(Pillow.fromarray(generator.integers(0, 256, (23, 31, 3), dtype=np.uint8)))
-
-
-def _draw(content: bytes, values: np.ndarray | None = None, aspect: str = "stretch", scale: float = 0.0) -> str:
-    """One picture, with its heat map where there are (H, W) values."""
-    try:
-        small, size_px = html.thumbnail(content)
-    except ValueError as error:
-        return html.note(str(error))
-    values = None if values is None else html.seen(values, size_px, aspect)
-    return html.picture(small, f"picture of {size_px[1]} x {size_px[0]} pixels", values, scale)
-
-
-def _names_pictures(value: str) -> bool:
-    """Whether a cell names a picture, or several with semicolons between them."""
-    paths = split_paths(value.lower())
-    return bool(paths) and all(path.endswith(ENDINGS) for path in paths)
 
 
 def _thumbnail_and_histogram(picture: np.ndarray, size_px: np.ndarray) -> np.ndarray:

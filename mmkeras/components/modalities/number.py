@@ -13,7 +13,7 @@ import math
 import random
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -84,7 +84,7 @@ class Number(Modality):
         missing = sorted({*values.index} - {*numbers.index} - errors.keys())
         return Survey({"value": found}, doubts=doubts, errors=errors, missing=missing)
 
-    def adapt(self, cells: Iterable[float]) -> Number:
+    def learn(self, cells: Iterable[float]) -> Self:
         """Learns mean, deviation and quantiles; a column that never changes has the deviation 1."""
         from sklearn.preprocessing import StandardScaler
 

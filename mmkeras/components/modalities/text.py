@@ -2,9 +2,8 @@
 
 Cell: a UTF-8 string; blank means missing.
 Features: `tokens` (T,) int32 word pieces, 0 = padding at the end (a pretrained encoder's numbers + 1); `present` ().
-Encoding: Embedding, then an LSTM (one way or both), a GRU, convolutions, a Transformer or nothing over the real tokens,
-or a pretrained backbone on its own tokens; the vector joins their outputs' mean and maximum over time and the mean of
-the vectors of word-piece n-grams.
+Encoding: offered to an encoder are the steps of an Embedding, or the pieces of a tokenizer that it brings along; the
+vector joins the encoder's and the mean of the vectors of word-piece n-grams.
 Attribution: (T,), of each word piece; an n-gram's share is divided equally among its pieces.
 """
 
@@ -19,17 +18,18 @@ import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from mmkeras.base import html
 from mmkeras.base.cell_text import MISSING_WORDS, are_categories, end_like_files
+from mmkeras.base.hub import hub
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.modality import Doubt, Modality, Pieces, Survey
 from mmkeras.features.cells import at_least_one, chunked
@@ -43,7 +43,6 @@ layers = lazy("mmkeras.network.layers")
 ops = lazy("mmkeras.features.ops")
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-# What the fitted state needs of a backbone's own settings: not what names it or says where it came from.
 LONG_CHARACTERS = 100_000
 TYPICAL_CHARACTERS = 8  # texts that are usually as long say nothing in one letter
 HAN = "Han"  # what Unicode calls the script whose letters it calls CJK
@@ -52,7 +51,6 @@ IDEOGRAPH = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ceaf\U0002
 SHOWN_CHARACTERS, MOST_CHARACTERS = 500, 20_000  # of a drawn text; what is beyond is folded, or left out
 SCRIPT_CELLS, SCRIPT_CHARACTERS = 5000, 200  # so many texts, and so much of each, tell the scripts of a column
 DAMAGED = r"[\ufffd\x00-\x08]|Ã[\x80-\xbf]|â€"  # what is left of letters that were read in another encoding
-UNSTORED = {"name", "trainable", "dtype", "config_file", "vocabulary", "sequence_length"}
 
 
 class Text(Modality):
@@ -61,58 +59,47 @@ class Text(Modality):
     from_file = False
     content: ClassVar = "tokens"
 
-    # `adapt` leaves what features need of `encoder`, `preset` and `word_vectors` in the fitted fields.
-    encoder: Literal["lstm", "gru", "bilstm", "cnn", "bag", "transformer", "pretrained"] = tunable(
-        "bilstm", description="what reads the word pieces in order; bag: nothing does"
-    )
+    offers: ClassVar = ("steps", "pieces")
+    standard_encoder: ClassVar = ("recurrent",)
+
+    encoder: Chain = tunable((), description="what reads the word pieces in order")
     max_tokens: int = Field(48, ge=1, le=8192, description="longer texts are cut at the end")
     vocabulary_size: int = Field(2000, ge=100, le=500_000, description="word pieces, learned from the training rows")
     lowercase: bool = True
+    # `adapt` leaves what features need of the vectors in the vocabulary.
     word_vectors: str | None = tunable(
         None,
         is_path=True,
         description="a file of Word2Vec's or GloVe's text format, may be .gz: what the Embedding starts with",
     )
     embedding_width: int = tunable(128, ge=1, description="of each word piece's vector")
-    units: int = tunable(48, ge=1, description="of the LSTM or GRU, per direction")
-    depth: int = tunable(1, ge=1, le=48, description="LSTMs or GRUs, or the transformer's blocks, on top of each other")
-    filters: int = tunable(64, ge=1, description="of the cnn, for each of its widths")
-    kernel_tokens: tuple[PositiveInt, ...] = tunable((3, 4, 5), min_length=1, description="widths of the cnn's kernels")
-    width: int = tunable(96, ge=1, description="of the transformer's tokens; a multiple of its heads")
-    heads: int = tunable(4, ge=1, description="of the transformer's self-attention")
-    preset: str | None = tunable(
-        None,
-        is_path=True,
-        description="of the pretrained encoder: a folder or a name that keras-hub's from_preset takes",
-    )
-    trainable_blocks: int = tunable(0, ge=0, description="of the pretrained encoder, from the top; 0: it is frozen")
-    pooling: bool = tunable(
-        True, description="the mean and maximum over time in place of the last state, or of the first token's"
-    )
     normalization: Literal["none", "layer", "batch"] = tunable("none", description="of the encoder's vector")
     ngrams: int = tunable(3, ge=0, le=8, description="beside the encoder, a bag of n-grams up to this length; 0: none")
     ngram_buckets: int = tunable(32768, ge=2, description="n-grams are hashed into so many vectors")
     ngram_width: int = tunable(96, ge=1, description="of each n-gram's vector")
     dropout: float = tunable(0.4, ge=0, lt=1)
-    inner_dropout: float = tunable(0.1, ge=0, lt=1, description="in the transformer's blocks, between LSTMs or GRUs")
     part_dropout: float = tunable(0.3, ge=0, lt=1, description="chance that training hides the encoder or the bag")
     token_dropout: float = tunable(0.1, ge=0, lt=1, description="chance that training makes a token unknown")
     vocabulary: tuple[str, ...] | None = fitted()
     backbone: str | None = fitted()
-    """JSON: class and settings of a pretrained encoder's tokenizer and backbone; "" where there is none."""
+    """JSON: class and settings of an encoder's own tokenizer and network; "" where there is none."""
+
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        return {
+            "recurrent": {"both_ways": True, "units": 48, "dropout": 0.1},
+            "convolution": {
+                "filters": (64,), "kernel_steps": (3, 4, 5), "halving": "none", "normalization": "none",
+                "pooling": "max",
+            },
+            "transformer": {"width": 96},
+        }  # fmt: skip
 
     @model_validator(mode="after")
-    def _fits(self) -> Text:
-        if self.encoder == "pretrained" and self.preset is None and not self.backbone:
-            raise ValueError('encoder "pretrained" needs "preset", a folder or a name that keras-hub knows; got none')
-        if self.encoder == "pretrained" and self.word_vectors is not None:
-            raise ValueError('encoder "pretrained" has an embedding of its own; leave "word_vectors" out')
-        if self.encoder == "pretrained" and self.max_tokens < 3:
-            raise ValueError(
-                f'encoder "pretrained" needs max_tokens of at least 3 (start, piece, end), got {self.max_tokens}'
-            )
-        if self.encoder == "transformer" and self.width % self.heads:
-            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+    def _embedding_is_used(self) -> Self:
+        if self.kind_read == "pieces" and self.word_vectors is not None:
+            name = self.encoder[0].type_name()
+            raise ValueError(f'encoder "{name}" has an embedding of its own; leave "word_vectors" out')
         return self
 
     def read(self, value: str) -> str:
@@ -135,21 +122,21 @@ class Text(Modality):
             doubts.append((int(row), Doubt("damaged letters", what, "write the table again as UTF-8")))
         return Survey(measures, _scripts(values), doubts)
 
-    def adapt(self, cells: Iterable[str]) -> Text:
-        """Learns a WordPiece vocabulary, the same one from the same cells; takes a pretrained encoder's as it is.
+    def learn(self, cells: Iterable[str]) -> Self:
+        """Learns a WordPiece vocabulary, one and the same from equal cells; an encoder's own stays as it is.
 
         References:
             Schuster and Nakajima, Japanese and Korean voice search, 2012; Song et al., Fast WordPiece Tokenization,
             2021, arXiv:2012.15524 (how tensorflow-text then applies it).
         """
         cells = at_least_one(cells)
-        if self.encoder == "pretrained":
+        if self.kind_read == "pieces":
             next(cells)
-            return self.model_copy(update=_describe_preset(self.preset, self.max_tokens))
+            return self
         return self.model_copy(update={"vocabulary": self._learn_vocabulary(cells), "backbone": ""})
 
-    def trained(self) -> Text:
-        return self.model_copy(update={"preset": None, "word_vectors": None})
+    def trained(self) -> Self:
+        return super().trained().model_copy(update={"word_vectors": None})
 
     @property
     def cell(self) -> tf.TensorSpec:
@@ -197,20 +184,26 @@ class Text(Modality):
         hidden &= tf.reduce_all(tokens[..., tf.newaxis] != tf.constant(untouched), axis=-1)
         return {**features, "tokens": tf.where(hidden, unknown, tokens)}
 
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        tokens = inputs["tokens"]
+        mask = keras.ops.cast(keras.ops.not_equal(tokens, 0), "float32")
+        values = self._own_numbers(tokens) if kind == "pieces" else self._embed(tokens)
+        return Parts(kind, values, mask, {"backbone": self.backbone})
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.max_tokens,) if kind == "pieces" else (self.max_tokens, self.embedding_width)
+
     def encode(self, inputs: dict[str, Any]) -> Encoding:
         # Inputs -> tokens (B, T, D), vector (B, D')
-        mask = keras.ops.cast(keras.ops.not_equal(inputs["tokens"], 0), "float32")
-        if self.encoder == "pretrained":
-            tokens, vector = self._understand(inputs["tokens"], mask)
-        else:
-            tokens, vector = self._read_in_order(self._embed(inputs["tokens"]), mask)
-        vector = self._normalize(vector)
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        vector = self._normalize(encoded.vector)
         # vector (B, D') and n-grams (B, D'') -> vector (B, D' + D'')
         if self.ngrams:
             bag = layers.time.NgramBag(self.ngrams, self.ngram_buckets, self.ngram_width)(inputs["tokens"])
             bag = keras.layers.Dropout(self.dropout)(keras.layers.LayerNormalization()(bag))
             vector = keras.layers.Concatenate()([self._hide(vector), self._hide(bag)])
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+        vector = keras.layers.Dropout(self.dropout)(vector)
+        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
 
     def _embed(self, tokens: Any) -> Any:
         embedding = keras.layers.Embedding(len(self.vocabulary), self.embedding_width)
@@ -218,44 +211,10 @@ class Text(Modality):
             _start_with(embedding, self.vocabulary, self._vectors_of({*self.vocabulary}))
         return keras.layers.SpatialDropout1D(self.dropout)(embedding(tokens))
 
-    def _read_in_order(self, embedded: Any, mask: Any) -> tuple[Any, Any]:
-        """(B, T, D), (B, T) -> tokens (B, T, D'), vector (B, D'')."""
-        if self.encoder == "bag":
-            return embedded, layers.time.MaskedMean()(embedded, mask)
-        if self.encoder == "cnn":
-            return layers.time.convolve_steps(embedded, mask, self.filters, self.kernel_tokens)
-        if self.encoder == "transformer":
-            tokens = layers.time.transform(embedded, mask, self.width, self.depth, self.heads, self.inner_dropout)
-            return tokens, self._pool(tokens, mask)
-        return self._recur(embedded, mask)
-
-    def _recur(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
-        cell, is_both_ways = ("gru" if self.encoder == "gru" else "lstm"), self.encoder == "bilstm"
-        for _ in range(self.depth - 1):
-            tokens, _ = layers.time.recur(tokens, mask, self.units, is_both_ways, pooling=False, cell=cell)
-            tokens = keras.layers.Dropout(self.inner_dropout)(tokens)
-        return layers.time.recur(tokens, mask, self.units, is_both_ways, self.pooling, cell)
-
-    def _understand(self, tokens: Any, mask: Any) -> tuple[Any, Any]:
-        """The backbone on its own numbers of tokens, (B, T), and what is to be trained of it."""
-        # Keras hands `training` on to layers that are frozen: their dropout has to be taken out.
-        changes = {} if self.trainable_blocks else {"dropout": 0.0}
-        backbone = _build_backbone(self.backbone, self.preset, changes)
-        _freeze_below(backbone, self.trainable_blocks)
+    def _own_numbers(self, tokens: Any) -> Any:
+        """The numbers that the encoder's tokenizer gives, padding too."""
         padding = self._backbone_tokenizer.tokenizer.pad_token_id
-        known = {
-            "token_ids": keras.ops.where(tokens > 0, tokens - 1, padding),
-            "padding_mask": keras.ops.cast(mask, "int32"),
-            "segment_ids": keras.ops.zeros_like(tokens),
-        }
-        output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
-        # Ends here: what BERT makes of the first token for its own training is not used.
-        body = layers.nested.Nested(keras.Model(backbone.input, output))
-        tokens = body({name: known[name] for name in backbone.input})
-        return tokens, self._pool(tokens, mask)
-
-    def _pool(self, tokens: Any, mask: Any) -> Any:
-        return layers.time.mean_and_max(tokens, mask) if self.pooling else tokens[:, 0]
+        return keras.ops.where(tokens > 0, tokens - 1, padding)
 
     def _normalize(self, vector: Any) -> Any:
         if self.normalization == "none":
@@ -341,13 +300,13 @@ class Text(Modality):
 
     def _vectors_of(self, wanted: Container[str]) -> dict[str, np.ndarray]:
         """The vectors of words; of two that fold to one, the first in the file, which is the more frequent."""
-        found: dict[str, np.ndarray] = {}
+        vectors: dict[str, np.ndarray] = {}
         for word, numbers in _lines_of_vectors(self.word_vectors, self.embedding_width):
             word = unicodedata.normalize("NFKC", word)
             word = word.casefold() if self.lowercase else word
-            if word in wanted and word not in found:
-                found[word] = numbers()
-        return found
+            if word in wanted and word not in vectors:
+                vectors[word] = numbers()
+        return vectors
 
     def _words_read(self, text: str) -> list[tuple[tuple[int, int], slice]]:
         """Where each word of a text stands in it, and where its pieces stand among the tokens, as far as they reach.
@@ -357,7 +316,7 @@ class Text(Modality):
         tokens = self.preprocess(tf.constant(_encodable(text)))["tokens"].numpy()
         first, after = (1, self.max_tokens - 1) if self.backbone else (0, self.max_tokens)
         after = min(after, int((tokens > 0).sum()) - first)
-        for spans in (_word_spans(text), (found.span() for found in re.finditer(r"\S+", text))):
+        for spans in (_word_spans(text), (word.span() for word in re.finditer(r"\S+", text))):
             # Some consist of characters alone that a tokenizer drops, and have no piece.
             spans = list(itertools.islice(spans, 2 * self.max_tokens))
             pieces = [self._pieces(text[start:end]) for start, end in spans]
@@ -455,11 +414,11 @@ def _lines_of_vectors(path: str, width: int) -> Iterator[tuple[str, Callable[[],
         ) from None
 
 
-def _check_width(path: str, found: str | int, width: int) -> None:
-    if str(found) != str(width):
+def _check_width(path: str, held: str | int, width: int) -> None:
+    if str(held) != str(width):
         raise ValueError(
-            f"word_vectors: {path} holds vectors of {found} numbers, but embedding_width is {width}; "
-            f"set embedding_width to {found}"
+            f"word_vectors: {path} holds vectors of {held} numbers, but embedding_width is {width}; "
+            f"set embedding_width to {held}"
         )
 
 
@@ -490,7 +449,7 @@ def _start_with(embedding: Any, vocabulary: Sequence[str], vectors: dict[str, np
     embedding.set_weights([table])
 
 
-# Pretrained encoders
+# Tokenizers that encoders bring along
 
 
 class _HubTokenizer:
@@ -506,78 +465,8 @@ def _hub_tokenizer(backbone: str, vocabulary: tuple[str, ...]) -> _HubTokenizer:
     """One for all that is traced with it."""
     stored = json.loads(backbone)["tokenizer"]
     with tf.init_scope():
-        return _HubTokenizer(_hub_class(stored["class_name"])(vocabulary=list(vocabulary), **stored["config"]))
-
-
-def _describe_preset(preset: str, max_tokens: int) -> dict[str, Any]:
-    """The fitted fields that build a preset's tokenizer and backbone again without it.
-
-    Raises:
-        ValueError: There is no such preset, its tokens are not word pieces, or it takes fewer tokens.
-    """
-    tokenizer = _from_preset("Tokenizer", preset)
-    if not isinstance(tokenizer, _hub().tokenizers.WordPieceTokenizer) or not hasattr(tokenizer, "start_token_id"):
-        raise ValueError(
-            f'preset "{preset}": {type(tokenizer).__name__} cannot be put into the graph; '
-            "expected a family with WordPiece: BERT, DistilBERT, ELECTRA"
-        )
-    backbone = _from_preset("Backbone", preset, load_weights=False)
-    most = backbone.get_config().get("max_sequence_length", max_tokens)
-    if max_tokens > most:
-        raise ValueError(f'preset "{preset}" takes at most {most} tokens, but max_tokens is {max_tokens}')
-    stored = {name: _stored(part) for name, part in (("tokenizer", tokenizer), ("backbone", backbone))}
-    return {"vocabulary": tuple(tokenizer.get_vocabulary()), "backbone": json.dumps(stored)}
-
-
-def _stored(part: Any) -> dict[str, Any]:
-    config = {key: value for key, value in part.get_config().items() if key not in UNSTORED}
-    return {"class_name": type(part).__name__, "config": config}
-
-
-def _build_backbone(stored: str, preset: str | None, changes: dict[str, Any]) -> Any:
-    """With the preset's weights or, without one, with random ones in their place.
-
-    Args:
-        stored: The fitted field.
-        preset: A folder or a name.
-        changes: Of the backbone's settings.
-    """
-    if preset is not None:
-        return _from_preset("Backbone", preset, **changes)
-    described = json.loads(stored)["backbone"]
-    return _hub_class(described["class_name"])(**described["config"] | changes)
-
-
-def _freeze_below(backbone: Any, trainable_blocks: int) -> None:
-    blocks = [layer for layer in backbone.layers if layer.name.startswith("transformer_layer_")]
-    if trainable_blocks > len(blocks):
-        raise ValueError(f"trainable_blocks: the pretrained encoder has {len(blocks)}, got {trainable_blocks}")
-    for layer in backbone.layers:
-        layer.trainable = layer in blocks[len(blocks) - trainable_blocks :]
-
-
-def _from_preset(kind: str, preset: str, **options: Any) -> Any:
-    try:
-        return getattr(_hub().models, kind).from_preset(preset, **options)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f'preset "{preset}": keras-hub cannot load it; expected a folder made by save_to_preset, or one of its '
-            f"names, such as bert_tiny_en_uncased: {error}"
-        ) from None
-
-
-def _hub_class(name: str) -> type:
-    return getattr(_hub().models, name)
-
-
-def _hub() -> ModuleType:
-    try:
-        import keras_hub
-    except ImportError:
-        raise ValueError(
-            'encoder "pretrained" needs keras-hub, which is not installed; pip install "mmkeras[pretrained]"'
-        ) from None
-    return keras_hub
+        tokenizer = getattr(hub().models, stored["class_name"])(vocabulary=list(vocabulary), **stored["config"])
+        return _HubTokenizer(tokenizer)
 
 
 # Drawing
@@ -676,15 +565,17 @@ def _are_nearly_empty(values: pd.Series, characters: pd.Series) -> pd.Series:
     """Which texts say nothing: signs alone, words for a missing one, a letter where others have sentences."""
     import pandas as pd
 
-    found = pd.Series(False, values.index)
+    nearly_empty = pd.Series(False, values.index)
     short = values[characters <= max(map(len, MISSING_WORDS))]
-    found[short.index] = short.str.lower().isin(MISSING_WORDS)
+    nearly_empty[short.index] = short.str.lower().isin(MISSING_WORDS)
     if len(short) and characters.median() >= TYPICAL_CHARACTERS:
-        found[short.index] |= short.str.fullmatch(r"[\x21-\u024f\u0370-\u052f]")  # a Chinese letter may be a word
+        nearly_empty[short.index] |= short.str.fullmatch(
+            r"[\x21-\u024f\u0370-\u052f]"
+        )  # a Chinese letter may be a word
     without_letters = values[~values.str.contains(r"[^\W_]")]
     signs_alone = without_letters.map(lambda text: all(unicodedata.category(sign)[0] in "PZC" for sign in text))
-    found[signs_alone.index[signs_alone.astype(bool)]] = True
-    return found
+    nearly_empty[signs_alone.index[signs_alone.astype(bool)]] = True
+    return nearly_empty
 
 
 def _damage(text: str) -> str:

@@ -4,8 +4,7 @@ Cell: (steps, channels) float32; NaN is a gap, trailing steps of NaN alone are p
 missing, infinite ones alone are bad.
 Features: `values` (T, C) float32, z-scored by channel, gaps filled along straight lines, zeros after the end;
 `observed` (T, C), 1 where there was a number (between 0 and 1 where steps were joined); `mask` (T,); `present` ().
-Encoding: convolutions, an LSTM, a GRU or a Transformer over the real steps; the vector is the mean and the maximum over
-time, or the last state.
+Encoding: offered to an encoder are the steps, with what was a gap beside the values.
 
 A table's cell names a file (.npy, .csv or .parquet) or holds the numbers themselves:
 
@@ -23,16 +22,17 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.modality import Doubt, Modality
 from mmkeras.features.cells import at_least_one, check_bytes
@@ -62,22 +62,16 @@ class Timeseries(Modality):
 
     content: ClassVar = "values"
     switches: ClassVar = frozenset({"mask", "observed", "present"})
+    offers: ClassVar = ("steps",)
+    standard_encoder: ClassVar = ("convolution",)
+
     steps: int = Field(128, ge=2, le=16_384, description="of a series as the network sees it")
     fit: Literal["resample", "cut"] = Field(
         "resample", description="resample: every series to `steps`; cut: keep the rate, drop what follows, pad"
     )
     channels_first: bool = Field(False, description="files hold (channels, steps)")
     max_mb: float = Field(200, gt=0, description="larger files are bad, and so are tables of more numbers in .parquet")
-    encoder: Literal["cnn", "lstm", "gru", "bilstm", "transformer"] = tunable("cnn")
-    filters: tuple[int, ...] = tunable(
-        (64, 96, 128), min_length=1, description="cnn: of each block; it halves the steps"
-    )
-    kernel_steps: int = tunable(5, ge=1, le=512, description="cnn: length of each convolution")
-    normalization: Literal["batch", "layer", "none"] = tunable("batch", description="cnn: after each convolution")
-    units: int = tunable(64, ge=1, description="lstm, gru (per direction) and transformer: width")
-    depth: int = tunable(1, ge=1, le=24, description="lstm, gru, transformer: how many lie on each other")
-    heads: int = tunable(4, ge=1, description="transformer: heads of the self-attention; they divide `units`")
-    pooling: bool = tunable(True, description="lstm, gru: the mean and maximum over time, not the last state")
+    encoder: Chain = tunable((), description="what reads the steps in order")
     dropout: float = tunable(0.3, ge=0, lt=1)
     noise: float = tunable(0.05, ge=0, description="training adds noise of so many deviations")
     scale: float = tunable(0.1, ge=0, lt=1, description="training scales each channel by up to this fraction")
@@ -86,11 +80,9 @@ class Timeseries(Modality):
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
 
-    @model_validator(mode="after")
-    def _heads_divide_units(self) -> Timeseries:
-        if self.encoder == "transformer" and self.units % self.heads:
-            raise ValueError(f"units must be a multiple of heads, got {self.units} and {self.heads}")
-        return self
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        return {"transformer": {"dropout": cls.number_of(settings, "dropout")}}
 
     def paths(self, value: str) -> list[str]:
         return [] if _is_written(value) else [value]
@@ -119,12 +111,12 @@ class Timeseries(Modality):
             doubts.append(Doubt("nothing changes", "each channel has one value", "measure it again, or empty the cell"))
         return doubts
 
-    def adapt(self, cells: Iterable[np.ndarray]) -> Timeseries:
+    def learn(self, cells: Iterable[np.ndarray]) -> Self:
         """Learns how many channels most cells have, and their means and deviations."""
-        found = [_moments(cell) for cell in at_least_one(cell for cell in cells if np.isfinite(cell).any())]
-        channels = Counter(moments.shape[1] for moments in found).most_common(1)[0][0]
+        measured = [_moments(cell) for cell in at_least_one(cell for cell in cells if np.isfinite(cell).any())]
+        channels = Counter(moments.shape[1] for moments in measured).most_common(1)[0][0]
         # (3, N, C): those of another width are refused when they are read again
-        counts, means, variances = np.stack([moments for moments in found if moments.shape[1] == channels], axis=1)
+        counts, means, variances = np.stack([moments for moments in measured if moments.shape[1] == channels], axis=1)
         count = np.maximum(counts.sum(axis=0), 1)
         mean = (counts * means).sum(axis=0) / count
         deviation = np.sqrt((counts * (variances + (means - mean) ** 2)).sum(axis=0) / count)
@@ -176,15 +168,19 @@ class Timeseries(Modality):
         }
         return {**features, **hidden}
 
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
         # Inputs (B, T, C) -> steps (B, T, 2 C): the values, and where they were made up
-        mask = inputs["mask"]
-        gaps = (1.0 - inputs["observed"]) * keras.ops.expand_dims(mask, -1)
-        steps = layers.joining.concatenate([inputs["values"], gaps])
-        # steps -> tokens (B, T', D), mask (B, T'), vector (B, D')
-        encode = {"cnn": self._convolve, "transformer": self._transform}.get(self.encoder, self._recur)
-        tokens, mask, vector = encode(steps, mask)
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+        gaps = layers.time.hide_padding(1.0 - inputs["observed"], inputs["mask"])
+        return Parts(kind, layers.joining.concatenate([inputs["values"], gaps]), inputs["mask"])
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.steps, self.mean and 2 * len(self.mean))
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs -> tokens (B, T', D), mask (B, T'), vector (B, D')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        vector = keras.layers.Dropout(self.dropout)(encoded.vector)
+        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
 
     def example(self, seed: int) -> np.ndarray:
         """A random walk of 30 to 36 steps in two channels."""
@@ -247,31 +243,6 @@ class Timeseries(Modality):
             "mask": ops.common.time_mask(steps, self.steps),
             "present": tf.constant(1.0),
         }
-
-    def _convolve(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """Blocks of Conv1D and MaxPooling1D over the real steps; what lies behind them stays 0."""
-        for count in self.filters:
-            steps = keras.layers.Conv1D(count, self.kernel_steps, padding="same")(steps)
-            steps = keras.layers.Activation("relu")(self._normalize(steps)) * keras.ops.expand_dims(mask, -1)
-            if steps.shape[1] > 1:
-                steps, mask = keras.layers.MaxPooling1D(padding="same")(steps), mask[:, ::2]
-        return steps, mask, layers.time.mean_and_max(steps, mask)
-
-    def _normalize(self, steps: Any) -> Any:
-        if self.normalization == "batch":
-            # synchronized: the same statistics on one device and on several that share a batch
-            return keras.layers.BatchNormalization(momentum=0.9, synchronized=True)(steps)
-        return keras.layers.LayerNormalization()(steps) if self.normalization == "layer" else steps
-
-    def _recur(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
-        cell = "gru" if self.encoder == "gru" else "lstm"
-        for _ in range(self.depth):
-            steps, vector = layers.time.recur(steps, mask, self.units, self.encoder == "bilstm", self.pooling, cell)
-        return steps, mask, vector
-
-    def _transform(self, steps: Any, mask: Any) -> tuple[Any, Any, Any]:
-        steps = layers.time.transform(steps, mask, self.units, self.depth, self.heads, self.dropout)
-        return steps, mask, layers.time.mean_and_max(steps, mask)
 
 
 # Reading

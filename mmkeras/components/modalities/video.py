@@ -3,8 +3,8 @@
 Cell: (frames,) bytes of JPEG, PNG, GIF or BMP files in the order of time; empty ones are left out, none is missing.
 Features: `frames` (N, H, W, 3) float32, z-scored by colour channel, evenly spaced over the clip, zeros after its end;
 `mask` (N,), 1 where there is a frame; `present` (). One frame that cannot be decoded makes the clip bad.
-Encoding: one network of convolutions for every frame and its difference from the one before, in which what is seen
-keeps its place; then an LSTM, a GRU or a Transformer over the frames.
+Encoding: offered to an encoder are the frames, with how each differs from the one before; what reads pictures reads
+each frame, and what stands behind it reads their vectors as steps.
 
 A table's cell names a clip in any format that PyAV reads, a folder of pictures (sorted by name, 2 before 10), or
 several pictures in order, with `;` between them.
@@ -17,17 +17,18 @@ import importlib.util
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mmkeras.base import html
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
+from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
 from mmkeras.contracts.modality import Doubt, Modality
 from mmkeras.features.cells import at_least_one, check_bytes, split_paths
@@ -56,6 +57,8 @@ class Video(Modality):
     takes_folders = True
     content: ClassVar = "frames"
     switches: ClassVar = frozenset({"mask", "present"})
+    offers: ClassVar = ("frames",)
+    standard_encoder: ClassVar = ("picture", "recurrent")
 
     frames: int = Field(12, ge=2, le=256, description="evenly spaced over the clip")
     height_px: int = Field(48, ge=8, le=1024)
@@ -64,19 +67,8 @@ class Video(Modality):
     max_megapixels: float = Field(100, gt=0, le=170, description="clips of larger frames, by their header, are bad")
     max_seconds: float = Field(3600, gt=0, description="clips that last longer are bad")
     max_mb: float = Field(4000, gt=0, description="larger files are bad")
-    encoder: Literal["cnn", "resnet"] = tunable("cnn", description="of each frame")
-    filters: tuple[int, ...] = tunable((16, 32, 64), min_length=1, description="of the encoder's blocks")
-    kernel_px: int = tunable(3, ge=1)
-    batch_normalization: bool = tunable(True)
+    encoder: Chain = tunable((), description="what reads each frame, then what reads their vectors in order")
     differences: bool = tunable(True, description="show the encoder how each frame differs from the one before")
-    grid: int = tunable(6, ge=1, description="cells per side in which a frame's content keeps its place; 1: nowhere")
-    frame_units: int = tunable(64, ge=1, description="width of each frame's vector")
-    temporal: Literal["lstm", "gru", "transformer"] = tunable("lstm", description="over the frames")
-    units: int = tunable(64, ge=1, description="width of the network over the frames")
-    depth: int = tunable(1, ge=1, le=24, description="transformer: blocks")
-    heads: int = tunable(4, ge=1, description="transformer: heads of the self-attention; they divide `units`")
-    bidirectional: bool = tunable(False, description="lstm, gru: also from the end to the start")
-    pooling: bool = tunable(True, description="lstm, gru: the mean and maximum over time, not the last state")
     dropout: float = tunable(0.3, ge=0, lt=1)
     flip: bool = tunable(False, description="training mirrors half of the clips: what moves left then moves right")
     shift: float = tunable(0.1, ge=0, lt=1, description="training moves clips by up to this fraction")
@@ -87,11 +79,14 @@ class Video(Modality):
     mean: tuple[float, ...] | None = fitted()
     deviation: tuple[float, ...] | None = fitted()
 
-    @model_validator(mode="after")
-    def _heads_divide_units(self) -> Video:
-        if self.temporal == "transformer" and self.units % self.heads:
-            raise ValueError(f"units must be a multiple of heads, got {self.units} and {self.heads}")
-        return self
+    @classmethod
+    def encoder_defaults(cls, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        dropout = cls.number_of(settings, "dropout")
+        return {
+            # Without its place would be lost where something is, and with it how it moves.
+            "picture": {"filters": (16, 32, 64), "places": 6, "units": 64, "dropout": dropout},
+            "transformer": {"dropout": dropout},
+        }
 
     def check(self) -> None:
         if importlib.util.find_spec("av") is None:
@@ -129,14 +124,14 @@ class Video(Modality):
             return [Doubt("nothing moves", what, "replace the clip, or take it as one picture")]
         return []
 
-    def adapt(self, cells: Iterable[list[bytes]]) -> Video:
+    def learn(self, cells: Iterable[list[bytes]]) -> Self:
         """Learns the mean and deviation of each colour channel."""
         from sklearn.preprocessing import StandardScaler
 
         colors = StandardScaler()
         measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        found = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
-        for frames in at_least_one(frames for frames in found if frames and all(map(len, frames))):
+        measured = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
+        for frames in at_least_one(frames for frames in measured if frames and all(map(len, frames))):
             for pixels in frames:
                 colors.partial_fit(pixels)
         return self.model_copy(update={"mean": tuple(colors.mean_), "deviation": tuple(colors.scale_)})
@@ -173,7 +168,7 @@ class Video(Modality):
         return {"frames": frames, "mask": mask, "present": tf.reduce_max(mask)}, fault
 
     def augment(self, features: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same move and the same colours for all frames: what moves in the clip stays what moved."""
+        """All frames move alike and change their colours alike: what moves in the clip stays what moved."""
         seeds = ops.common.split_seed(seed, 3)
         frames, height_px, width_px, _ = features["frames"].shape[1:]
         layered = tf.transpose(features["frames"], (0, 2, 3, 1, 4))  # (B, H, W, N, 3)
@@ -195,23 +190,21 @@ class Video(Modality):
         changed = tf.transpose(layered, (0, 3, 1, 2, 4)) * mask[..., None, None, None]
         return {**features, "frames": tf.ensure_shape(changed, features["frames"].shape), "mask": mask}
 
-    def encode(self, inputs: dict[str, Any]) -> Encoding:
-        # Inputs (B, N, H, W, 3) -> pictures (B * N, H, W, 3 or 6)
+    def parts(self, inputs: dict[str, Any], kind: PartsKind) -> Parts:
+        # Inputs (B, N, H, W, 3) -> frames (B, N, H, W, 3 or 6)
         frames, mask = inputs["frames"], inputs["mask"]
         if self.differences:
             frames = layers.joining.concatenate([frames, _differences(frames, mask)])
-        # pictures -> what is where (B * N, h, w, D) -> steps (B, N, D')
-        seen = layers.pictures.encode_picture(
-            layers.time.fold(frames),
-            self.encoder,
-            filters=self.filters,
-            kernel_px=self.kernel_px,
-            batch_normalization=self.batch_normalization,
-        )
-        steps = layers.time.unfold(self._frame_vector(seen), self.frames) * keras.ops.expand_dims(mask, -1)
-        # steps -> tokens (B, N, D''), vector (B, D''')
-        tokens, vector = self._over_time(steps, mask)
-        return Encoding(keras.layers.Dropout(self.dropout)(vector), tokens, mask, inputs["present"])
+        return Parts(kind, frames, mask, {"mean": self.mean, "deviation": self.deviation})
+
+    def parts_shape(self, kind: PartsKind) -> tuple[int | None, ...]:
+        return (self.frames, self.height_px, self.width_px, 6 if self.differences else 3)
+
+    def encode(self, inputs: dict[str, Any]) -> Encoding:
+        # Inputs -> steps (B, N, D) -> tokens (B, N, D'), vector (B, D'')
+        encoded = layers.chain.encode(self.encoder, self.parts(inputs, self.kind_read))
+        vector = keras.layers.Dropout(self.dropout)(encoded.vector)
+        return Encoding(vector, encoded.tokens, encoded.mask, inputs["present"])
 
     def attribute(self, parts: dict[str, np.ndarray]) -> np.ndarray:
         return parts[self.content].sum(axis=-1)
@@ -322,22 +315,6 @@ class Video(Modality):
             return ops.image.pad_image(pixels, self.height_px, self.width_px)
 
         return tf.cond(fault == "", standardized, lambda: tf.zeros((self.height_px, self.width_px, 3))), fault
-
-    def _frame_vector(self, seen: Any) -> Any:
-        """(B, h, w, D) -> (B, D'): the strongest signs anywhere, and what is where.
-
-        Without the second, where something is would be lost and with it how it moves.
-        """
-        pool_px = tuple(max(1, size // self.grid) for size in seen.shape[1:3])
-        places = keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(seen))
-        parts = layers.joining.concatenate([places, keras.layers.GlobalMaxPooling2D()(seen)])
-        return keras.layers.Dense(self.frame_units, activation="relu")(keras.layers.Dropout(self.dropout)(parts))
-
-    def _over_time(self, steps: Any, mask: Any) -> tuple[Any, Any]:
-        if self.temporal != "transformer":
-            return layers.time.recur(steps, mask, self.units, self.bidirectional, self.pooling, self.temporal)
-        tokens = layers.time.transform(steps, mask, self.units, self.depth, self.heads, self.dropout)
-        return tokens, layers.time.mean_and_max(tokens, mask)
 
     def _draw_frame(
         self,

@@ -13,6 +13,7 @@ from keras import ops
 
 from mmkeras.network.layers.nested import Nested
 
+Normalization = Literal["none", "batch", "layer"]
 IMAGENET_VARIANCE = np.square([0.229, 0.224, 0.225])  # of the channels of pictures in [0, 1]
 
 
@@ -43,43 +44,17 @@ class BatchNormalization(keras.layers.BatchNormalization):
 # Pictures
 
 
-def encode_picture(
-    picture: keras.KerasTensor,
-    encoder: Literal["cnn", "resnet"],
-    *,
-    filters: Sequence[int],
-    kernel_px: int,
-    batch_normalization: bool,
-    layer_normalization: bool = False,
+def convolve_picture(
+    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, normalization: Normalization
 ) -> keras.KerasTensor:
-    """(B, H, W, 3) -> (B, h, w, D), by a network that learns from scratch; D is the last of `filters`.
+    """(B, H, W, C) -> (B, h, w, D): blocks of Conv2D and MaxPooling2D, which halves the height and the width.
 
     Args:
         picture: float32, z-scored.
-        encoder: cnn: `convolve_picture`; resnet: `residual_picture`.
-        filters: Of each block, which halves the height and the width.
+        filters: Of each block.
         kernel_px: Of the convolutions, height and width.
-        batch_normalization: Whether each convolution is followed by it.
-        layer_normalization: Whether each convolution is followed by one over its channels, in place of that.
-
-    Raises:
-        ValueError: The picture is too small for so many blocks.
+        normalization: What follows each convolution; layer: over its channels.
     """
-    height_px, width_px = picture.shape[1:3]
-    if min(height_px, width_px) < 2 ** len(filters):
-        raise ValueError(
-            f"{len(filters)} filters halve a picture of {height_px} x {width_px} px to nothing; expected at least "
-            f"{2 ** len(filters)} px; set height_px and width_px higher, or fewer filters"
-        )
-    normalization = "layer" if layer_normalization else "batch" if batch_normalization else "none"
-    encode = {"cnn": convolve_picture, "resnet": residual_picture}[encoder]
-    return encode(picture, filters, kernel_px, normalization)
-
-
-def convolve_picture(
-    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, normalization: str
-) -> keras.KerasTensor:
-    """(B, H, W, 3) -> (B, h, w, D): blocks of Conv2D and MaxPooling2D, which halves the height and the width."""
     for count in filters:
         picture = _convolve(picture, count, kernel_px, 1, normalization)
         picture = keras.layers.MaxPooling2D()(keras.layers.Activation("relu")(picture))
@@ -87,9 +62,9 @@ def convolve_picture(
 
 
 def residual_picture(
-    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, normalization: str
+    picture: keras.KerasTensor, filters: Sequence[int], kernel_px: int, normalization: Normalization
 ) -> keras.KerasTensor:
-    """(B, H, W, 3) -> (B, h, w, D): a convolution, then residual blocks of stride 2, two convolutions each.
+    """(B, H, W, C) -> (B, h, w, D): a convolution, then residual blocks of stride 2, two convolutions each.
 
     A shortcut takes means over 2 x 2 pixels before its convolution of 1 x 1. With a stride of 2 in its place that
     convolution would look at a quarter of them, and its gradient writes beyond its memory on a CPU (TensorFlow 2.21,
@@ -110,7 +85,7 @@ def residual_picture(
 
 
 def _convolve(
-    picture: keras.KerasTensor, count: int, kernel_px: int, stride_px: int, normalization: str
+    picture: keras.KerasTensor, count: int, kernel_px: int, stride_px: int, normalization: Normalization
 ) -> keras.KerasTensor:
     has_bias = normalization == "none"  # each of the others has one of its own
     picture = keras.layers.Conv2D(count, kernel_px, strides=stride_px, padding="same", use_bias=has_bias)(picture)
@@ -118,6 +93,18 @@ def _convolve(
         # synchronized: the same statistics on one device and on several that share a batch
         return BatchNormalization(momentum=0.9, synchronized=True)(picture)
     return keras.layers.LayerNormalization()(picture) if normalization == "layer" else picture
+
+
+def pooled_by_place(picture: keras.KerasTensor, places: int) -> keras.KerasTensor:
+    """(B, h, w, D) -> (B, D'): the means of so many cells a side, where each keeps its place."""
+    pool_px = tuple(max(1, size // places) for size in picture.shape[1:3])
+    return keras.layers.Flatten()(keras.layers.AveragePooling2D(pool_px)(picture))
+
+
+def as_tokens(picture: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """(B, h, w, D) -> tokens (B, h * w, D) and their mask (B, h * w), all ones."""
+    tokens = keras.layers.Reshape((-1, picture.shape[-1]))(picture)
+    return tokens, ops.ones_like(tokens[..., 0])
 
 
 def backbone_picture(

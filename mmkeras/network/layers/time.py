@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from mmkeras.network.layers.joining import MaskedSoftmax, concatenate
@@ -76,25 +77,25 @@ class NgramBag(keras.layers.Layer):
 
         They add up to what `call` gives.
         """
-        found, count = 0.0, 0.0
+        total, count = 0.0, 0.0
         for n, ids in enumerate(self._hashed(tokens)):
             real = ops.cast(ids > 0, "float32")
             shares = self.embedding(ids) * ops.expand_dims(real, -1) / (n + 1)
             # An n-gram stands where it begins: a piece belongs to those that began up to n places before it.
             starts = [ops.pad(shares, ((0, 0), (back, 0), (0, 0)))[:, : tokens.shape[1]] for back in range(n + 1)]
-            found, count = found + sum(starts), count + ops.sum(real, axis=1)
-        return found / ops.maximum(count, 1.0)[:, None, None]
+            total, count = total + sum(starts), count + ops.sum(real, axis=1)
+        return total / ops.maximum(count, 1.0)[:, None, None]
 
     def _hashed(self, tokens):
         """For each n, (B, T) numbers of buckets, 0 where the n-gram would run into the padding."""
-        hashed, found = ops.zeros_like(tokens), []
+        hashed, numbers = ops.zeros_like(tokens), []
         for n in range(self.up_to):
             following = ops.pad(tokens[:, n:], ((0, 0), (0, n)))
             # Multiplication wraps at 32 bits, the same on every device.
             hashed = ops.bitwise_and(hashed * 31337 + following * 7919 + (n + 1) * 104729, 0x7FFFFFFF)
             mixed = ops.bitwise_xor(hashed, ops.right_shift(hashed, 15))
-            found.append(ops.where(following > 0, 1 + ops.mod(mixed, self.buckets - 1), 0))
-        return found
+            numbers.append(ops.where(following > 0, 1 + ops.mod(mixed, self.buckets - 1), 0))
+        return numbers
 
     def compute_output_shape(self, tokens_shape):
         return (tokens_shape[0], self.width)
@@ -177,6 +178,40 @@ class AttentionPool(OverTime):
         return {**super().get_config(), "units": self.units}
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+class MaskedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras' own with the statistics of what is real, of all devices that share a batch: (B, …, D), (B, …).
+
+    Keras' takes either a mask or what other devices see into account.
+    """
+
+    def call(self, values, training=None, mask=None):
+        if mask is None or not (training and self.trainable):
+            return super().call(values, training=training)
+        mean, variance = self._statistics(ops.cast(values, "float32"), ops.cast(mask, "float32"))
+        self._follow(self.moving_mean, mean)
+        self._follow(self.moving_variance, variance)
+        mean, variance, gamma, beta = (ops.cast(each, values.dtype) for each in (mean, variance, self.gamma, self.beta))
+        return ops.batch_normalization(values, mean, variance, -1, beta, gamma, self.epsilon)
+
+    def _statistics(self, values, mask):
+        real = ops.broadcast_to(ops.expand_dims(mask, -1), ops.shape(values))
+        axes = tuple(range(len(values.shape) - 1))
+        count, total, squares = (
+            _over_devices(ops.sum(each, axes)) for each in (real, values * real, ops.square(values) * real)
+        )
+        mean = total / ops.maximum(count, 1.0)
+        return mean, ops.maximum(squares / ops.maximum(count, 1.0) - ops.square(mean), 0.0)
+
+    def _follow(self, moving, new):
+        moving.assign(moving * self.momentum + new * (1.0 - self.momentum))
+
+
+def _over_devices(sums):
+    replica = tf.distribute.get_replica_context()
+    return sums if replica is None else replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+
 # Over time
 
 
@@ -250,25 +285,66 @@ def feed_forward(tokens: keras.KerasTensor, dropout: float) -> keras.KerasTensor
     return tokens + keras.layers.Dropout(dropout)(keras.layers.Dense(width)(hidden))
 
 
-def convolve_steps(
-    values: keras.KerasTensor, mask: keras.KerasTensor, filters: int, kernel_steps: Sequence[int]
+def convolve(
+    values: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    filters: Sequence[int],
+    kernel_sizes: Sequence[int],
+    halving: Literal["none", "stride", "pool"] = "none",
+    normalization: Literal["none", "batch", "layer"] = "none",
+    dropout: float = 0.0,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Convolutions of several widths over the real steps: (B, T, F), (B, T) -> (B, T, D), their maximum (B, D).
+    """Convolutions one after another over the real steps: (B, T, F), (B, T) -> (B, T', D), (B, T').
+
+    What lies behind the last real step is zero before and after each, as a convolution takes what lies outside to be.
 
     Args:
-        values: float32.
+        values: (B, T, F), or (B, T, F, C) to convolve over the F bands too, which halve as the steps do.
         mask: 1 where a step is real.
-        filters: For each width; D is this times how many there are.
-        kernel_steps: The widths.
+        filters: Of each convolution.
+        kernel_sizes: Of kernels side by side in each; D is their number times the filters.
+        halving: Whether each takes every other step, or the maximum of two.
+        normalization: Between each and its ReLU.
+        dropout: After each.
 
     References:
-        Kim, Convolutional Neural Networks for Sentence Classification, 2014, arXiv:1408.5882.
+        Kim, Convolutional Neural Networks for Sentence Classification, 2014, arXiv:1408.5882, of kernels side by side.
     """
-    real = values * ops.expand_dims(mask, -1)  # what lies beyond the end is zero, as a convolution takes it to be
-    tokens = concatenate(
-        [keras.layers.Conv1D(filters, steps, padding="same", activation="relu")(real) for steps in kernel_steps]
-    )
-    return tokens, MaskedMax()(tokens, mask)
+    is_plane = len(values.shape) == 4
+    convolution = keras.layers.Conv2D if is_plane else keras.layers.Conv1D
+    pooling = keras.layers.MaxPooling2D if is_plane else keras.layers.MaxPooling1D
+    options = {
+        "strides": 2 if halving == "stride" else 1,
+        "padding": "same",
+        "use_bias": normalization != "batch",  # which would take it away again
+    }
+    values = hide_padding(values, mask)
+    for count in filters:
+        values = concatenate([convolution(count, size, **options)(values) for size in kernel_sizes])
+        mask = mask[:, ::2] if halving == "stride" else mask
+        values = keras.layers.Activation("relu")(_normalize(values, mask, normalization))
+        values = hide_padding(values, mask)
+        if halving == "pool":
+            values, mask = pooling(padding="same")(values), mask[:, ::2]
+        values = keras.layers.Dropout(dropout)(values)
+    return values, mask
+
+
+def hide_padding(values: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """(B, T, …), (B, T) -> (B, T, …) with zeros where the mask has them."""
+    return values * _to_rank(mask, len(values.shape))
+
+
+def _normalize(values: keras.KerasTensor, mask: keras.KerasTensor, normalization: str) -> keras.KerasTensor:
+    if normalization == "batch":
+        return MaskedBatchNormalization(momentum=0.9)(values, mask=_to_rank(mask, len(values.shape) - 1))
+    return keras.layers.LayerNormalization()(values) if normalization == "layer" else values
+
+
+def _to_rank(mask: keras.KerasTensor, rank: int) -> keras.KerasTensor:
+    for _ in range(rank - len(mask.shape)):
+        mask = ops.expand_dims(mask, -1)
+    return mask
 
 
 def mean_and_max(tokens: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmkeras.evaluation.models import Model
 from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import shapley_bars
-from mmkeras.reporting.summary import ONLY, WITHOUT
 
 
 def columns_part(results: Results) -> list[dict[str, Any]]:
@@ -22,9 +22,8 @@ def columns_part(results: Results) -> list[dict[str, Any]]:
 
 def _missing(results: Results, target: str) -> list[dict[str, Any]]:
     """For each column the models without it and with nothing but it; [] where evaluate did not ask."""
-    scores = results.targets[target]["scores"]
+    models = [(column, Model("without", column), Model("only", column)) for column in results.columns]
+    there = results.scores(target)
     return [
-        {"column": column, "without": f"{WITHOUT} {column}", "only": f"{ONLY} {column}"}
-        for column in results.columns
-        if f"{WITHOUT} {column}" in scores
+        {"column": column, "without": without, "only": only} for column, without, only in models if without in there
     ]

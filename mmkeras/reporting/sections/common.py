@@ -16,6 +16,22 @@ CURVES_SHOWN = charts.COLORS
 UNIT = (0.0, 1.0)
 
 
+# Settings
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{dotted name: value as YAML has it} of nested settings; those of a chain's encoders stand by number."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(i): each for i, each in enumerate(value)}
+        if isinstance(value, dict) and value:
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = "null" if value is None else str(value)
+    return flat
+
+
 # The training
 
 
@@ -45,10 +61,10 @@ def finite(numbers: Sequence[float | None]) -> list[float | None]:
 # A target's results
 
 
-def range_of(found: Mapping[str, Any], metric: str) -> tuple[float, float]:
+def range_of(judged: Mapping[str, Any], metric: str) -> tuple[float, float]:
     """From where to where intervals of a metric are drawn."""
-    ends = [end for each in (found.get("intervals") or {}).values() for end in (each or {}).get(metric) or []]
-    values = [each[metric] for each in found["scores"].values() if (each or {}).get(metric) is not None]
+    ends = [end for each in judged["models"] for end in each["intervals"].get(metric) or []]
+    values = [each["scores"].get(metric) for each in judged["models"]]
     known = [value for value in [*ends, *values] if value is not None]
     if known and min(known) >= 0 and max(known) <= 1:
         return UNIT
@@ -57,12 +73,12 @@ def range_of(found: Mapping[str, Any], metric: str) -> tuple[float, float]:
 
 def shapley_bars(results: Results, target: str) -> dict[str, Any] | None:
     """The columns by their mean absolute Shapley value."""
-    found = results.explanation.at("targets", target) if results.explanation else None
-    if not found or not found.get("columns"):
+    told = results.explanation.at("targets", target) if results.explanation else None
+    if not told or not told.get("columns"):
         return None
-    worth = found["columns"]
+    worth = told["columns"]
     ordered = sorted(worth, key=lambda column: -(worth[column].get("mean_absolute") or 0))
     ends = [worth[column].get("interval") or [worth[column].get("mean_absolute")] for column in ordered]
     most = max((abs(end) for pair in ends for end in pair if end is not None), default=1.0) or 1.0
     weighed = any(worth[column].get("weight") is not None for column in ordered)
-    return {"found": found, "columns": ordered, "most": most, "weighed": weighed}
+    return {"told": told, "columns": ordered, "most": most, "weighed": weighed}

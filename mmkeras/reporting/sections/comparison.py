@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,11 +13,12 @@ from markupsafe import Markup
 from mmkeras.contracts.component import Component
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
+from mmkeras.evaluation.models import OWN
 from mmkeras.reporting import charts
 from mmkeras.reporting.charts import Axes, Line
 from mmkeras.reporting.gallery import target_rows
-from mmkeras.reporting.results import OWN, Results
-from mmkeras.reporting.sections.common import finite, range_of, shapley_bars, shown_curves
+from mmkeras.reporting.results import Results
+from mmkeras.reporting.sections.common import finite, flattened, range_of, shapley_bars, shown_curves
 from mmkeras.reporting.sections.target import NOT_THERE
 from mmkeras.reporting.summary import form_of, metric_words
 
@@ -49,9 +50,9 @@ def _names(every: Sequence[Results]) -> list[str]:
 
 def _compared_target(target: str, every: Sequence[Results]) -> dict[str, Any]:
     there = [results for results in every if target in results.targets]
-    metrics = list(dict.fromkeys(name for each in there for name in each.targets[target]["scores"][OWN]))
+    metrics = list(dict.fromkeys(name for each in there for name in each.scores(target)[OWN]))
     first = every[0].targets[target]["metric"]
-    values = [results.evaluation.at("targets", target, "scores", OWN, first) for results in every]
+    values = [results.scores(target)[OWN].get(first) for results in there]
     columns = sorted({column for results in there for column in results.columns})
     return {
         "name": target,
@@ -76,21 +77,23 @@ def _different_settings(every: Sequence[Results]) -> list[tuple[str, list[str]]]
     """
     configs = [results.run.config for results in every]
     parts = [_components(config) for config in configs]
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for each in parts for name in each):
         there = [each.get(name) for each in parts]
         types = [part.type_name() if part else NOT_THERE for part in there]
-        found[name] = types
+        settings[name] = types
         if len(set(types)) == 1:
-            settings = [dict(_flattened(part.settings(), f"{name}.")) for part in there]
-            found |= {key: [each[key] for each in settings] for key in settings[0]}
-    rest = [
-        dict(_flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"}))) for config in configs
-    ]
-    found |= {
-        key: [each.get(key, NOT_THERE) for each in rest] for key in dict.fromkeys(key for each in rest for key in each)
-    }
-    return [(name, values) for name, values in found.items() if len(set(values)) > 1]
+            settings |= _side_by_side([flattened(part.settings(), f"{name}.") for part in there])
+    settings |= _side_by_side(
+        [flattened(config.model_dump(mode="json", exclude={*COMPONENTS, "filesystems"})) for config in configs]
+    )
+    return [(name, values) for name, values in settings.items() if len(set(values)) > 1]
+
+
+def _side_by_side(every: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """{name: its value in each}: not all need to have it, as when encoders differ."""
+    names = dict.fromkeys(name for each in every for name in each)
+    return {name: [each.get(name, NOT_THERE) for each in every] for name in names}
 
 
 def _components(config: Config) -> dict[str, Component]:
@@ -99,19 +102,10 @@ def _components(config: Config) -> dict[str, Component]:
     return columns | {"fusion": config.fusion} | {f"targets.{target}": head for target, head in walk(config.targets)}
 
 
-def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, value as YAML has it) of nested settings."""
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", "null" if value is None else str(value)
-
-
 def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
     """Figures on the validation rows of all runs, where at least two have them."""
     curves = [shown_curves(results) for results in every]
-    found = []
+    drawn = []
     for title in curves[0]:
         lines = [
             Line(name, list(range(1, len(numbers) + 1)), finite(numbers))
@@ -121,8 +115,8 @@ def _overlaid(every: Sequence[Results], names: Sequence[str]) -> list[Markup]:
         if len(lines) > 1:
             epochs = max(2, *(len(line.x) for line in lines))
             axes = Axes("epoch", "", x_range=(1, epochs), is_whole=True)
-            found.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
-    return found
+            drawn.append(charts.chart(f"{metric_words(title)}, validation rows", lines, axes))
+    return drawn
 
 
 def _disagreement(target: str, every: Sequence[Results], names: Sequence[str]) -> dict[str, Any]:

@@ -20,21 +20,21 @@ CELLS_SHOWN = 20
 def data_part(results: Results) -> dict[str, Any]:
     """Counts, gaps and problems of the whole table."""
     manifest, splits = results.own_table, results.splits
-    found: dict[str, Any] = {"absent": results.absent, "classes": {}, "numbers": {}, "patterns": [], "splits": []}
+    counted: dict[str, Any] = {"absent": results.absent, "classes": {}, "numbers": {}, "patterns": [], "splits": []}
     if manifest is not None and len(splits) == len(manifest.rows):
-        found["splits"] = [split for split in SPLITS if (splits == split).any()]
+        counted["splits"] = [split for split in SPLITS if (splits == split).any()]
         for target in results.heads:
-            _count_target(found, results, target)
-        found["patterns"] = _patterns(manifest.rows[results.columns], splits, found["splits"])
-    found["bad_cells"] = _first_rows(results.table_file(run_files.BAD_ROWS))
-    found["problems"] = _first_rows(results.table_file(run_files.CHECKED))
-    return found
+            _count_target(counted, results, target)
+        counted["patterns"] = _patterns(manifest.rows[results.columns], splits, counted["splits"])
+    counted["bad_cells"] = _first_rows(results.table_file(run_files.BAD_ROWS))
+    counted["problems"] = _first_rows(results.table_file(run_files.CHECKED))
+    return counted
 
 
 # The data
 
 
-def _count_target(found: dict[str, Any], results: Results, target: str) -> None:
+def _count_target(counted: dict[str, Any], results: Results, target: str) -> None:
     """Adds a target's counts per class and split, or the spread of its numbers."""
     manifest = results.own_table
     if target not in manifest.rows:
@@ -42,11 +42,11 @@ def _count_target(found: dict[str, Any], results: Results, target: str) -> None:
     values, head = manifest.rows[target], results.heads[target]
     named = head.named_classes(values)
     if named is not None:
-        found["classes"][target] = _class_counts(named, results.splits, found["splits"])
+        counted["classes"][target] = _class_counts(named, results.splits, counted["splits"])
         return
     numbers = pd.to_numeric(values, errors="coerce")
-    parts = {split: numbers[(results.splits == split).to_numpy()].dropna() for split in found["splits"]}
-    found["numbers"][target] = {split: part.describe().to_dict() for split, part in parts.items() if len(part)}
+    parts = {split: numbers[(results.splits == split).to_numpy()].dropna() for split in counted["splits"]}
+    counted["numbers"][target] = {split: part.describe().to_dict() for split, part in parts.items() if len(part)}
 
 
 def _class_counts(named: pd.Series, splits: pd.Series, shown: Sequence[str]) -> dict[str, Any]:

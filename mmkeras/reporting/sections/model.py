@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from mmkeras.base import run_files
 from mmkeras.contracts.component import Component
+from mmkeras.contracts.modality import Modality
 from mmkeras.reporting import charts
 from mmkeras.reporting.results import Results
-from mmkeras.reporting.sections.common import SPLITS
+from mmkeras.reporting.sections.common import SPLITS, flattened
 
 
 def model_part(results: Results) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def model_part(results: Results) -> dict[str, Any]:
         "has_training": bool(training),
         "date": results.origin.get("date") or _date(results),
         "table": results.identity.get("path") or "a DataFrame, kept in the run folder",
-        "picture": _picture(results),
+        "diagram": _picture(results),
     }
 
 
@@ -39,16 +40,19 @@ def model_part(results: Results) -> dict[str, Any]:
 
 def _changed(component: Component) -> list[tuple[str, str]]:
     """Settings that are not their defaults."""
+    defaults = flattened(_defaults(component))
+    return [(name, value) for name, value in flattened(component.settings()).items() if value != defaults.get(name)]
+
+
+def _defaults(component: Component) -> dict[str, Any]:
+    """What its settings would be had nobody said anything; of encoders, what suits its other settings."""
     defaults = {name: field.default for name, field in type(component).model_fields.items()}
-    return [
-        (name, str(value))
-        for name, value in component.settings().items()
-        if name in defaults and value != _plain(defaults[name])
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    plain |= {"type": component.type_name()}
+    if isinstance(component, Modality) and component.offers:
+        understood = type(component).understood(component.settings() | {"encoder": None}, component.type_name())
+        plain["encoder"] = component.model_copy(update={"encoder": understood["encoder"]}).settings()["encoder"]
+    return plain
 
 
 def _date(results: Results) -> str:

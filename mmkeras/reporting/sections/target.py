@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mmkeras.evaluation.models import PRIOR
 from mmkeras.reporting import charts
 from mmkeras.reporting.charts import Axes, Line
 from mmkeras.reporting.gallery import lists, target_rows
 from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import UNIT, finite, range_of
-from mmkeras.reporting.summary import METRICS, ONLY, WITHOUT, form_of, metric_words, prior_name
+from mmkeras.reporting.summary import METRICS, form_of, metric_words
 
 MATRIX_CLASSES = 20  # a wider confusion matrix cannot be read
 PAIRS_SHOWN = 10
@@ -22,25 +23,25 @@ OTHERS, NOT_THERE = "all others", "not there"
 
 def target_part(results: Results, target: str) -> dict[str, Any]:
     """How good the answers to one target are."""
-    found, metric = results.targets[target], results.targets[target]["metric"]
-    models = [name for name in found["scores"] if not name.startswith((WITHOUT, ONLY)) and found["scores"][name]]
-    metrics = list(dict.fromkeys(name for model in models for name in found["scores"][model]))
+    judged, metric = results.targets[target], results.targets[target]["metric"]
+    models = {model: scores for model, scores in results.scores(target).items() if not model.is_what_if}
+    metrics = list(dict.fromkeys(name for scores in models.values() for name in scores))
     return {
         "name": target,
-        "found": found,
+        "judged": judged,
         "metric": metric,
         "models": models,
         "metrics": [(name, metric_words(name), METRICS.get(name, ""), form_of(name)) for name in metrics],
-        "prior": {} if prior_name(results, target) else results.prior_scores[target],
-        "range": range_of(found, metric),
-        "matrix": _matrix(found.get("confusion")),
-        "per_class": found.get("per_class") or [],
-        "slices": found.get("slices") or {},
-        "patterns": found.get("patterns") or [],
-        "reliability": _reliability(found.get("calibration")),
-        "coverage": _coverage(found.get("coverage")),
-        "curves": _ranking(found.get("curves")),
-        "scatter": _scatter(found.get("numbers"), target),
+        "prior": {} if PRIOR in models else results.prior_scores[target],
+        "range": range_of(judged, metric),
+        "matrix": _matrix(judged.get("confusion")),
+        "per_class": judged.get("per_class") or [],
+        "slices": judged.get("slices") or {},
+        "patterns": judged.get("patterns") or [],
+        "reliability": _reliability(judged.get("calibration")),
+        "coverage": _coverage(judged.get("coverage")),
+        "curves": _ranking(judged.get("curves")),
+        "scatter": _scatter(judged.get("numbers"), target),
         "lists": lists(target_rows(results.rows, target)),
     }
 
@@ -64,9 +65,9 @@ def _gathered(classes: Sequence[str], counts: np.ndarray, kept: np.ndarray) -> t
     """Every class that is not kept as one more, named None."""
     place = np.full(len(classes), len(kept))
     place[kept] = np.arange(len(kept))
-    found = np.zeros((len(kept) + 1, len(kept) + 1), int)
-    np.add.at(found, (place[:, None], place[None, :]), counts)
-    return [*(classes[i] for i in kept), None], found
+    gathered = np.zeros((len(kept) + 1, len(kept) + 1), int)
+    np.add.at(gathered, (place[:, None], place[None, :]), counts)
+    return [*(classes[i] for i in kept), None], gathered
 
 
 def _confused_pairs(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, str, int]]:
@@ -140,13 +141,13 @@ def _scatter(numbers: Mapping[str, Any] | None, target: str) -> list[Markup]:
     if not numbers or not len(numbers.get("truth") or []):
         return []
     truth, said = (np.array(numbers[key], float).reshape(len(numbers["truth"]), -1) for key in ("truth", "predicted"))
-    found = []
+    drawn = []
     for i in range(truth.shape[1]):
         name = target if truth.shape[1] == 1 else f"{target}, number {i + 1}"
         x, y = truth[:, i], said[:, i]
         both = (float(np.nanmin([x, y])), float(np.nanmax([x, y])))
         dots = [Line("", finite(x.tolist()), finite(y.tolist()), style="dots")]
         rest = [Line("", finite(y.tolist()), finite((y - x).tolist()), style="dots")]
-        found.append(charts.chart(f"{name}: predicted and true", dots, Axes("true", "predicted", both, both, True)))
-        found.append(charts.chart(f"{name}: how far off", rest, Axes("predicted", "predicted minus true")))
-    return found
+        drawn.append(charts.chart(f"{name}: predicted and true", dots, Axes("true", "predicted", both, both, True)))
+        drawn.append(charts.chart(f"{name}: how far off", rest, Axes("predicted", "predicted minus true")))
+    return drawn

@@ -268,8 +268,8 @@ def test_cepstral_coefficients_are_librosas_z_scored():
             "mfcc_count is 41, expected at most mel_bins, which is 40; lower mfcc_count or raise mel_bins",
         ),
         (
-            {"encoder": "transformer", "units": 10, "heads": 4},
-            "units is 10, expected a multiple of heads, which is 4; change one of them",
+            {"encoder": {"type": "transformer", "width": 10, "heads": 4}},
+            "width is 10, expected a multiple of heads, which is 4; change one of them",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def test_sizes_that_do_not_fit_together(settings, message):
 
 
 def test_sizes_that_are_not_used_need_not_fit():
-    assert Audio(mfcc_count=41, mel_bins=40, units=10, heads=4).bands == 40
+    assert Audio(mfcc_count=41, mel_bins=40).bands == 40
 
 
 @pytest.mark.parametrize("folder", [HOSTILE, STAMPS_MINI / "audio"], ids=["hostile", "stamps-mini"])
@@ -303,25 +303,40 @@ def test_real_files_go_all_the_way(folder, spectrum):
 
 SMALL = {
     "seconds": 0.16, "sample_rate_hz": 1000, "hop_samples": 16, "fft_samples": 64, "mel_bins": 7, "mfcc_count": 5,
-    "convolutions": 2, "filters": 12, "picture_filters": (3, 4), "units": 8, "heads": 2, "dropout": 0,
+    "dropout": 0,
 }  # fmt: skip
-ENCODERS = ("lstm", "gru", "cnn", "transformer")
-CHANGES = [
-    {"encoder": "lstm"},
-    {"encoder": "lstm", "bidirectional": True, "depth": 2, "normalization": "layer"},
-    {"encoder": "gru", "normalization": "batch"},
-    {"encoder": "gru", "convolutions": 0, "bidirectional": True, "pooling": False},
-    {"encoder": "cnn"},
-    {"encoder": "cnn", "normalization": "batch"},
-    {"encoder": "cnn", "normalization": "layer"},
-    {"encoder": "transformer", "normalization": "batch"},
-    {"encoder": "transformer", "convolutions": 0, "depth": 2},
-]
-every_encoder = pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())))
+CONVOLUTION = {"type": "convolution", "filters": (12, 12)}
+LSTM = {"type": "recurrent", "units": 8}
+GRU = {"type": "recurrent", "cell": "gru", "units": 8}
+SPECTRAL = {"type": "spectral", "filters": (3, 4), "width": 8}
+TRANSFORMER = {"type": "transformer", "width": 8, "heads": 2}
+ENCODERS = {
+    "lstm": [CONVOLUTION, LSTM], "gru": [CONVOLUTION, GRU], "cnn": [SPECTRAL],
+    "transformer": [CONVOLUTION, TRANSFORMER],
+}  # fmt: skip
+NORMAL = {"normalization": "batch"}
+LAYERED = {"normalization": "layer"}
+CHANGES = {
+    "lstm": ENCODERS["lstm"],
+    "lstm both ways": [CONVOLUTION | LAYERED, LSTM | {"both_ways": True, "depth": 2}],
+    "gru": [CONVOLUTION | NORMAL, GRU],
+    "gru alone": [GRU | {"both_ways": True, "pooling": "last"}],
+    "cnn": [SPECTRAL],
+    "cnn batch": [SPECTRAL | NORMAL],
+    "cnn layer": [SPECTRAL | LAYERED],
+    "transformer": [CONVOLUTION | NORMAL, TRANSFORMER],
+    "transformer alone": [TRANSFORMER | {"depth": 2}],
+}
+every_encoder = pytest.mark.parametrize("encoder", CHANGES.values(), ids=CHANGES)
 
 
-def small(**changes):
-    return Audio(**SMALL | changes)
+def small(encoder="lstm", **changes):
+    return Audio(**SMALL | changes, encoder=ENCODERS[encoder] if isinstance(encoder, str) else encoder)
+
+
+def normalized(name):
+    """An encoder with batch normalization wherever it has a choice."""
+    return [part | (NORMAL if "filters" in part else {}) for part in ENCODERS[name]]
 
 
 def encoder_of(audio):
@@ -358,9 +373,9 @@ def assert_encodings(got, wanted, row=slice(None)):
 
 
 @every_encoder
-def test_no_encoder_sees_what_lies_behind_a_clip(changes):
+def test_no_encoder_sees_what_lies_behind_a_clip(encoder):
     """Neither does batch normalisation in training, whose statistics are those of real frames."""
-    audio = small(**changes)
+    audio = small(encoder)
     assert (audio.frames, audio.bands) == (11, 7)
     model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
     for training in (True, False):
@@ -372,7 +387,7 @@ def test_no_encoder_sees_what_lies_behind_a_clip(changes):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_no_encoder_sees_its_neighbours(encoder):
-    audio = small(encoder=encoder, normalization="batch")
+    audio = small(normalized(encoder))
     model, found = encoder_of(audio), made_up(audio, [4, 11, 0])
     together = model(found)
     for row in (slice(0, 1), slice(1, 2)):
@@ -381,8 +396,8 @@ def test_no_encoder_sees_its_neighbours(encoder):
 
 @every_encoder
 @pytest.mark.parametrize(("spectrum", "files"), [("mel", 1), ("mfcc", 3)])
-def test_gradients_reach_every_weight_of_every_encoder(changes, spectrum, files):
-    audio = small(**changes, spectrum=spectrum, files=files, file_pooling="attentive")
+def test_gradients_reach_every_weight_of_every_encoder(encoder, spectrum, files):
+    audio = small(encoder, spectrum=spectrum, files=files, file_pooling="attentive")
     model = encoder_of(audio)
     found = made_up(audio, [4, 11, 0] if files == 1 else [[4, 7, 0], [11, 0, 2], [0, 0, 0]])
     with tf.GradientTape() as tape:
@@ -400,17 +415,18 @@ def test_gradients_reach_every_weight_of_every_encoder(changes, spectrum, files)
 
 
 @pytest.mark.parametrize(
-    ("changes", "stride", "token_width", "vector_width"),
+    ("encoder", "stride", "token_width", "vector_width"),
     [
-        ({"encoder": "lstm"}, 4, 8, 16),
-        ({"encoder": "gru", "bidirectional": True}, 4, 16, 32),
-        ({"encoder": "gru", "pooling": False, "convolutions": 1}, 2, 8, 8),
-        ({"encoder": "cnn", "picture_filters": (3,)}, 2, 8, 16),
-        ({"encoder": "transformer", "convolutions": 0, "units": 12}, 1, 12, 24),
+        ([CONVOLUTION, LSTM], 4, 8, 16),
+        ([CONVOLUTION, GRU | {"both_ways": True}], 4, 16, 32),
+        ([CONVOLUTION | {"filters": (12,)}, GRU | {"pooling": "last"}], 2, 8, 8),
+        ([SPECTRAL | {"filters": (3,)}], 2, 8, 16),
+        ([TRANSFORMER | {"width": 12}], 1, 12, 24),
+        ([CONVOLUTION], 4, 12, 24),
     ],
 )
-def test_the_shapes_of_an_encoding(changes, stride, token_width, vector_width):
-    encoding = encoder_of(small(**changes))(made_up(small(), [3, 11, 0, 6, 1]))
+def test_the_shapes_of_an_encoding(encoder, stride, token_width, vector_width):
+    encoding = encoder_of(small(encoder))(made_up(small(), [3, 11, 0, 6, 1]))
     assert encoding["tokens"].shape == (5, -(-11 // stride), token_width)
     assert encoding["vector"].shape == (5, vector_width)
     assert encoding["mask"].numpy().sum(axis=1).tolist() == [-(-frames // stride) for frames in (3, 11, 0, 6, 1)]
@@ -418,7 +434,7 @@ def test_the_shapes_of_an_encoding(changes, stride, token_width, vector_width):
 
 
 def test_each_encoder_is_another_one():
-    kinds = {name: {type(layer).__name__ for layer in encoder_of(small(encoder=name)).layers} for name in ENCODERS}
+    kinds = {name: {type(layer).__name__ for layer in encoder_of(small(name)).layers} for name in ENCODERS}
     assert {"Conv1D", "LSTM"} <= kinds["lstm"]
     assert {"Conv1D", "GRU"} <= kinds["gru"]
     assert {"Conv2D", "MaxPooling2D"} <= kinds["cnn"]
@@ -428,17 +444,21 @@ def test_each_encoder_is_another_one():
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_dropout_is_for_training_only(encoder):
-    model, found = encoder_of(small(encoder=encoder, dropout=0.5)), made_up(small(), [4, 11, 7])
+    model, found = encoder_of(small(encoder, dropout=0.5)), made_up(small(), [4, 11, 7])
     np.testing.assert_array_equal(model(found)["vector"], model(found)["vector"])
     assert not np.allclose(model(found, training=True)["vector"], model(found, training=True)["vector"])
 
 
-@pytest.mark.parametrize(("encoder", "convolutions"), [("lstm", 0), ("lstm", 3), ("gru", 1), ("cnn", 0)])
-def test_the_encoder_does_not_see_how_much_silence_follows_a_clip(encoder, convolutions):
+@pytest.mark.parametrize(
+    "encoder",
+    [[LSTM], [CONVOLUTION | {"filters": (12,) * 3}, LSTM], [CONVOLUTION | {"filters": (12,)}, GRU], [SPECTRAL]],
+    ids=["lstm", "convolutions and lstm", "convolution and gru", "cnn"],
+)
+def test_the_encoder_does_not_see_how_much_silence_follows_a_clip(encoder):
     """26 and 42 frames: halved, both are even or both odd, so that strides fall alike."""
     vectors = []
     for seconds, frames in ((0.4, 26), (0.656, 42)):
-        audio = small(seconds=seconds, encoder=encoder, convolutions=convolutions)
+        audio = small(encoder, seconds=seconds)
         assert audio.frames == frames
         found = made_up(audio, [13, 22])
         clips = np.random.default_rng(3).normal(size=(2, 22, 7))
@@ -557,7 +577,7 @@ def test_every_file_is_augmented_for_itself(clips):
     [("lstm", "mean"), ("lstm", "attentive"), ("gru", "mean"), ("cnn", "attentive"), ("transformer", "mean")],
 )
 def test_files_that_are_not_there_do_not_matter(encoder, file_pooling):
-    audio = small(encoder=encoder, files=4, file_pooling=file_pooling)
+    audio = small(encoder, files=4, file_pooling=file_pooling)
     model, found = encoder_of(audio), made_up(audio, [[4, 11, 0, 0], [0, 7, 0, 0], [0, 0, 0, 0]])
     wanted = model(found)
     assert_encodings(model(with_garbage(found)), wanted)
@@ -769,4 +789,5 @@ def test_an_ogg_that_ends_early_is_doubted_though_it_can_be_heard(tmp_path):
 
 def test_each_clip_of_a_cell_is_doubted(tmp_path):
     loud, silent = (save(tmp_path / name, gain * tones(16000), 16000) for name, gain in (("a.wav", 1), ("b.wav", 0)))
-    assert [doubt.kind for doubt in Audio(files=2).doubts(f"{loud};{silent}", [])] == ["silent"]
+    clips, both = Audio(files=2), f"{loud};{silent}"
+    assert [doubt.kind for doubt in clips.doubts(both, clips.read(both))] == ["silent"]

@@ -296,10 +296,16 @@ def test_halves_of_characters_are_drawn(text):
 
 # Encoders
 
-SMALL = {
-    "max_tokens": 7, "embedding_width": 10, "units": 5, "filters": 6, "width": 12, "heads": 3, "ngram_buckets": 53,
-    "ngram_width": 9,
-}  # fmt: skip
+SMALL = {"max_tokens": 7, "embedding_width": 10, "ngram_buckets": 53, "ngram_width": 9}
+ENCODERS = {
+    "lstm": {"type": "recurrent", "both_ways": False, "units": 5},
+    "gru": {"type": "recurrent", "cell": "gru", "both_ways": False, "units": 5},
+    "bilstm": {"type": "recurrent", "units": 5},
+    "cnn": {"type": "convolution", "filters": (6,)},
+    "bag": {"type": "bag"},
+    "transformer": {"type": "transformer", "width": 12, "heads": 3},
+}
+LAYERED = ("lstm", "gru", "bilstm", "transformer")  # what has a depth and more than one pooling
 WIDTHS = {"lstm": 2 * 5, "gru": 2 * 5, "bilstm": 4 * 5, "cnn": 3 * 6, "bag": 10, "transformer": 2 * 12}
 TOKEN_WIDTHS = {"lstm": 5, "gru": 5, "bilstm": 10, "cnn": 18, "bag": 10, "transformer": 12}
 from_scratch = pytest.mark.parametrize("encoder", WIDTHS)
@@ -336,19 +342,22 @@ def dead(found):
 
 @pytest.fixture(scope="module")
 def small():
-    """A function: encoder and settings -> a small text, its vocabulary learned from ROWS once."""
+    """A function: encoder, its and the text's settings -> a small text, its vocabulary learned from ROWS once."""
     vocabulary = Text(vocabulary_size=300).adapt(ROWS).vocabulary
 
-    def make(encoder, **settings):
+    def make(name, sizes=None, **settings):
+        encoder = ENCODERS[name] | (sizes or {})
         return Text(encoder=encoder, vocabulary=vocabulary, backbone="", **SMALL | settings)
 
     return make
 
 
 @from_scratch
-@pytest.mark.parametrize("settings", [{}, {"depth": 2, "normalization": "layer", "ngrams": 0}], ids=["plain", "deep"])
-def test_every_encoder_gives_its_shapes_and_gradients_reach_every_weight(small, encoder, settings):
-    text = small(encoder, **settings)
+@pytest.mark.parametrize(
+    ("depth", "settings"), [(1, {}), (2, {"normalization": "layer", "ngrams": 0})], ids=["plain", "deep"]
+)
+def test_every_encoder_gives_its_shapes_and_gradients_reach_every_weight(small, encoder, depth, settings):
+    text = small(encoder, {"depth": depth} if encoder in LAYERED else {}, **settings)
     model, features = model_of(text), batch(text, ["the red car", "naïve café", ""])
     outputs = model(features)
     assert outputs["vector"].shape == (3, WIDTHS[encoder] + (9 if text.ngrams else 0))
@@ -358,13 +367,20 @@ def test_every_encoder_gives_its_shapes_and_gradients_reach_every_weight(small, 
     assert not dead(gradients(model, features))
 
 
-@from_scratch
-@pytest.mark.parametrize("pooling", [False, True])
-def test_no_encoder_sees_the_padding(small, encoder, pooling):
+@pytest.mark.parametrize(
+    ("encoder", "sizes"),
+    [
+        *((name, {}) for name in ENCODERS),
+        *((name, {"pooling": "last"}) for name in ("lstm", "gru", "bilstm")),
+        ("cnn", {"pooling": "mean_and_max"}),
+        ("transformer", {"pooling": "first"}),
+    ],
+)
+def test_no_encoder_sees_the_padding(small, encoder, sizes):
     vectors = []
     for max_tokens in (8, 13):
         keras.utils.set_random_seed(1)
-        text = small(encoder, max_tokens=max_tokens, pooling=pooling)
+        text = small(encoder, sizes, max_tokens=max_tokens)
         vectors.append(model_of(text)(batch(text, ["the red car"]))["vector"])
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
 
@@ -379,24 +395,24 @@ def test_the_order_of_words_matters_to_all_but_the_bag(small, encoder):
 
 def test_depth_and_heads_and_widths_are_what_the_settings_say(small):
     def count(text, layer):
-        return sum(type(found).__name__ == layer for found in model_of(text).layers)
+        return sum(type(each).__name__ == layer for each in model_of(text).layers)
 
-    assert count(small("gru", depth=3), "GRU") == 3
-    assert count(small("bilstm", depth=2), "Bidirectional") == 2
-    assert count(small("transformer", depth=4), "MultiHeadAttention") == 4
-    assert count(small("cnn", kernel_tokens=(2, 3)), "Conv1D") == 2
+    assert count(small("gru", {"depth": 3}), "GRU") == 3
+    assert count(small("bilstm", {"depth": 2}), "Bidirectional") == 2
+    assert count(small("transformer", {"depth": 4}), "MultiHeadAttention") == 4
+    assert count(small("cnn", {"kernel_steps": (2, 3)}), "Conv1D") == 2
     assert count(small("lstm", normalization="batch"), "BatchNormalization") == 1
     assert count(small("lstm", ngrams=0), "NgramBag") == 0
 
 
 def test_a_width_that_the_heads_do_not_share_is_an_error():
-    with pytest.raises(ValueError, match=r"width: expected a multiple of heads \(3\), got 16"):
-        Text(encoder="transformer", width=16, heads=3)
+    with pytest.raises(ValueError, match="width is 16, expected a multiple of heads, which is 3"):
+        Text(encoder={"type": "transformer", "width": 16, "heads": 3})
 
 
 @from_scratch
 def test_features_do_not_depend_on_an_encoder_that_learns_from_scratch(small, encoder):
-    text, other = Text(encoder=encoder, max_tokens=7).adapt(ROWS), Text(max_tokens=7).adapt(ROWS)
+    text, other = Text(encoder=ENCODERS[encoder], max_tokens=7).adapt(ROWS), Text(max_tokens=7).adapt(ROWS)
     exclude = text.tunable_fields()
     assert text.model_dump_json(exclude=exclude) == other.model_dump_json(exclude=exclude)
 
@@ -482,6 +498,15 @@ def test_a_file_of_other_vectors_is_an_error(vectors, lines, message):
 # A pretrained encoder
 
 
+def pretrained(preset, **settings):
+    """An `encoder` of this preset."""
+    return {"type": "pretrained", "preset": str(preset), **settings}
+
+
+def with_encoder(text, **changes):
+    return text.model_copy(update={"encoder": (text.encoder[0].model_copy(update=changes),)})
+
+
 HUB_CELLS = ["The red CARS", "Ελλάδα red", "naïve the car 一二 red red red red red", "", "the car's"]
 
 
@@ -503,7 +528,7 @@ def preset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bert(preset):
     """Adapted, with its weights to be fetched from the preset."""
-    return Text(encoder="pretrained", preset=preset[0], **SMALL, ngrams=0).adapt(["anything"])
+    return Text(encoder=pretrained(preset[0]), **SMALL, ngrams=0).adapt(["anything"])
 
 
 def test_a_backbones_tokens_are_those_of_its_own_preprocessor(bert, preset):
@@ -558,17 +583,17 @@ def test_a_frozen_backbone_has_nothing_to_train(bert):
 
 
 def test_the_top_blocks_can_be_trained(bert):
-    model = model_of(bert.model_copy(update={"trainable_blocks": 1}))
-    found = gradients(model, batch(bert, HUB_CELLS[:2] + [""]))
-    assert {path.split("/")[0] for path in found} == {"transformer_layer_1"}
-    assert not dead(found)
-    with pytest.raises(ValueError, match="trainable_blocks: the pretrained encoder has 2, got 3"):
-        model_of(bert.model_copy(update={"trainable_blocks": 3}))
+    model = model_of(with_encoder(bert, unfrozen_blocks=1))
+    slopes = gradients(model, batch(bert, HUB_CELLS[:2] + [""]))
+    assert {path.split("/")[0] for path in slopes} == {"transformer_layer_1"}
+    assert not dead(slopes)
+    with pytest.raises(ValueError, match="unfrozen_blocks: the pretrained encoder has 2, got 3"):
+        model_of(with_encoder(bert, unfrozen_blocks=3))
 
 
 def test_a_trained_backbone_is_built_without_its_preset(bert, preset, tmp_path):
     moved = Path(shutil.copytree(preset[0], tmp_path / "moved"))
-    text = bert.model_copy(update={"preset": str(moved)})
+    text = with_encoder(bert, preset=str(moved))
     weights = model_of(text).get_weights()
     shutil.rmtree(moved)
     again = build("modality", json.loads(text.trained().model_dump_json()), "here")
@@ -600,7 +625,7 @@ def test_other_families_of_word_pieces_are_understood(preset, family, tmp_path):
     sizes |= {"vocab_size": 6, "embedding_dim": 6} if family == "Electra" else {"vocabulary_size": 6}
     for part in (classes[0](**sizes), classes[1](["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red"])):
         part.save_to_preset(tmp_path / "tiny")
-    text = Text(encoder="pretrained", preset=str(tmp_path / "tiny"), **SMALL, trainable_blocks=1).adapt(["red"])
+    text = Text(encoder=pretrained(tmp_path / "tiny", unfrozen_blocks=1), **SMALL).adapt(["red"])
     features = batch(text, ["red blue", ""])
     assert features["tokens"].numpy()[0].tolist() == [3, 6, 2, 4, 0, 0, 0]
     assert not dead(gradients(model_of(text), features))
@@ -631,33 +656,33 @@ def test_a_backbone_takes_the_n_gram_bag_beside_it(bert):
 def test_a_preset_that_does_not_fit_is_an_error(preset, tmp_path):
     hub = pytest.importorskip("keras_hub")
     with pytest.raises(ValueError, match="takes at most 11 tokens, but max_tokens is 12"):
-        Text(encoder="pretrained", preset=preset[0], max_tokens=12).adapt(["red"])
+        Text(encoder=pretrained(preset[0]), max_tokens=12).adapt(["red"])
     with pytest.raises(ValueError, match=r'preset ".*nowhere": keras-hub cannot load it'):
-        Text(encoder="pretrained", preset=str(tmp_path / "nowhere")).adapt(["red"])
+        Text(encoder=pretrained(tmp_path / "nowhere")).adapt(["red"])
     pieces = {"<s>": 0, "<pad>": 1, "</s>": 2, "<mask>": 3, "a": 4, "b": 5, "ab": 6}
     hub.models.RobertaTokenizer(pieces, ["a b"]).save_to_preset(tmp_path / "roberta")
     hub.models.RobertaBackbone(7, 1, 1, 2, 2).save_to_preset(tmp_path / "roberta")
     with pytest.raises(ValueError, match="RobertaTokenizer cannot be put into the graph; .* BERT, DistilBERT, ELECTRA"):
-        Text(encoder="pretrained", preset=str(tmp_path / "roberta")).adapt(["red"])
+        Text(encoder=pretrained(tmp_path / "roberta")).adapt(["red"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("encoder", "settings", "message"),
     [
-        ({}, 'needs "preset"'),
-        ({"preset": "x", "word_vectors": "y"}, 'has an embedding of its own; leave "word_vectors" out'),
-        ({"preset": "x", "max_tokens": 2}, "needs max_tokens of at least 3"),
+        ("pretrained", {}, 'needs "preset"'),
+        (pretrained("x"), {"word_vectors": "y"}, 'has an embedding of its own; leave "word_vectors" out'),
+        (pretrained("x"), {"max_tokens": 2}, "needs max_tokens of at least 3"),
     ],
 )
-def test_settings_that_do_not_fit_a_pretrained_encoder_are_errors(settings, message):
+def test_settings_that_do_not_fit_a_pretrained_encoder_are_errors(encoder, settings, message):
     with pytest.raises(ValueError, match=message):
-        Text(encoder="pretrained", **settings)
+        Text(encoder=encoder, **settings)
 
 
 def test_without_keras_hub_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ValueError, match=r'pip install "mmkeras\[pretrained\]"'):
-        Text(encoder="pretrained", preset="x").adapt(["red"])
+        Text(encoder=pretrained("x")).adapt(["red"])
 
 
 # What a column tells

@@ -299,13 +299,13 @@ def test_augmentation_moves_scales_and_hides_within_its_limits():
 # Encoding
 
 ENCODERS = {
-    "cnn": {},
-    "cnn with layer normalisation": {"normalization": "layer"},
-    "lstm": {"encoder": "lstm"},
-    "last state": {"encoder": "lstm", "pooling": False},
-    "gru": {"encoder": "gru", "depth": 2},
-    "bilstm": {"encoder": "bilstm"},
-    "transformer": {"encoder": "transformer"},
+    "cnn": {"type": "convolution", "filters": (4, 6)},
+    "cnn with layer normalisation": {"type": "convolution", "filters": (4, 6), "normalization": "layer"},
+    "lstm": {"type": "recurrent", "units": 8},
+    "last state": {"type": "recurrent", "units": 8, "pooling": "last"},
+    "gru": {"type": "recurrent", "cell": "gru", "units": 8, "depth": 2},
+    "bilstm": {"type": "recurrent", "both_ways": True, "units": 8},
+    "transformer": {"type": "transformer", "width": 8, "heads": 2},
 }
 
 
@@ -320,7 +320,7 @@ def test_encoders_do_not_see_what_lies_behind_a_series(settings):
     found = []
     for steps in (11, 22):
         keras.utils.set_random_seed(1)
-        series = Timeseries(steps=steps, fit="cut", filters=(4, 6), units=8, heads=2, **settings, **PLAIN)
+        series = Timeseries(steps=steps, fit="cut", encoder=settings, **PLAIN)
         cells = [series.example(seed)[:9] for seed in range(3)]
         batch = {name: np.stack([features(series, cell)[name] for cell in cells]) for name in series.features}
         vector, tokens, mask, present = encoder(series)(batch)
@@ -333,7 +333,7 @@ def test_encoders_do_not_see_what_lies_behind_a_series(settings):
 
 def test_gaps_are_shown_to_the_encoder():
     keras.utils.set_random_seed(1)
-    series = Timeseries(steps=8, filters=(4,), **PLAIN)
+    series = Timeseries(steps=8, encoder={"filters": (4,)}, **PLAIN)
     whole = features(series, np.zeros((8, 2)))
     holed = features(series, [[0, 0]] * 3 + [[NAN, 0]] * 2 + [[0, 0]] * 3)
     np.testing.assert_array_equal(whole["values"], holed["values"])
@@ -342,8 +342,8 @@ def test_gaps_are_shown_to_the_encoder():
 
 
 def test_a_transformer_whose_heads_do_not_fit_is_refused():
-    with pytest.raises(ValueError, match="units must be a multiple of heads, got 10 and 4"):
-        Timeseries(encoder="transformer", units=10)
+    with pytest.raises(ValueError, match="width is 10, expected a multiple of heads, which is 4"):
+        Timeseries(encoder={"type": "transformer", "width": 10})
 
 
 # Around it

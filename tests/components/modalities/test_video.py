@@ -16,6 +16,7 @@ from fixtures_drawn import Page, heats
 from PIL import Image as Pillow
 
 from mmkeras.components.modalities.video import Video
+from mmkeras.contracts.config import build
 from mmkeras.contracts.registry import find
 
 VIDEO = Video(frames=4, height_px=16, width_px=24)
@@ -318,13 +319,22 @@ def encoder(video):
     return keras.Model(inputs, [encoding.vector, encoding.tokens, encoding.mask, encoding.present])
 
 
-@pytest.mark.parametrize("temporal", ["lstm", "gru", "transformer"])
-def test_encoders_do_not_see_what_lies_behind_a_clip(temporal):
+@pytest.mark.parametrize(
+    "steps_encoder",
+    [
+        {"type": "recurrent", "units": 8},
+        {"type": "recurrent", "cell": "gru", "units": 8},
+        {"type": "transformer", "width": 8},
+    ],
+    ids=["lstm", "gru", "transformer"],
+)
+def test_encoders_do_not_see_what_lies_behind_a_clip(steps_encoder):
     found = []
+    picture = {"type": "picture", "filters": (4,), "units": 6, "places": 2}
     for frames in (4, 7):
         keras.utils.set_random_seed(1)
-        small = {"filters": (4,), "frame_units": 6, "units": 8, "temporal": temporal, "grid": 2}
-        video = PLAIN.model_copy(update={"frames": frames, **small})
+        changes = {"frames": frames, "encoder": [picture, steps_encoder]}
+        video = build("modality", PLAIN.model_dump() | changes, "here")
         cells = [GREYS[:3], GREYS[8:11], GREYS[2::-1]]
         batch = {name: np.stack([features(video, cell)[name] for cell in cells]) for name in video.features}
         vector, tokens, mask, present = encoder(video)(batch)
@@ -336,8 +346,8 @@ def test_encoders_do_not_see_what_lies_behind_a_clip(temporal):
 
 
 def test_a_transformer_whose_heads_do_not_fit_is_refused():
-    with pytest.raises(ValueError, match="units must be a multiple of heads, got 10 and 4"):
-        Video(temporal="transformer", units=10)
+    with pytest.raises(ValueError, match="width is 10, expected a multiple of heads, which is 4"):
+        Video(encoder=["picture", {"type": "transformer", "width": 10}])
 
 
 # Around it

@@ -286,11 +286,62 @@ def test_ordered_classes_keep_their_order_whatever_their_weights_are():
 def test_convolutions_of_several_widths_by_hand():
     """One filter of width 1 and one of width 3 add up what they see: tokens 1, 2 and -9, the last one padding."""
     values, mask = keras.Input((3, 1)), keras.Input((3,))
-    model = keras.Model([values, mask], layers.time.convolve_steps(values, mask, 1, (1, 3)))
+    tokens, _ = layers.time.convolve(values, mask, (1,), (1, 3))
+    model = keras.Model([values, mask], [tokens, layers.time.MaskedMax()(tokens, mask)])
     model.set_weights([np.ones((1, 1, 1)), np.zeros(1), np.ones((3, 1, 1)), np.zeros(1)])
     tokens, vector = model([floats([[[1], [2], [-9]], [[5], [5], [5]]]), floats([[1, 1, 0], [0, 0, 0]])])
-    np.testing.assert_allclose(tokens[0, :2], [[1, 3], [2, 3]])
+    np.testing.assert_allclose(tokens[0], [[1, 3], [2, 3], [0, 0]])
     np.testing.assert_allclose(vector, [[2, 3], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("halving", "wanted", "real"),
+    [
+        ("none", [[1, 5, 3, 8, 0], [9, 0, 0, 0, 0]], [4, 1]),
+        ("stride", [[1, 3, 0], [9, 0, 0]], [2, 1]),  # every other step, from the first
+        ("pool", [[5, 8, 0], [9, 0, 0]], [2, 1]),
+    ],
+)
+def test_convolutions_halve_their_steps_by_hand(halving, wanted, real):
+    values, mask = keras.Input((5, 1)), keras.Input((5,))
+    model = keras.Model([values, mask], layers.time.convolve(values, mask, (1,), (1,), halving))
+    model.set_weights([np.ones((1, 1, 1)), np.zeros(1)])
+    steps = floats([[1, 5, 3, 8, 7], [9, 7, 7, 7, 7]])[..., None]
+    tokens, shorter = model([steps, floats([[1, 1, 1, 1, 0], [1, 0, 0, 0, 0]])])
+    np.testing.assert_allclose(tokens[..., 0], wanted)
+    np.testing.assert_array_equal(np.sum(shorter, axis=1), real)
+
+
+def test_convolutions_over_bands_halve_them_too():
+    values, mask = keras.Input((4, 6, 1)), keras.Input((4,))
+    tokens, shorter = layers.time.convolve(values, mask, (2, 3), (3,), "pool")
+    assert tokens.shape == (None, 1, 2, 3) and shorter.shape == (None, 1)
+
+
+def test_masked_batch_normalization_by_hand():
+    """Real are 1, 3 and 5: mean 3, variance 8/3. What is masked is normalized too, but changes nothing."""
+    layer = layers.time.MaskedBatchNormalization(momentum=0.9, epsilon=0.0)
+    steps, mask = floats([[[1], [3], [99]], [[5], [-99], [99]]]), floats([[1, 1, 0], [1, 0, 0]])
+    normal = layer(steps, mask=mask, training=True).numpy()
+    np.testing.assert_allclose([*normal[0, :2, 0], normal[1, 0, 0]], np.array([-2, 0, 2]) / np.sqrt(8 / 3), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, [0.3], rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, [0.9 + 0.1 * 8 / 3], rtol=1e-5)
+    np.testing.assert_allclose(layer(steps, mask=mask)[0, 0, 0], 0.7 / np.sqrt(0.9 + 0.8 / 3), rtol=1e-5)
+
+
+def test_masked_batch_normalization_is_keras_own():
+    own = keras.layers.BatchNormalization(momentum=0.9)
+    masked = layers.time.MaskedBatchNormalization(momentum=0.9)
+    rng = np.random.default_rng(0)
+    steps, mask = rng.normal(3, 2, (3, 7, 5)).astype("f4"), (rng.random((3, 7)) < 0.6).astype("f4")
+    for training in (True, False):
+        wanted = own(steps, mask=mask, training=training)
+        np.testing.assert_allclose(masked(steps, mask=mask, training=training), wanted, atol=1e-5)
+    np.testing.assert_allclose(masked.moving_variance, own.moving_variance, rtol=1e-5)
+    masked.trainable = False
+    before = np.array(masked.moving_mean)
+    masked(steps, mask=mask, training=True)
+    np.testing.assert_array_equal(masked.moving_mean, before)
 
 
 # Several files in one cell
@@ -336,22 +387,27 @@ def test_the_files_tokens_stand_one_after_another():
 # Pictures
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_normalization": False}, {"layer_normalization": True}])
-@pytest.mark.parametrize(("encoder", "height", "width"), [("cnn", 5, 7), ("resnet", 6, 8)])
-def test_each_block_halves_a_picture(encoder, height, width, options):
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
+@pytest.mark.parametrize(("blocks", "height", "width"), [("convolve_picture", 5, 7), ("residual_picture", 6, 8)])
+def test_each_block_halves_a_picture(blocks, height, width, normalization):
     picture = keras.Input((23, 31, 3))
-    options = {"batch_normalization": True, **options}
-    encoded = layers.pictures.encode_picture(picture, encoder, filters=(4, 9), kernel_px=3, **options)
+    encoded = getattr(layers.pictures, blocks)(picture, (4, 9), 3, normalization)
     assert encoded.shape == (None, height, width, 9)
-    found = {type(layer).__name__ for layer in keras.Model(picture, encoded).layers}
-    layered = "layer_normalization" in options
-    assert ("LayerNormalization" in found) == layered
-    assert ("BatchNormalization" in found) == (options["batch_normalization"] and not layered)
+    classes = {type(layer).__name__ for layer in keras.Model(picture, encoded).layers}
+    assert ("LayerNormalization" in classes) == (normalization == "layer")
+    assert ("BatchNormalization" in classes) == (normalization == "batch")
+
+
+def test_means_keep_their_places():
+    picture = floats(np.arange(16).reshape(1, 4, 4, 1))
+    np.testing.assert_allclose(layers.pictures.pooled_by_place(picture, 2), [[2.5, 4.5, 10.5, 12.5]])
+    np.testing.assert_allclose(layers.pictures.pooled_by_place(picture, 1), [[7.5]])
+    np.testing.assert_allclose(layers.pictures.pooled_by_place(picture, 9), picture.reshape(1, 16))
 
 
 def test_a_residual_block_adds_to_its_shortcut():
     picture = keras.Input((2, 2, 3))
-    encoded = layers.pictures.encode_picture(picture, "resnet", filters=(1,), kernel_px=1, batch_normalization=False)
+    encoded = layers.pictures.residual_picture(picture, (1,), 1, "none")
     model = keras.Model(picture, encoded)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     convolutions.sort(key=lambda layer: (len(layer.name), layer.name))  # as they were made
@@ -361,13 +417,6 @@ def test_a_residual_block_adds_to_its_shortcut():
     # The stem gives 1 + 2 + 4 = 7 at the top left and 27 elsewhere, 22 on average: the shortcut gives 2 * 22, the two
     # convolutions, the first of which looks at the top left only, -0.5 * (3 * 7).
     np.testing.assert_allclose(model(values), [[[[44 - 10.5]]]])
-
-
-def test_a_picture_too_small_for_its_blocks():
-    with pytest.raises(ValueError, match="4 filters halve a picture of 15 x 40 px to nothing; expected at least 16 px"):
-        layers.pictures.encode_picture(
-            keras.Input((15, 40, 3)), "cnn", filters=(4, 4, 4, 4), kernel_px=3, batch_normalization=True
-        )
 
 
 # Pictures' batch normalisation
