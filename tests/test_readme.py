@@ -32,7 +32,8 @@ ELSEWHERE = {
     "article": "the articles' networks take long to train; their configs are read by tests/test_config.py",
     "compare": "trains dozens of models; tests/test_compare.py trains small ones",
 }
-MOST_LINES = {README: 180, ROOT / "docs/settings.md": 600}  # the latter is printed, to look things up in
+# settings.md is printed, to look things up in; thermal.md is a whole file of code
+MOST_LINES = {README: 180, ROOT / "docs/settings.md": 600, ROOT / "docs/thermal.md": 210}
 MOST_LINES_OF_A_PAGE = 200
 
 every_page = pytest.mark.parametrize("page", EVERY, ids=lambda page: str(page.relative_to(ROOT)))
@@ -61,7 +62,9 @@ def test_every_block_says_what_it_is(page):
 
 @every_page
 def test_a_page_is_read_in_minutes(page):
-    assert len(text_of(page).splitlines()) <= MOST_LINES.get(page, MOST_LINES_OF_A_PAGE)
+    """What is looked up, the rows of tables, is not read through; in the README they count."""
+    lines = [line for line in text_of(page).splitlines() if page == README or not line.startswith("| ")]
+    assert len(lines) <= MOST_LINES.get(page, MOST_LINES_OF_A_PAGE)
 
 
 def test_the_index_names_every_page():

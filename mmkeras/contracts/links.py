@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Link = Literal["identity", "softmax", "sigmoid", "cumulative"]
 SMALLEST = 1.2e-38  # about the least float32 that no device takes for 0
+LEAST_LOGIT = -80.0  # the exponential of 80 is still a float32
 
 
 def tempered(prediction: Any, temperature: float, link: Link, xp: ModuleType) -> Any:
@@ -49,5 +50,5 @@ def _softmax(logits: Any, xp: ModuleType) -> Any:
 
 
 def _sigmoid(logits: Any, xp: ModuleType) -> Any:
-    """1 / (1 + exp(-x)), of which neither exponential overflows."""
-    return xp.exp(xp.minimum(logits, 0.0)) / (1.0 + xp.exp(-xp.abs(logits)))
+    # Cases for both signs would overflow nowhere either, but have no slope, or a wrong one, where a logit is 0
+    return 1.0 / (1.0 + xp.exp(-xp.maximum(logits, LEAST_LOGIT)))

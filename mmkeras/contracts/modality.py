@@ -356,7 +356,7 @@ class Modality(Component):
             cell: As `read` gives it.
             attribution: How much each part of it speaks for the answer (> 0) or against it (< 0), in the unit of the
                 prediction; its shape stands in the module's docstring. None: nothing is coloured.
-            method: What found the attribution, for the caption.
+            method: Where the attribution comes from, for the caption.
             scale: The attribution that gets the full colour; the cell's own largest unless it is given. The caption
                 says how much it is.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import inspect
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import mmkeras
@@ -18,10 +18,10 @@ from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.modality import Modality
 from mmkeras.features.shards import Arrays, Damaged, Feature, Stored, Writer
+from mmkeras.features.sources import code_of
 from mmkeras.table.remote import scheme_of, state
 
 tf = lazy("tensorflow")
-ops = lazy("mmkeras.features.ops")
 
 CACHE_GB = 20.0
 FORMAT = "2"  # of an entry; another number is another key
@@ -63,17 +63,19 @@ def key(modality: Modality, distinct: Sequence[str]) -> str:
     """A folder's name for settings, fitted state, cells, files, code and versions: all that features depend on."""
     digest = hashlib.sha256()
     settings = modality.model_dump_json(exclude=modality.tunable_fields())
-    for part in (FORMAT, mmkeras.__version__, tf.__version__, settings, *_sources(modality)):
+    for part in (FORMAT, mmkeras.__version__, _version(), settings, code_of(type(modality))):
         digest.update(part.encode() + b"\0")
     for value in distinct:
         digest.update(value.encode("utf-8", "surrogatepass") + b"\0" + _file_state(value, modality) + b"\0")
     return f"{modality.type_name()}-{digest.hexdigest()[:32]}"
 
 
-def _sources(modality: Modality) -> Iterator[str]:
-    for module in (inspect.getmodule(type(modality)), ops):
-        with contextlib.suppress(OSError, TypeError):  # a class from a notebook has no source
-            yield inspect.getsource(module)
+def _version() -> str:
+    """Of TensorFlow, without the seconds that importing it takes."""
+    try:
+        return metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:  # another build
+        return tf.__version__
 
 
 def _file_state(value: str, modality: Modality) -> bytes:

@@ -43,7 +43,7 @@ def check_bytes(path: str, max_mb: float) -> None:
     """Refuses a file that is too large, before it is read.
 
     Raises:
-        ValueError: Says how large it is; `ops.bytes_fault` says the same of what a client sends.
+        ValueError: Says how large it is; `ops.common.bytes_fault` says the same of what a client sends.
     """
     size = os.stat(path).st_size
     if size > max_mb * 1e6:

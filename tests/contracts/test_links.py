@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras.contracts import links
 
@@ -62,3 +63,21 @@ def test_arrays_and_tensors_are_divided_alike(link, temperature, dtype):
     tensor = links.tempered(keras.ops.convert_to_tensor(prediction), temperature, link, keras.ops)
     assert array.dtype == np.asarray(tensor).dtype == dtype
     np.testing.assert_allclose(array, tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("link", "prediction", "slopes"),
+    [
+        ("sigmoid", [0.5, 0.2], [1 / 2, 25 / 36]),
+        ("softmax", [0.5, 0.5], [1 / 4, -1 / 4]),
+        ("cumulative", [0.5, 0.5], [1 / 4, -1 / 4]),
+    ],
+)
+def test_the_slope_is_right_where_a_logit_is_0_too(link, prediction, slopes):
+    """An explanation needs it. By hand of q at a temperature of 2: q (1 - q) / 2 times the slope of p's own logit."""
+    prediction = tf.constant([prediction])
+    with tf.GradientTape() as tape:
+        tape.watch(prediction)
+        divided = links.tempered(prediction, 2.0, link, keras.ops)
+        explained = tf.reduce_sum(divided) if link == "sigmoid" else divided[0, 0]
+    np.testing.assert_allclose(tape.gradient(explained, prediction)[0], slopes, atol=1e-6)

@@ -20,6 +20,7 @@ from fixtures_tables import HERE, png
 from mmkeras.components.modalities.image import Image
 from mmkeras.features import cache as module
 from mmkeras.features import columns as features_module
+from mmkeras.features import sources
 from mmkeras.features.cache import cache_folder
 from mmkeras.features.columns import prepare
 
@@ -47,6 +48,22 @@ def test_key_changes_with_all_that_features_depend_on(cache, files):
     os.utime(files[2], ns=(later, later))
     assert prepared(modality, values) == 7
     assert prepared(modality, values) == 7
+
+
+def test_key_changes_with_the_code_that_makes_features_and_no_other(cache, files, monkeypatch):
+    source_of = sources.source_of
+
+    def key_where(old, new):
+        with monkeypatch.context() as patch:
+            patch.setattr(sources, "source_of", lambda name: (source_of(name) or "").replace(old, new))
+            sources.code_of.cache_clear()
+            return module.key(Size(), files)
+
+    same = key_where("", "")
+    assert key_where("float32", "float64") != same
+    assert key_where("begins with bad", "begins badly") != same
+    assert key_where("random.stateless_uniform", "zeros") == same
+    sources.code_of.cache_clear()
 
 
 def test_a_changed_file_is_read_again(cache, files):
@@ -98,7 +115,7 @@ import sys, time
 from pathlib import Path
 import pandas as pd
 from mmkeras.features.columns import prepare
-from mmkeras.modalities.image import Image
+from mmkeras.components.modalities.image import Image
 
 class Slow(Image):
     def read(self, value):

@@ -72,17 +72,17 @@ class Number(Modality):
 
     def survey(self, values: pd.Series) -> Survey:
         numbers, errors = self._numbers(values)
-        found = numbers.to_numpy()
-        far = _far_out(found)
-        typical = f"the median is {_shown(np.median(found))}, half of the numbers lie" if far.any() else ""
-        low, high = np.percentile(found, (25, 75)) if far.any() else (0, 0)
+        given = numbers.to_numpy()
+        far = _far_out(given)
+        typical = f"the median is {_shown(np.median(given))}, half of the numbers lie" if far.any() else ""
+        low, high = np.percentile(given, (25, 75)) if far.any() else (0, 0)
         remedy = "correct the numbers; if they stand for missing ones, empty the cells"
         doubts = [
             (int(row), Doubt("far out", f"{_shown(number)}; {typical} from {_shown(low)} to {_shown(high)}", remedy))
             for row, number in numbers[far].items()
         ]
         missing = sorted({*values.index} - {*numbers.index} - errors.keys())
-        return Survey({"value": found}, doubts=doubts, errors=errors, missing=missing)
+        return Survey({"value": given}, doubts=doubts, errors=errors, missing=missing)
 
     def learn(self, cells: Iterable[float]) -> Self:
         """Learns mean, deviation and quantiles; a column that never changes has the deviation 1."""
@@ -223,11 +223,11 @@ def _far_out(numbers: np.ndarray) -> np.ndarray:
     low, median, high = np.percentile(numbers, (25, 50, 75))
     if low == high:
         judged = numbers != median
-        found = np.zeros(len(numbers), bool)
+        is_far = np.zeros(len(numbers), bool)
         others = numbers[judged]
         if len(others) and np.ptp(np.percentile(others, (25, 75))):
-            found[judged] = _far_out(others)
-        return found
+            is_far[judged] = _far_out(others)
+        return is_far
     distances = (numbers - median) / (high - low)
     return _beyond_a_gap(numbers, distances) | _beyond_a_gap(numbers, -distances)
 

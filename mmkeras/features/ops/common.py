@@ -95,14 +95,14 @@ def zeros(features: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
 
 def first_fault(*faults: tuple[tf.Tensor | bool, tf.Tensor | str]) -> tf.Tensor:
     """() string: the words of the first condition that holds, "" where none does."""
-    found = tf.constant("")
+    fault = tf.constant("")
     for is_so, words in reversed(faults):
-        found = tf.where(is_so, words, found)
-    return found
+        fault = tf.where(is_so, words, fault)
+    return fault
 
 
 def bytes_fault(content: tf.Tensor, max_mb: float) -> tf.Tensor:
-    """() string: what `component.check_bytes` says of a file that is too large; "" of any other."""
+    """() string: what `cells.check_bytes` says of a file that is too large; "" of any other."""
     length = length_of(content)
     words = tf.strings.join([tf.strings.as_string(length), f" bytes, more than max_mb {max_mb:g}"])
     return first_fault((tf.cast(length, tf.float64) > max_mb * 1e6, words))
@@ -157,7 +157,7 @@ def map_files(
     count = tf.size(given)
     kept = given[:files]
     filled = tf.ensure_shape(tf.concat([kept, tf.fill([files - tf.size(kept)], "")], axis=0), (files,))
-    found, faults = tf.map_fn(one, filled, fn_output_signature=(features, tf.TensorSpec((), tf.string)))
+    examined, faults = tf.map_fn(one, filled, fn_output_signature=(features, tf.TensorSpec((), tf.string)))
     number = tf.strings.as_string(count)
     fault = first_fault(
         (count > files, tf.strings.join(["names ", number, f" files, expected at most {files}; set files: ", number,
@@ -165,7 +165,7 @@ def map_files(
         (True, numbered_fault("file", tf.range(1, files + 1), count, faults)),
     )  # fmt: skip
     is_good = tf.cast(fault == "", tf.float32)
-    stacked = {name: tf.ensure_shape(found[name], (files, *features[name].shape)) * is_good for name in features}
+    stacked = {name: tf.ensure_shape(examined[name], (files, *features[name].shape)) * is_good for name in features}
     return _with_file_mask(stacked), fault
 
 

@@ -124,8 +124,8 @@ def _caught(dataset: tf.data.Dataset, otherwise: tf.Tensor) -> tf.Tensor:
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    found = dataset.ignore_errors(log_warning=False).concatenate(tf.data.Dataset.from_tensors(otherwise))
-    return found.take(1).with_options(options).get_single_element()
+    result = dataset.ignore_errors(log_warning=False).concatenate(tf.data.Dataset.from_tensors(otherwise))
+    return result.take(1).with_options(options).get_single_element()
 
 
 def _attempt(content: tf.Tensor, fits: tf.Tensor, decode: Decode, channels: int) -> tf.Tensor:
@@ -135,7 +135,7 @@ def _attempt(content: tf.Tensor, fits: tf.Tensor, decode: Decode, channels: int)
 
 
 def _decode_or_fail(content: tf.Tensor, fits: tf.Tensor, decode: Decode, channels: int) -> tf.Tensor:
-    """The same, but that what the decoder refuses fails; it refuses an empty string."""
+    """(H, W, channels) uint8; fails where it does not fit or the decoder refuses, which it does an empty string."""
     return tf.ensure_shape(decode(tf.where(fits, content, "")), (None, None, channels))
 
 
@@ -240,8 +240,8 @@ def _orientation_in(octets: tf.Tensor) -> tf.Tensor:
     octets = octets[2:][: TIFF_ENTRY * count]
     entries = tf.reshape(octets[: tf.size(octets) // TIFF_ENTRY * TIFF_ENTRY], (-1, TIFF_ENTRY))
     tags, values = (tf.reduce_sum(entries[:, at : at + 2] * weights, axis=1) for at in (0, 8))
-    found = tf.reduce_max(tf.where(is_known & (tags == EXIF_ORIENTATION), values, 0))
-    return tf.where((found >= 1) & (found <= EXIF_ORIENTATIONS), found, 1)
+    orientation = tf.reduce_max(tf.where(is_known & (tags == EXIF_ORIENTATION), values, 0))
+    return tf.where((orientation >= 1) & (orientation <= EXIF_ORIENTATIONS), orientation, 1)
 
 
 def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
