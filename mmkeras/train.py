@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from mmkeras.training.run import Run
 from mmkeras.training.trainer import train_plan
 
 __all__ = ["embedded_example", "train"]
+INTERVAL = ("_low", "_high")  # ends of the names of a figure's 95 % interval
 
 
 def train(
@@ -59,13 +61,15 @@ def _show_results(run: Run) -> None:
     metrics = run.metrics
     training, splits = metrics["training"], [name for name in ("test", "valid") if name in metrics]
     rows = [
-        (target, metric, *(metrics[split][target].get(metric, "") for split in splits))
-        for target in metrics["valid"]
-        for metric in metrics["valid"][target]
+        (output, metric, *(_with_interval(metrics[split][output], metric) for split in splits))
+        for output, figures in metrics["valid"].items()
+        for metric in figures
+        if not metric.endswith(INTERVAL)
     ]
     best, epochs, seconds = training["best_epoch"], training["epochs"], training["seconds"]
     title = f"Results of epoch {best}, the best of {epochs}, after {seconds:.0f} s"
-    show_table(title, ("target", "metric", *(f"{split} rows" for split in splits)), rows)
+    names = "target" if metrics["valid"].keys() <= run.config.targets.keys() else "output"
+    show_table(title, (names, "metric", *(f"{split} rows" for split in splits)), rows)
     commands = {
         f"mmkeras evaluate {run.folder} --baselines": "in detail, beside simpler models",
         f"mmkeras report {run.folder}": "one page to look at: results, explanations, rows",
@@ -76,6 +80,12 @@ def _show_results(run: Run) -> None:
     commands[f"mmkeras export {run.folder} my_model"] = "a SavedModel that takes raw rows"
     width = max(map(len, commands))
     say("Next:\n" + "\n".join(f"  {command:<{width}}  {purpose}" for command, purpose in commands.items()))
+
+
+def _with_interval(figures: Mapping[str, float], metric: str) -> Any:
+    low, high = (figures.get(f"{metric}{ending}") for ending in INTERVAL)
+    value = figures.get(metric, "")
+    return value if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 if __name__ == "__main__":

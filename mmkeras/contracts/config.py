@@ -134,6 +134,8 @@ class Config(Settings):
                 f"targets: the objectives ({names}) answer none; leave the targets out (targets=null), or add "
                 f"objectives.{DEFAULT}={{}}"
             )
+        if self.train.monitor == "metric" and not self.answers:
+            raise ValueError("train.monitor: metric is a target's, and none is answered; expected loss")
         return self
 
     @model_validator(mode="after")
@@ -175,6 +177,11 @@ class Config(Settings):
         """What the objectives are about."""
         columns = dict(sorted(self.columns.items()))
         return Setting(columns, self.fusion, self.targets, self.train.loss_weights == "learned")
+
+    def alone(self, column: str) -> Config:
+        """To answer the targets from one column: another objective may need several columns, or others than this."""
+        answering = {name: objective for name, objective in self.objectives.items() if objective.answers}
+        return self.model_copy(update={"columns": {column: self.columns[column]}, "objectives": answering})
 
     def settings(self) -> dict[str, Any]:
         """Everything as plain data, all defaults visible, fitted state left out."""
@@ -293,16 +300,29 @@ def _set(place: Any, name: str, value: str, text: str) -> None:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, with every installed modality, encoder, fusion and head."""
+    """The JSON schema of a config file, with every installed modality, encoder, fusion, head and objective."""
     schema = Config.model_json_schema()
-    schema["required"] = ["manifest", "columns", "targets"]  # of a file; code may leave the table out, files the fusion
+    # Of a file; code may leave the table out, files the fusion, and targets where an objective needs none
+    schema |= {"required": ["manifest", "columns"], "anyOf": [{"required": ["targets"]}, {"required": ["objectives"]}]}
     definitions = schema.setdefault("$defs", {})
     for kind in PACKAGES:
         names = members(kind)
         for name in names:
             definitions[f"{kind}.{name}"] = _component_schema(kind, name)
         definitions[kind.title()] = {"oneOf": [{"$ref": f"#/$defs/{kind}.{name}"} for name in names]}
+    del definitions["Objective"]
+    schema["properties"]["objectives"] |= _objectives_schema()
     return schema
+
+
+def _objectives_schema() -> dict[str, Any]:
+    """By name, one from outside by its dotted name; a name may have nothing behind it."""
+    settings = {name: {"$ref": f"#/$defs/objective.{name}"} for name in members("objective")}
+    return {
+        "properties": {name: {"anyOf": [each, {"type": "null"}]} for name, each in settings.items()},
+        "patternProperties": {r"\.": {"type": ["object", "null"]}},
+        "additionalProperties": False,
+    }
 
 
 def _component_schema(kind: Kind, name: str) -> dict[str, Any]:
@@ -313,6 +333,8 @@ def _component_schema(kind: Kind, name: str) -> dict[str, Any]:
         kept["encoder"] |= chain_schema(member.offers, member().settings()["encoder"])
         kept["encoder"] = {key: kept["encoder"][key] for key in ("description", "default", "anyOf")}
         schema.pop("$defs")
+    if issubclass(member, Objective):  # its type is its key
+        return {**schema, "properties": kept}
     return {**schema, "properties": {"type": {"const": name}, **kept}, "required": ["type"]}
 
 
@@ -324,6 +346,11 @@ def _objectives(raw: Any, where: str) -> dict[str, Component]:
     for name, settings in described.items():
         if not isinstance(settings, Mapping):
             raise ValueError(f"{where}.{name}: expected settings, for example {{weight: 1.0}}, got {settings!r}")
+    for name in described:
+        try:
+            find("objective", name)
+        except ValueError as error:  # its name is no setting of its own
+            raise ValueError(f"{where}.{name}: {error}") from None
     return {
         name: build("objective", {**settings, "type": name}, f"{where}.{name}") for name, settings in described.items()
     }

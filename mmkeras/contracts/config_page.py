@@ -17,7 +17,7 @@ What each setting takes, its default, and what it does. [config.md](config.md) s
 python -m mmkeras.config --markdown > docs/settings.md
 ```
 
-A column's settings, the fusion's and a target's stand beside its `type`."""  # noqa: E501 (one line a paragraph)
+A column's settings, the fusion's and a target's stand beside its `type`, an objective's behind its name."""  # noqa: E501 (one line a paragraph)
 CHAPTERS = {"modality": "Columns", "fusion": "Fusions", "head": "Targets"}  # another kind is called by its own name
 # JSON's types in words
 WORDS = dict(integer="a whole number", number="a number", boolean="true or false", string="a text", null="null")
@@ -64,7 +64,7 @@ def _chapters(definitions: Schema) -> Iterator[str]:
             yield f"All of them have:\n\n{_table(shared)}"
         for name, group in members.items():
             own = {field: about for field, about in group["properties"].items() if field not in {"type", *shared}}
-            yield _section(f"### `type: {name}`", group, own)
+            yield _section(f"### `type: {name}`" if "type" in group["properties"] else f"### `{name}`", group, own)
 
 
 def _shared(groups: list[Schema]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _takes(field: Schema) -> str:
     if "pattern" in field:
         return "a dotted name from outside"
     if field["type"] == "object":
-        inside = field["additionalProperties"]
+        inside = field["additionalProperties"] or {}
         return f"{{name: {_takes(inside) if '$ref' in inside else 'settings'}}}"
     return WORDS[field["type"]] + _limits(field)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmkeras.contracts.registry import layer_name
+
 if TYPE_CHECKING:
     import keras
 
@@ -41,3 +43,13 @@ class Fused:
 
     vector: keras.KerasTensor
     weights: keras.KerasTensor | None = None
+
+
+def vector_of(column: str) -> str:
+    """The output that holds what a column's cells are encoded as, and where a cell is missing what stands in for it."""
+    return f"{layer_name(column)}.vector"
+
+
+def present_of(column: str) -> str:
+    """The output that says where a column's cells are there, 1, or missing, 0."""
+    return f"{layer_name(column)}.present"

@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What the numbers of a content mean that is a list of word pieces.
+
+    Attributes:
+        count: They are from 0, padding, to `count - 1`.
+        unknown: The one that stands for any piece that is not known, or hidden.
+        fixed: Those that are never hidden: padding, what begins and ends a text.
+    """
+
+    count: int
+    unknown: int
+    fixed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Doubt:
     """What a person should look at in a cell that can be read.
 
@@ -226,6 +241,11 @@ class Modality(Component):
     def features(self) -> dict[str, tf.TensorSpec]:
         """What `preprocess` returns: static shapes, no batch axis; always holds "present", shape ()."""
         raise NotImplementedError
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """What the numbers of its content mean, of an adapted one; None where they are no word pieces."""
+        return None
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
         """One cell to its features: TensorFlow operations only, no randomness. A missing or bad cell gives zeros.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 DEFAULT = "supervised"
+DEFAULT_ENDPOINT = "serve"
 Features = Mapping[str, Mapping[str, "tf.Tensor"]]
 """{column: {feature: (B, …)}}."""
 
@@ -86,7 +87,7 @@ class Term:
     """One trained output's part of the loss.
 
     Attributes:
-        loss: A function of a batch of truths and of outputs to the loss of each row, (B,).
+        loss: A function of a batch of truths, float32 whatever they were, and of outputs to the loss of each row, (B,).
         weight: What it is multiplied by.
         metrics: What Keras logs beside it; the first can choose the best epoch, the higher the better.
         is_answer: Whether the output answers a target, so that its figures and pictures are shown.
@@ -107,12 +108,14 @@ class Endpoint:
         outputs: The network's, by name, that `answer` asks for; they depend on these columns alone.
         answer: {output: (B, …)} -> {name: (B, …)} as a client reads it; a row's `status` is added.
         descriptions: What each of these holds, for a reader.
+        empty: What they hold of a row none of whose cells is there, in words.
     """
 
     columns: Sequence[str]
     outputs: Sequence[str]
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     descriptions: Mapping[str, str]
+    empty: str
 
 
 class Objective(Component):
@@ -171,7 +174,7 @@ class Objective(Component):
         return {}
 
     def endpoints(self, setting: Setting, outputs: Collection[str]) -> dict[str, Endpoint]:
-        """{name: what an exported model offers}; `serve` is what a client gets that names none.
+        """{name: what an exported model offers}; a client that names none gets `DEFAULT_ENDPOINT`, or else the first.
 
         Args:
             setting: What it is about.

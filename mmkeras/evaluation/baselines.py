@@ -107,10 +107,9 @@ def _classical_column(
 def _network_alone(run: Run, column: str, judged: Manifest) -> dict[str, Said]:
     """{target: what the same network says that is trained on one column}; its run is kept in the run's folder."""
     say(f"training the network on {column} alone")
-    config = run.config
-    alone = config.model_copy(update={"columns": {column: config.columns[column]}})
+    plan, folder = planned(run.config.alone(column), run.table()), run.folder / run_files.ALONE / layer_name(column)
     with silence():
-        trained = train_plan(planned(alone, run.table()), run.folder / run_files.ALONE / layer_name(column))
+        trained = train_plan(plan, folder)
     predictions, _ = predict_rows(trained.network(), trained.schema, judged)
     return {
         target: Said(head.scorer, head.encode_target(judged.rows[target]), predictions[target])

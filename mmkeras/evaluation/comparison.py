@@ -23,6 +23,7 @@ import pandas as pd
 
 from mmkeras.base.files import run_name, write_atomically
 from mmkeras.base.terminal import say
+from mmkeras.base.words import joined
 from mmkeras.contracts.config import read_config
 from mmkeras.evaluation.comparison_tables import say_next, show, tabulate
 from mmkeras.evaluation.trainings import claim, folds_of, judge_trainings, say_plan, trainings_of, variants_of
@@ -58,6 +59,11 @@ def compare_fusions(
         ValueError: The folder holds another comparison, or no training was finished in time.
     """
     checked = read_config(config, overrides)
+    if not checked.answers:
+        raise ValueError(
+            f"{config}: trains for {joined(checked.objectives)}, by which no target is answered; models are compared "
+            "by their answers"
+        )
     manifest = read_table(checked.manifest, access=checked.access)
     check_columns(checked, manifest)
     variants = variants_of(checked, fusions, alone)

@@ -22,7 +22,7 @@ from mmkeras.base.terminal import say, silence
 from mmkeras.base.words import count_of, duration, words
 from mmkeras.contracts.config import Config, build, parse_config
 from mmkeras.contracts.fusion import Fusion
-from mmkeras.contracts.registry import find, layer_name, members, nearest, walk
+from mmkeras.contracts.registry import find, layer_name, members, nearest
 from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.baselines import calibrated, classical
 from mmkeras.evaluation.rows import rows_of
@@ -133,8 +133,8 @@ def variants_of(config: Config, fusions: str, alone: bool) -> dict[str, Config]:
             continue
         variants[name] = config.model_copy(update={"fusion": fusion})
     if alone and len(config.columns) > 1:
-        for column, modality in walk(config.columns):
-            variants[f"{column} alone"] = config.model_copy(update={"columns": {column: modality}})
+        for column in sorted(config.columns):
+            variants[f"{column} alone"] = config.alone(column)
     return variants
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config
-from mmkeras.contracts.encoding import Encoding
+from mmkeras.contracts.encoding import Encoding, present_of, vector_of
 from mmkeras.contracts.fusion import Fusion
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.objective import Objective, Setting, default_objectives
 from mmkeras.contracts.registry import layer_name, walk
-from mmkeras.network.network import Network, present_of, vector_of
+from mmkeras.network.network import Network
 
 if TYPE_CHECKING:
     import keras as keras_types

@@ -94,14 +94,23 @@ def forward(
 
 
 def row_losses(
-    step: Step, features: Source, rows: np.ndarray, truth: Truth, terms: Mapping[str, Term]
+    step: Step, features: Source, rows: np.ndarray, truth: Truth, terms: Mapping[str, Term], batch_size: int
 ) -> dict[str, np.ndarray]:
-    """{output: (R,)} the loss of each of (R,) row numbers, NaN where it does not count; memory holds a batch."""
+    """{output: (R,)} the loss of each of (R,) row numbers, NaN where it does not count; memory holds a batch.
+
+    Args:
+        step: A network's, with these outputs.
+        features: Of the whole table.
+        rows: Row numbers.
+        truth: What they are judged by.
+        terms: {output: its part of the loss}.
+        batch_size: Rows per batch: a loss that compares the rows of a batch depends on it.
+    """
     losses: dict[str, list[np.ndarray]] = {output: [] for output in terms}
-    for given, truths, weights in batches(features, rows, BATCH_ROWS, truth):
+    for given, truths, weights in batches(features, rows, batch_size, truth):
         outputs = step(given)
         for output, term in terms.items():
-            values = np.asarray(term.loss(truths[output], outputs[output]), np.float64)
+            values = np.asarray(term.loss(tf.cast(truths[output], tf.float32), outputs[output]), np.float64)
             losses[output].append(np.where(weights[output].numpy() > 0, values, np.nan))
     return {output: np.concatenate(parts) for output, parts in losses.items()}
 

@@ -11,7 +11,6 @@ from mmkeras.base.lazy import lazy
 from mmkeras.contracts.encoding import COLUMN_WEIGHTS
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.objective import Objective, Setting, Term
-from mmkeras.contracts.registry import layer_name
 
 if TYPE_CHECKING:
     import keras as keras_types
@@ -52,14 +51,31 @@ class Network:
         return COLUMN_WEIGHTS in self.outputs
 
     @functools.cached_property
+    def trained_columns(self) -> list[str]:
+        """The columns, sorted, that something trained depends on; the others' weights are random and not saved."""
+        parts = self.model.layers
+        return [column for column, model in self.columns.items() if any(model is part for part in parts)]
+
+    @functools.cached_property
+    def terms_of(self) -> dict[str, dict[str, Term]]:
+        """{objective: {output of the model: its part of the loss}}."""
+        return {name: each.terms(self.setting, self.model) for name, each in self.objectives.items()}
+
+    @functools.cached_property
     def terms(self) -> dict[str, Term]:
         """{output of the model: its part of the loss}; the losses of all objectives add up."""
-        terms = {
+        terms = {output: term for each in self.terms_of.values() for output, term in each.items()}
+        return {output: terms[output] for output in self.model.output}
+
+    @functools.cached_property
+    def unanswered(self) -> dict[str, Term]:
+        """Those of `terms` that are about no target, of objectives that answer none."""
+        return {
             output: term
-            for objective in self.objectives.values()
-            for output, term in objective.terms(self.setting, self.model).items()
+            for name, each in self.objectives.items()
+            if not each.answers
+            for output, term in self.terms_of[name].items()
         }
-        return {output: terms[output] for output in self.model.output_names}
 
     def told(self, names: Collection[str], columns: Collection[str] | None = None) -> keras_types.Model:
         """A model of the same weights: {column: {feature: (B, …)}} -> {name: (B, …)} of these outputs.
@@ -105,7 +121,8 @@ class Network:
     @functools.cached_property
     def all_told(self) -> tuple[str, ...]:
         """The names of what prediction and judging read: targets, own predictions, the fusion's weights."""
-        return (*self.model.output, *([COLUMN_WEIGHTS] if self.weighs_columns else []))
+        answers = [output for output in self.model.output if output not in self.unanswered]
+        return (*answers, *([COLUMN_WEIGHTS] if self.weighs_columns else []))
 
 
 def forward_step(model: keras_types.Model) -> Callable[[Any], dict[str, Any]]:
@@ -114,13 +131,3 @@ def forward_step(model: keras_types.Model) -> Callable[[Any], dict[str, Any]]:
     step = tf.function(lambda features: model(features, training=False), input_signature=[signature])
     # TensorFlow counts the traces of a line of code and would warn of retracing after five models.
     return step.get_concrete_function()
-
-
-def vector_of(column: str) -> str:
-    """The output that holds what a column's cells are encoded as, and where a cell is missing what stands in for it."""
-    return f"{layer_name(column)}.vector"
-
-
-def present_of(column: str) -> str:
-    """The output that says where a column's cells are there, 1, or missing, 0."""
-    return f"{layer_name(column)}.present"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmkeras.base import run_files
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.modality import Modality
-from mmkeras.contracts.objective import Endpoint
+from mmkeras.contracts.objective import DEFAULT_ENDPOINT, Endpoint
 from mmkeras.contracts.registry import layer_name, walk
 from mmkeras.features.preprocessing import Preprocessor
 from mmkeras.network.network import Network
@@ -38,11 +38,7 @@ def write_saved_model(network: Network, schema: Config, folder: Path) -> None:
         schema: Adapted columns and targets, those of the network.
         folder: Not there yet.
     """
-    endpoints = {
-        name: endpoint
-        for objective in network.objectives.values()
-        for name, endpoint in objective.endpoints(network.setting, network.outputs).items()
-    }
+    endpoints = _endpoints(network)
     archive = keras.export.ExportArchive()
     archive.track(network.model)
     for name, endpoint in endpoints.items():
@@ -53,6 +49,16 @@ def write_saved_model(network: Network, schema: Config, folder: Path) -> None:
         archive.write_out(str(temporary), verbose=False)
     _write_assets(temporary / ASSETS, schema, endpoints)
     os.replace(temporary, folder)
+
+
+def _endpoints(network: Network) -> dict[str, Endpoint]:
+    """Of all objectives, first the one that a client gets who names none: TensorFlow takes the first."""
+    endpoints = {
+        name: endpoint
+        for objective in network.objectives.values()
+        for name, endpoint in objective.endpoints(network.setting, network.outputs).items()
+    }
+    return dict(sorted(endpoints.items(), key=lambda named: named[0] != DEFAULT_ENDPOINT))
 
 
 def _served(network: Network, endpoint: Endpoint) -> tuple[Callable[[Any], dict[str, Any]], dict[str, Any]]:
@@ -108,7 +114,7 @@ def _described(schema: Config, endpoint: Endpoint) -> dict[str, Any]:
         "outputs": {
             **endpoint.descriptions,
             "status": "(B,) string: ok, or what is missing or bad, such as `bad: photo: truncated JPEG; missing: voice`"
-            f"; begins with `{PRIOR}` where every column is, and the answer is that of the training rows as a whole",
+            f"; begins with `{PRIOR}` where every column is, and {endpoint.empty}",
         },
     }
 

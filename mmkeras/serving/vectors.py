@@ -13,8 +13,9 @@ import pandas as pd
 
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
+from mmkeras.contracts.encoding import present_of, vector_of
 from mmkeras.network.inference import forward_chunks, warn_of_outside
-from mmkeras.network.network import Network, present_of, vector_of
+from mmkeras.network.network import Network
 from mmkeras.network.statuses import PRIOR
 from mmkeras.table.manifest import Manifest, require_columns
 
@@ -44,15 +45,16 @@ def write_vectors(
     require_columns(manifest, schema.columns)
     statuses: list[pd.Series] = []
     whole = _of_rows(network)
-    parts = [name for column in schema.columns for name in (vector_of(column), present_of(column))]
+    columns = network.trained_columns
+    parts = [name for column in columns for name in (vector_of(column), present_of(column))]
     chunks = forward_chunks(network.step([*whole.values(), *parts]), schema, manifest, doing="embedding")
-    frames = _frames(chunks, schema.columns, whole, statuses)
+    frames = _frames(chunks, columns, whole, statuses)
     found = None
     if output is None:
         found = pd.concat(frames, ignore_index=True)
         say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
     else:
-        _write(output, frames, [*whole, *_names(schema.columns, whole).values()])
+        _write(output, frames, [*whole, *_names(columns, whole).values()])
         say(f"{len(manifest.rows)} rows in {output}")
     warn_of_outside(pd.concat(statuses))
     return found

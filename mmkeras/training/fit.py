@@ -90,7 +90,7 @@ def fit_model(
     epochs = range(checkpoints.next_epoch, settings.epochs)
     if not epochs or checkpoints.has_stopped:
         return checkpoints
-    truth, batch_size = _finite(truth), _batch_rows(model, settings, split)
+    truth, batch_size = _finite(truth), batch_rows(model, settings, split)
     trained = training_batches(
         features,
         rows["train"],
@@ -119,19 +119,35 @@ def fit_model(
     return checkpoints
 
 
+def batch_rows(model: keras_types.Model, settings: Train, split: pd.Series) -> int:
+    """How many rows train at once: as many on each device, since Keras averages the first batch over the devices."""
+    devices = model.distribute_strategy.num_replicas_in_sync
+    rows = min(settings.batch_size, int((split == "train").sum()))
+    return max(rows // devices, 1) * devices
+
+
 def shown_figures(network: Network) -> dict[str, tuple[str, str]]:
-    """{what to call it: (Keras' name on training rows, on validation rows)} of the figures worth showing."""
-    terms = network.terms
+    """{what to call it: (Keras' name on training rows, on validation rows)} of the figures worth a line each epoch.
+
+    Of what answers no target these are the sum of all losses; `drawn_figures` has each.
+    """
+    terms, unanswered = network.terms, network.unanswered
     answers = {output: term for output, term in terms.items() if term.is_answer}
-    names = {} if answers else {"loss": ("loss", "val_loss")}
+    names = {"loss": ("loss", "val_loss")} if unanswered else {}
     for output, term in answers.items():
         for figure in ("loss", *(metric.name for metric in term.metrics)):
             logged = figure if len(terms) == 1 else f"{output}_{figure}"
-            names[figure if len(answers) == 1 else logged] = logged, f"val_{logged}"
+            names[figure if len(answers) == 1 and not unanswered else logged] = logged, f"val_{logged}"
     if "loss" in names:
         # Of several outputs Keras averages each one's loss over batches, however many rows the last one has.
         names["loss"] = names["loss"][0], "val_loss"
     return names
+
+
+def drawn_figures(network: Network) -> dict[str, tuple[str, str]]:
+    """`shown_figures`, and the losses of what answers no target, each for itself."""
+    losses = [f"{output}_loss" for output in network.unanswered] if len(network.terms) > 1 else []
+    return {**shown_figures(network), **{loss: (loss, f"val_{loss}") for loss in losses}}
 
 
 def _seen(network: Network, split: pd.Series) -> dict[str, Seen]:
@@ -177,15 +193,8 @@ def _optimizer(settings: Train, steps_per_epoch: int) -> keras_types.optimizers.
     return optimizer
 
 
-def _batch_rows(model: keras_types.Model, settings: Train, split: pd.Series) -> int:
-    """How many rows train at once: as many on each device, since Keras averages the first batch over the devices."""
-    devices = model.distribute_strategy.num_replicas_in_sync
-    rows = min(settings.batch_size, int((split == "train").sum()))
-    return max(rows // devices, 1) * devices
-
-
 def _steps_per_epoch(model: keras_types.Model, settings: Train, split: pd.Series) -> int:
-    return int((split == "train").sum()) // _batch_rows(model, settings, split)
+    return int((split == "train").sum()) // batch_rows(model, settings, split)
 
 
 def _stop_and_plateau(network: Network, settings: Train) -> list[Any]:

@@ -45,15 +45,15 @@ PLUMBING = (
 
 
 def draw_model(network: Network, path: Path) -> None:
-    """Each column's layers from its features to its vector, what joins them, and the targets."""
-    model, branches = network.model, {column: each.layers for column, each in network.columns.items()}
+    """Each column's layers from its features to its vector, what joins them, and the targets or what else is found."""
+    model, branches = network.model, {column: network.columns[column].layers for column in network.trained_columns}
     answers = [layer for layer in model.layers if type(layer).__name__ == "Answer"]
-    own = set(model.output_names) - {layer.name for layer in answers}
+    own = network.terms.keys() - network.unanswered.keys() - {layer.name for layer in answers}
     seen = {*network.columns.values(), *answers}
     joined = [layer for layer in model.layers if layer not in seen and layer.name.removesuffix("_raw") not in own]
     stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
     rows = [stacks[start : start + COLUMNS_IN_A_ROW] for start in range(0, len(stacks), COLUMNS_IN_A_ROW)]
-    trunk, bottom = _lines(joined), [layer.name for layer in answers]
+    trunk, bottom = _lines(joined), [*(layer.name for layer in answers), *network.unanswered]
     if own:
         bottom.append(f"and {len(own)} predictions of single columns, each with a loss of its own")
     heights = [LINE_HEIGHT * max(map(len, row)) + 0.5 for row in rows]

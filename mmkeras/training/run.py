@@ -203,8 +203,8 @@ class Run:
         if not self.config.answers:
             offers = "; ".join(dict.fromkeys(objective.offers for objective in objectives.values()))
             raise ValueError(
-                f"{self.folder}: trained for {joined(objectives)}, which answers no target, so there is nothing to "
-                f"{doing}; it has {offers}: `mmkeras embed` and `mmkeras export` give them"
+                f"{self.folder}: trained for {joined(objectives)}, by which no target is answered, so there is nothing "
+                f"to {doing}; it has {offers}: `mmkeras embed` and `mmkeras export` give them"
             )
 
     def network(self) -> Network:

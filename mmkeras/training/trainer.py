@@ -14,7 +14,8 @@ import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
-from mmkeras.base.terminal import say
+from mmkeras.base.terminal import say, warn
+from mmkeras.base.words import joined
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.encoding import FUSED
 from mmkeras.contracts.head import Head
@@ -34,7 +35,7 @@ from mmkeras.table.plan import Plan, check_learnable, check_rows
 from mmkeras.table.splits import units_of, write_splits
 from mmkeras.training import plots
 from mmkeras.training.board import Step, watcher, write_vectors
-from mmkeras.training.fit import compile_model, fit_model, shown_figures
+from mmkeras.training.fit import batch_rows, compile_model, drawn_figures, fit_model
 from mmkeras.training.run import Run, default_folder, resumable
 
 keras = lazy("keras")
@@ -115,6 +116,9 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         network = network_of(schema.model_copy(update={"targets": heads}))
         seen = compile_model(network, schema.train, split)
     model = network.model
+    if untrained := [column for column in network.columns if column not in network.trained_columns]:
+        names, trained_for = ", ".join(untrained), joined(schema.objectives)
+        warn(f"nothing is learned of {names}: training is for {trained_for} alone; they have no vectors")
     plots.draw_model(network, run.folder / run_files.MODEL_PICTURE)
     say(f"{model.count_params():,} weights; the model is drawn in {run.folder / run_files.MODEL_PICTURE}")
     truth = truth_of(plan, network)
@@ -137,7 +141,7 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         "seconds": round(time.perf_counter() - started, 1),
         "weights": model.count_params(),
     }
-    _finish(run, metrics, trained.history, shown_figures(network))
+    _finish(run, metrics, trained.history, drawn_figures(network))
     if fitted.bad_cells.get("cells"):
         say(bad_rows.summary(fitted.bad_cells, run.folder))
 
@@ -190,8 +194,8 @@ def _judge_losses(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """{"test": {output: {figure: value}}, "valid": …} of the objectives that answer no target."""
     others = {name: each for name, each in network.objectives.items() if not each.answers}
-    terms = {name: each.terms(network.setting, network.model) for name, each in others.items()}
     units = units_of(plan.manifest, plan.config.split.group)
+    batch_size = batch_rows(network.model, plan.config.train, plan.split)
     judged: dict[str, dict[str, dict[str, float]]] = {}
     for part in ("test", "valid"):
         rows = np.flatnonzero(plan.split == part)
@@ -199,7 +203,7 @@ def _judge_losses(
             continue
         judged[part] = {}
         for name, objective in others.items():
-            losses = row_losses(step, features, rows, truth, terms[name])
+            losses = row_losses(step, features, rows, truth, network.terms_of[name], batch_size)
             judged[part] |= objective.judge(losses, units[rows])
     return judged
 
@@ -235,10 +239,10 @@ def _judge(run: Run, step: Step, schema: Config, features: Features | Records, t
 
 
 def _finish(
-    run: Run, metrics: dict[str, Any], history: dict[str, list[float]], shown: dict[str, tuple[str, str]]
+    run: Run, metrics: dict[str, Any], history: dict[str, list[float]], drawn: dict[str, tuple[str, str]]
 ) -> None:
     """Writes the figures; `metrics.json` comes last, since it says that the run is done."""
     run.write_json(run_files.HISTORY, history)
-    plots.draw_history(history, shown, run.folder / run_files.HISTORY_PICTURE)
+    plots.draw_history(history, drawn, run.folder / run_files.HISTORY_PICTURE)
     run.write_json(run_files.METRICS, metrics)
     shutil.rmtree(run.checkpoints, ignore_errors=True)

@@ -6,11 +6,10 @@ import pandas as pd
 import pytest
 
 from mmkeras.contracts.config import build
-from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED
+from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED, present_of, vector_of
 from mmkeras.contracts.registry import find
 from mmkeras.network.build import build_network
 from mmkeras.network.graph import ColumnGraph
-from mmkeras.network.network import present_of, vector_of
 
 
 @pytest.fixture

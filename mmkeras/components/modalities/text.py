@@ -31,7 +31,7 @@ from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import fitted, tunable
 from mmkeras.contracts.encoder import Chain, Parts, PartsKind
 from mmkeras.contracts.encoding import Encoding
-from mmkeras.contracts.modality import Doubt, Modality, Survey
+from mmkeras.contracts.modality import Doubt, Modality, Pieces, Survey
 from mmkeras.features.cells import at_least_one, chunked
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ class Text(Modality):
     @property
     def features(self) -> dict[str, tf.TensorSpec]:
         return {"tokens": tf.TensorSpec((self.max_tokens,), tf.int32), "present": tf.TensorSpec((), tf.float32)}
+
+    @property
+    def pieces(self) -> Pieces:
+        unknown, fixed = self._special_tokens()
+        return Pieces(len(self.vocabulary) + bool(self.backbone), unknown, tuple(fixed))
 
     def preprocess(self, cell: tf.Tensor) -> dict[str, tf.Tensor]:
         cell = ops.common.strip_blanks(cell)

@@ -11,7 +11,7 @@ from mmkeras.base.lazy import lazy
 from mmkeras.contracts.encoding import COLUMN_WEIGHTS, FUSED, Encoding
 from mmkeras.contracts.fusion import own_prediction
 from mmkeras.contracts.head import named_answers, named_descriptions
-from mmkeras.contracts.objective import Endpoint, Example, Objective, Outputs, Setting, Term
+from mmkeras.contracts.objective import DEFAULT_ENDPOINT, Endpoint, Example, Objective, Outputs, Setting, Term
 from mmkeras.contracts.registry import walk
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Supervised(Objective):
             weights = {COLUMN_WEIGHTS: predictions[COLUMN_WEIGHTS]} if weighs else {}
             return {**named_answers(setting.heads, predictions), **weights}
 
-        return {"serve": Endpoint(sorted(setting.columns), asked, answer, descriptions)}
+        empty = "the answer is that of the training rows as a whole"
+        return {DEFAULT_ENDPOINT: Endpoint(sorted(setting.columns), asked, answer, descriptions, empty)}
 
     def _term(self, output: str, target: str, setting: Setting, model: keras_types.Model) -> Term:
         head, is_answer = setting.heads[target], output == target
