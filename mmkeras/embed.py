@@ -32,9 +32,10 @@ def embed(
 
     `python -m mmkeras.embed runs/customer_service-20260101-120000 table.csv -o vectors.parquet`
 
-    Each row has its number, a status as `predict` gives it, the joint vector `fused`, and the vector of each column
-    under the column's name (with `_` behind it where the column is called row, status or fused). A column's vector is
-    empty (null, None) where its cell is missing or bad, and `fused` is where every cell is.
+    Each row has its number, a status as `predict` gives it, the joint vector `fused` (of a run that was trained
+    to answer), and the vector of each column that something was learned of, under the column's name (with `_` behind it
+    where it is called as another is). A column's vector is empty (null, None) where its cell is missing or bad, and
+    `fused` is where every cell is. Objectives add theirs, such as `shared`.
 
     In Parquet vectors are lists of float32; pandas reads them as arrays: `np.stack(vectors["fused"])` is (N, D),
     `np.stack(vectors["photo"].dropna())` leaves out the rows without a photo. A table that does not fit into memory is
