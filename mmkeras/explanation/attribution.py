@@ -61,7 +61,7 @@ class Source:
         feature: Which feature of the column it holds.
         tensor: The symbolic tensor of the column's model: the input itself or what a lookup makes of it.
         pieces: A function: the feature's values (B, *shape) -> (B, *shape, …), what each of its numbers gives.
-        base: The same of a missing cell: (1, *shape, …) or what broadcasts to it.
+        base: What the pieces of a missing cell are: (1, *shape, …) or what broadcasts to it.
         numbers: How many numbers the pieces of one row are.
         joined: A function: pieces -> the tensor's value.
     """
@@ -144,11 +144,11 @@ class Column:
         slopes = tape.gradient(explained, along)
         if all(slope is None for slope in slopes):
             raise NoSlopeError
-        found = [
+        integrals = [
             tf.zeros_like(values) if slope is None else _weighed(slope, weights, steps)
             for slope, values in zip(slopes, pieces, strict=True)
         ]
-        return found, tf.reshape(explained, (steps, -1))
+        return integrals, tf.reshape(explained, (steps, -1))
 
     def _kept(
         self, pieces: list, bases: list, beside: Beside, asked: Mapping[str, Any], kept: dict[str, Any], steps: Any
@@ -192,8 +192,8 @@ class Prepared:
         parts: dict[str, np.ndarray] = {}
         for i, (source, values, base) in enumerate(zip(column.sources, self.pieces, self.bases, strict=True)):
             products = (sum(slopes[i] for slopes in totals) * (values - base)).numpy()
-            found = _over_width(products, len(column.modality.features[source.feature].shape))
-            parts[source.feature] = parts.get(source.feature, 0) + found
+            gradients = _over_width(products, len(column.modality.features[source.feature].shape))
+            parts[source.feature] = parts.get(source.feature, 0) + gradients
         return parts, *ends
 
     def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
@@ -206,15 +206,15 @@ class Prepared:
         """
         column = self.column
         compute = column._function("kept", column._kept)
-        found = []
+        explained = []
         at_once = column.copies_at_once(kept.shape[1])
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once].astype(np.float32)
             steps, part = len(part), part.reshape(-1, *column.shape)
             others = part.reshape(len(part), -1).max(axis=1) if all_of_it else np.ones(len(part), np.float32)
             shares = dict.fromkeys(column.features, others) | {column.modality.content: part}
-            found.append(compute(self.pieces, self.bases, self.beside, _floats(asked), shares, steps).numpy())
-        return np.concatenate(found)
+            explained.append(compute(self.pieces, self.bases, self.beside, _floats(asked), shares, steps).numpy())
+        return np.concatenate(explained)
 
     @property
     def count(self) -> int:
@@ -234,7 +234,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Averaged:
-    """The same rows beside several sets of other columns; f is the mean of what it is beside each.
+    """Rows of a column beside several sets of other columns; f is the mean of what it is beside each.
 
     Where the others decide alone already, nothing that a column holds changes a prediction: only beside fewer of them
     is it seen what it tells.
@@ -257,9 +257,13 @@ class Averaged:
 
     def integrated(self, asked: Asked, steps: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """As `Prepared.integrated`."""
-        found = [prepared.integrated(asked, steps) for prepared in self.each]
-        parts = {name: self._mean([parts[name] for parts, _, _ in found]) for name in found[0][0]}
-        return parts, self._mean([baseline for _, baseline, _ in found]), self._mean([whole for *_, whole in found])
+        integrated = [prepared.integrated(asked, steps) for prepared in self.each]
+        parts = {name: self._mean([parts[name] for parts, _, _ in integrated]) for name in integrated[0][0]}
+        return (
+            parts,
+            self._mean([baseline for _, baseline, _ in integrated]),
+            self._mean([whole for *_, whole in integrated]),
+        )
 
     def kept(self, asked: Asked, kept: np.ndarray, all_of_it: bool = False) -> np.ndarray:
         """As `Prepared.kept`."""
@@ -317,20 +321,20 @@ def attribute(prepared: Averaged, asked: Asked) -> Attributed:
 
 def _by_gradients(prepared: Averaged, asked: Asked) -> Attributed:
     column, count = prepared.column, prepared.count
-    found = np.zeros((count, *column.shape), np.float32)
+    attribution = np.zeros((count, *column.shape), np.float32)
     baseline, whole, errors, taken = np.zeros((4, count))
     scale = np.max([np.abs(factors).max(axis=1) for factors in asked.values()], axis=0)
     left, steps = np.arange(count), FIRST_STEPS
     while len(left) and steps <= MOST_STEPS:
         some = prepared if len(left) == count else prepared.taken(left)
         parts, baseline[left], whole[left] = some.integrated(of_rows(asked, left), steps)
-        found[left] = column.modality.attribute(parts)
+        attribution[left] = column.modality.attribute(parts)
         total = sum(values.reshape(len(left), -1).sum(axis=1, dtype=np.float64) for values in parts.values())
         change = whole[left] - baseline[left]
         errors[left] = np.abs(total - change) / np.maximum(np.abs(change), LEAST_CHANGE * scale[left])
         taken[left] = steps
         left, steps = left[errors[left] > TOLERANCE], 2 * steps
-    return Attributed({GRADIENTS: found}, baseline, whole, errors, taken)
+    return Attributed({GRADIENTS: attribution}, baseline, whole, errors, taken)
 
 
 def of_rows(asked: Asked, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -342,12 +346,12 @@ def _by_occlusion(prepared: Averaged, asked: Asked, whole: np.ndarray) -> np.nda
     """(R, *attribution): what f loses with each block of the cell, evenly over the block."""
     shape = prepared.column.shape
     blocks = parts_of(shape)
-    found = np.zeros((len(whole), *shape), np.float32)
+    attribution = np.zeros((len(whole), *shape), np.float32)
     for block in range(blocks.max() + 1):
         inside = blocks == block
         kept = np.broadcast_to(~inside, (1, len(whole), *shape))
-        found[:, inside] = (whole - prepared.kept(asked, kept)[0])[:, np.newaxis] / inside.sum()
-    return found
+        attribution[:, inside] = (whole - prepared.kept(asked, kept)[0])[:, np.newaxis] / inside.sum()
+    return attribution
 
 
 def parts_of(shape: tuple[int, ...]) -> np.ndarray:
@@ -356,11 +360,11 @@ def parts_of(shape: tuple[int, ...]) -> np.ndarray:
     while math.prod(counts) > MOST_PARTS:
         longest = counts.index(max(counts))
         counts[longest] = (counts[longest] + 1) // 2
-    found = np.zeros(shape, int)
+    blocks = np.zeros(shape, int)
     for axis, (size, count) in enumerate(zip(shape, counts, strict=True)):
         place = (np.arange(size) * count) // size
-        found = found * count + place.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return found
+        blocks = blocks * count + place.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return blocks
 
 
 def quantity(predictions: Mapping[str, Any], asked: Mapping[str, Any]) -> Any:
@@ -419,7 +423,7 @@ def _along(values: Any, base: Any, places: Any) -> Any:
 
 
 def _widened(values: Any, rank: int) -> Any:
-    """The same with axes of 1 at the end."""
+    """Values of a lower rank with axes of 1 added at the end, up to `rank`."""
     return tf.reshape(values, tf.concat([tf.shape(values), tf.ones(rank - len(values.shape), tf.int32)], 0))
 
 

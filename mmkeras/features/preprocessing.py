@@ -40,8 +40,8 @@ class Preprocessor:
     def examine(
         self, cells: Mapping[str, tf_types.Tensor]
     ) -> tuple[dict[str, dict[str, tf_types.Tensor]], dict[str, tf_types.Tensor]]:
-        """The same and {column: (B,) strings}, what is wrong with each cell, "" where it is good or missing."""
-        found = {
+        """{column: {feature: (B, …)}} and {column: (B,) strings}: a cell's fault, "" where it is good or missing."""
+        examined = {
             column: tf.map_fn(
                 modality.examine,
                 cells[column],
@@ -49,6 +49,6 @@ class Preprocessor:
             )
             for column, modality in self.columns.items()
         }
-        return {column: features for column, (features, _) in found.items()}, {
-            column: fault for column, (_, fault) in found.items()
+        return {column: features for column, (features, _) in examined.items()}, {
+            column: fault for column, (_, fault) in examined.items()
         }

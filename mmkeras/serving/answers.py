@@ -33,13 +33,13 @@ def answer_rows(network: Network, schema: Config, manifest: Manifest, output: Pa
     warn_of_outside(statuses)
     answers = {name: np.asarray(values) for name, values in named_answers(schema.targets, predictions).items()}
     columns = {name: _as_text(values) for name, values in answers.items() if values.ndim == 1}
-    found = pd.DataFrame({"row": range(1, len(statuses) + 1), **columns, "status": statuses})
+    table = pd.DataFrame({"row": range(1, len(statuses) + 1), **columns, "status": statuses})
     if output is None:
-        say(f"{len(found)} answers: {_counts(statuses)}; -o FILE writes them")
+        say(f"{len(table)} answers: {_counts(statuses)}; -o FILE writes them")
     else:
-        found.to_csv(output, index=False)
-        say(f"{len(found)} answers in {output}: {_counts(statuses)}")
-    return found
+        table.to_csv(output, index=False)
+        say(f"{len(table)} answers in {output}: {_counts(statuses)}")
+    return table
 
 
 def _counts(statuses: pd.Series) -> str:

@@ -49,15 +49,15 @@ def write_vectors(
     parts = [name for column in columns for name in (vector_of(column), present_of(column))]
     chunks = forward_chunks(network.step([*whole.values(), *parts]), schema, manifest, doing="embedding")
     frames = _frames(chunks, columns, whole, statuses)
-    found = None
+    vectors = None
     if output is None:
-        found = pd.concat(frames, ignore_index=True)
-        say(f"{len(found)} rows as vectors; -o FILE{ENDING} writes them")
+        vectors = pd.concat(frames, ignore_index=True)
+        say(f"{len(vectors)} rows as vectors; -o FILE{ENDING} writes them")
     else:
         _write(output, frames, [*whole, *_names(columns, whole).values()])
         say(f"{len(manifest.rows)} rows in {output}")
     warn_of_outside(pd.concat(statuses))
-    return found
+    return vectors
 
 
 def check_output(output: Path | None) -> None:

@@ -286,17 +286,17 @@ def _found(encoding: Encoding, name: str, modality: Modality, layout: _Layout) -
     return _in_place(each + keras.ops.expand_dims(whole, 1), layout)
 
 
-def _in_place(found: Any, layout: _Layout) -> Any:
+def _in_place(told: Any, layout: _Layout) -> Any:
     """(B, tokens, numbers) -> (B, positions, …): what tokens tell of each position that they cover."""
     grid, covered = layout.grid, layout.covered
     axes = len(grid)
-    found = keras.ops.reshape(found, (-1, *grid, *covered, math.prod(found.shape[1:]) // math.prod(grid + covered)))
+    told = keras.ops.reshape(told, (-1, *grid, *covered, math.prod(told.shape[1:]) // math.prod(grid + covered)))
     # Each axis of tokens before that of the positions that they cover: (B, h, w, ph, pw, …) -> (B, h, ph, w, pw, …)
     order = [place for axis in range(1, axes + 1) for place in (axis, axis + axes)]
-    found = keras.ops.transpose(found, (0, *order, 2 * axes + 1))
-    found = keras.ops.reshape(found, (-1, *(a * b for a, b in zip(grid, covered, strict=True)), found.shape[-1]))
-    found = found[(slice(None), *(slice(size) for size in layout.positions))]
-    return found if layout.pieces else keras.ops.reshape(found, (-1, *layout.shape))
+    told = keras.ops.transpose(told, (0, *order, 2 * axes + 1))
+    told = keras.ops.reshape(told, (-1, *(a * b for a, b in zip(grid, covered, strict=True)), told.shape[-1]))
+    told = told[(slice(None), *(slice(size) for size in layout.positions))]
+    return told if layout.pieces else keras.ops.reshape(told, (-1, *layout.shape))
 
 
 def _piece_loss(truths: Any, logits: Any) -> Any:
@@ -307,9 +307,9 @@ def _piece_loss(truths: Any, logits: Any) -> Any:
     return _mean(losses, counted)
 
 
-def _content_loss(truths: Any, found: Any) -> Any:
+def _content_loss(truths: Any, answers: Any) -> Any:
     """(B, …, 2), (B, …) -> (B,): the mean square of what a hidden number, z-scored, is off by."""
-    losses = keras.ops.square(keras.ops.cast(found, "float32") - truths[..., 0])
+    losses = keras.ops.square(keras.ops.cast(answers, "float32") - truths[..., 0])
     return _mean(losses, truths[..., 1])
 
 
