@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -207,9 +207,13 @@ def forward_operations(model: keras.Model) -> int:
     """Multiplications and additions of a row's matrix products and convolutions, counted from the layers' kernels.
 
     A layer's kernels meet every step, pixel or row of its output once; a recurrent layer's every step of its input.
-    What works on single numbers, pools or looks vectors up is not counted, nor what lies in a model inside the model.
+    What works on single numbers, pools or looks vectors up is not counted; a model inside the model once, however often
+    it is called.
     """
-    return sum(2 * _kernel_numbers(layer) * _places(layer) for layer in model.layers)
+    return sum(
+        forward_operations(layer) if isinstance(layer, keras.Model) else 2 * _kernel_numbers(layer) * _places(layer)
+        for layer in model.layers
+    )
 
 
 def _kernel_numbers(layer: keras.layers.Layer) -> int:
@@ -232,7 +236,8 @@ def _show_profile(trainable: Trainable) -> None:
         with tf.profiler.experimental.Profile(folder):
             _train(trainable.model, batches, PROFILED_STEPS)
         (path,) = Path(folder).rglob("*.xplane.pb")
-        seconds, operations = _by_layer(path.read_bytes())
+        branches = [layer.name for layer in trainable.model.layers if isinstance(layer, keras.Model)]
+        seconds, operations = _by_layer(path.read_bytes(), branches)
     whole = sum(seconds.values())
     table = _table(
         f"where a step's time goes, {PROFILED_STEPS} steps, summed over threads", "ms", "share", "operations"
@@ -243,8 +248,13 @@ def _show_profile(trainable: Trainable) -> None:
     _print(table)
 
 
-def _by_layer(content: bytes) -> tuple[Counter, Counter]:
-    """Seconds and numbers of TensorFlow's operations, by kind of layer; forward and backward together."""
+def _by_layer(content: bytes, branches: Collection[str]) -> tuple[Counter, Counter]:
+    """Seconds and numbers of TensorFlow's operations, by kind of layer; forward and backward together.
+
+    Args:
+        content: Of the profile's file.
+        branches: Names of models inside the model, in which the layers lie.
+    """
     from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
     seconds, operations = Counter(), Counter()
@@ -253,16 +263,17 @@ def _by_layer(content: bytes) -> tuple[Counter, Counter]:
             for event in line.events:
                 found = re.fullmatch(r"([^:]+):_?(\w+)", plane.event_metadata[event.metadata_id].name)
                 if found and found[2] not in HOLDERS:
-                    seconds[_layer(found[1])] += event.duration_ps / 1e12
-                    operations[_layer(found[1])] += 1
+                    layer = _layer(found[1], branches)
+                    seconds[layer] += event.duration_ps / 1e12
+                    operations[layer] += 1
     return seconds, operations
 
 
-def _layer(path: str) -> str:
+def _layer(path: str, branches: Collection[str]) -> str:
     """The kind of layer that an operation of such a path belongs to."""
     if "/adam" in path:
         return "optimizer"
-    inside = re.search(r"/mmkeras(?:_\d+)*/(\w+)/", path)
+    inside = re.search(rf"/mmkeras(?:_\d+)*/(?:(?:{'|'.join(branches)})(?:_\d+)*/)?(\w+)/", path)
     return re.sub(r"(_\d+)+$", "", inside[1]) if inside else "between layers, losses, metrics"
 
 

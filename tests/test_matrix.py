@@ -211,4 +211,4 @@ def test_recurrent_columns_are_joined_without_a_warning(fusion, columns):
     }
     schema = schema_of(fusion, recurrent, "classification")
     network = build_network(schema.columns, schema.fusion, schema.targets)
-    assert any("bidirectional" in layer.name for layer in network.columns["note"].layers)
+    assert any("bidirectional" in layer.name for layer in network.branches["note"].model.layers)

@@ -132,7 +132,7 @@ def test_a_target_that_is_called_as_a_layer_is(adapted):
 def test_a_target_may_be_called_as_a_layer_inside_a_column_is(target, adapted):
     network = network_with(target, adapted)
     assert target in network.model.output
-    assert target in [layer.name for layer in network.columns["a"].layers]
+    assert target in [layer.name for layer in network.branches["a"].model.layers]
 
 
 # Columns that are called as models are

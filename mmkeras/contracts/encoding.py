@@ -17,7 +17,7 @@ FUSED, COLUMN_WEIGHTS = "columns.fused", "column_weights"
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a modality makes of one column.
+    """What is made of one column, or of several that are read together.
 
     Attributes:
         vector: (B, D) float32.
@@ -45,11 +45,11 @@ class Fused:
     weights: keras.KerasTensor | None = None
 
 
-def vector_of(column: str) -> str:
-    """The output that holds what a column's cells are encoded as, and where a cell is missing what stands in for it."""
-    return f"{layer_name(column)}.vector"
+def vector_of(branch: str) -> str:
+    """The output that holds what a branch's cells are encoded as, and where none is there what stands in for them."""
+    return f"{layer_name(branch)}.vector"
 
 
-def present_of(column: str) -> str:
-    """The output that says where a column's cells are there, 1, or missing, 0."""
-    return f"{layer_name(column)}.present"
+def present_of(branch: str) -> str:
+    """The output that says where any of a branch's cells is there, 1, or none, 0."""
+    return f"{layer_name(branch)}.present"

@@ -36,7 +36,8 @@ class Setting:
         fusion: How the columns are joined.
         heads: By target, as the config names them, the first one first; empty where nothing is to be answered.
         learns_loss_weights: Whether each target has a learned weight of its loss.
-        tokens: {column: (T, D) of its encoding's tokens}; empty until a network is built.
+        tokens: {branch: (T, D) of its encoding's tokens}; empty until a network is built.
+        groups: {what columns that are read together are called: those columns}.
     """
 
     columns: Mapping[str, Modality]
@@ -44,6 +45,17 @@ class Setting:
     heads: Mapping[str, Head]
     learns_loss_weights: bool = False
     tokens: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def branches(self) -> dict[str, tuple[str, ...]]:
+        """{branch: the columns that it reads}, sorted: what objectives and fusions see as one.
+
+        A column that is in no group is a branch of its own, called as it is.
+        """
+        grouped = {column for columns in self.groups.values() for column in columns}
+        alone = {column: (column,) for column in self.columns if column not in grouped}
+        return dict(sorted({**alone, **self.groups}.items()))
 
 
 @dataclass(frozen=True)

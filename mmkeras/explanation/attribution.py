@@ -23,7 +23,7 @@ import numpy as np
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.modality import Modality
 from mmkeras.explanation.coalitions import Coalitions
-from mmkeras.network.graph import ColumnGraph, traced
+from mmkeras.network.graph import BranchGraph, traced
 from mmkeras.network.network import Encodings
 
 tf = lazy("tensorflow")
@@ -45,11 +45,11 @@ class Beside(NamedTuple):
     """What stays as it is while a column's content changes: a structure of tensors, (R, …) each.
 
     Attributes:
-        features: {feature: …} of the column itself.
-        others: {column: {part: …}} what the other columns are encoded to.
+        features: {column: {feature: …}} of the column itself, and of those that are read together with it.
+        others: {branch: {part: …}} what the other branches are encoded to.
     """
 
-    features: dict[str, Any]
+    features: dict[str, dict[str, Any]]
     others: dict[str, dict[str, Any]]
 
 
@@ -86,14 +86,16 @@ class Column:
     def __init__(self, coalitions: Coalitions, name: str, modality: Modality):
         self.coalitions, self.name, self.modality = coalitions, name, modality
         self.features = sorted(modality.features.keys() - modality.switches)
-        graph = ColumnGraph(coalitions.network.columns[name])
-        sources = [source for feature in self.features for source in _sources(graph, feature)]
+        self.branch = coalitions.network.branch_of(name)
+        graph = BranchGraph(coalitions.network.branches[self.branch].model)
+        inputs = graph.inputs[name]
+        sources = [source for feature in self.features for source in _sources(graph, feature, inputs[feature])]
         self.is_cut = all(sources) and bool(sources)
         # What no gradient can pass, such as the numbers of word pieces in a backbone's own lookup, is left out instead.
-        self.sources = sources if self.is_cut else [_whole(graph, feature) for feature in self.features]
+        self.sources = sources if self.is_cut else [_whole(feature, inputs[feature]) for feature in self.features]
         self._onwards = graph.onwards([source.tensor for source in self.sources])
-        others = [parts for column, parts in coalitions.joint.input.items() if column != name]
-        beside = [*tf.nest.flatten(others), *graph.inputs.values()]
+        others = [parts for branch, parts in coalitions.joint.input.items() if branch != self.branch]
+        beside = tf.nest.flatten([others, graph.inputs])
         self.numbers = sum(source.numbers for source in self.sources) + sum(map(_numbers, beside))
         empty = {name: np.zeros((1, *modality.features[name].shape), np.float32) for name in self.features}
         self.shape: tuple[int, ...] = modality.attribute(empty).shape[1:]
@@ -104,11 +106,11 @@ class Column:
 
         Args:
             features: Of all columns.
-            encoded: What all columns are encoded to.
+            encoded: What all branches are encoded to.
         """
-        own = dict(features[self.name])
-        pieces, bases = self._function("prepare", self._prepare)(own)
-        others = {column: dict(parts) for column, parts in encoded.items() if column != self.name}
+        own = self.coalitions.features_of(self.branch, features)
+        pieces, bases = self._function("prepare", self._prepare)(own[self.name])
+        others = {branch: dict(parts) for branch, parts in encoded.items() if branch != self.branch}
         return Prepared(self, pieces, bases, tf.nest.map_structure(tf.convert_to_tensor, Beside(own, others)))
 
     def copies_at_once(self, rows: int) -> int:
@@ -129,8 +131,8 @@ class Column:
     def _explained(self, pieces: list[Any], beside: Beside, asked: Mapping[str, Any]) -> Any:
         """(B,) the explained quantity, without what is added to give it its unit."""
         values = [source.joined(values) for source, values in zip(self.sources, pieces, strict=True)]
-        own = self.coalitions.read_of(self.name, self._onwards(values, beside.features))
-        return quantity(self.coalitions.joint({**beside.others, self.name: own}, training=False), asked)
+        own = self.coalitions.read_of(self.branch, self._onwards(values, beside.features))
+        return quantity(self.coalitions.joint({**beside.others, self.branch: own}, training=False), asked)
 
     def _gradients(
         self, pieces: list, bases: list, beside: Beside, asked: Mapping[str, Any], places: Any, weights: Any
@@ -377,11 +379,10 @@ def quantity(predictions: Mapping[str, Any], asked: Mapping[str, Any]) -> Any:
 # Where content enters the model
 
 
-def _sources(graph: ColumnGraph, feature: str) -> list[Source | None]:
+def _sources(graph: BranchGraph, feature: str, tensor: Any) -> list[Source | None]:
     """Of numbers the input itself; of integers every lookup of them; None where something else takes integers in."""
-    tensor = graph.inputs[feature]
     if tensor.dtype.startswith("float"):
-        return [_whole(graph, feature)]
+        return [_whole(feature, tensor)]
     return [_lookup(feature, tensor, each) for each in graph.takers(tensor) if each.output.dtype != "bool"]
 
 
@@ -395,8 +396,7 @@ def _lookup(feature: str, taken: Any, layer: Any) -> Source | None:
     return None
 
 
-def _whole(graph: ColumnGraph, feature: str) -> Source:
-    tensor = graph.inputs[feature]
+def _whole(feature: str, tensor: Any) -> Source:
     return Source(feature, tensor, lambda values: values, tf.zeros_like, _numbers(tensor))
 
 

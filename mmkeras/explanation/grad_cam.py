@@ -15,7 +15,7 @@ import numpy as np
 from mmkeras.base.lazy import lazy
 from mmkeras.explanation.attribution import Asked, quantity
 from mmkeras.explanation.coalitions import Coalitions
-from mmkeras.network.graph import ColumnGraph, traced
+from mmkeras.network.graph import BranchGraph, traced
 from mmkeras.network.network import Encodings
 
 tf = lazy("tensorflow")
@@ -37,8 +37,9 @@ class GradCam:
     """
 
     def __init__(self, coalitions: Coalitions, column: str, shape: tuple[int, ...]):
-        self.coalitions, self.column, self.shape = coalitions, column, shape
-        graph = ColumnGraph(coalitions.network.columns[column])
+        self.coalitions, self.shape = coalitions, shape
+        self.branch = coalitions.network.branch_of(column)
+        graph = BranchGraph(coalitions.network.branches[self.branch].model)
         last = _last_map(graph)
         self._maps, self._onwards = graph.until(last), graph.onwards([last])
         self._heat = traced(self._compute)
@@ -48,14 +49,14 @@ class GradCam:
     ) -> np.ndarray:
         """(R, *shape) of rows' features and what all columns are encoded to."""
         asked = {target: factors.astype(np.float32) for target, factors in asked.items()}
-        return self._heat(dict(features[self.column]), encoded, asked).numpy()
+        return self._heat(self.coalitions.features_of(self.branch, features), encoded, asked).numpy()
 
     def _compute(self, features: Mapping[str, Any], encoded: Encodings, asked: Mapping[str, Any]) -> Any:
         maps = self._maps(features, training=False)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(maps)
-            own = self.coalitions.read_of(self.column, self._onwards([maps], features))
-            predictions = self.coalitions.joint({**encoded, self.column: own}, training=False)
+            own = self.coalitions.read_of(self.branch, self._onwards([maps], features))
+            predictions = self.coalitions.joint({**encoded, self.branch: own}, training=False)
             explained = tf.reduce_sum(quantity(predictions, asked))
         slopes = tape.gradient(explained, maps, unconnected_gradients="zero")
         channels = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
@@ -63,7 +64,7 @@ class GradCam:
         return tf.reshape(tf.image.resize(heat, self.shape[-2:]), (-1, *self.shape))
 
 
-def _last_map(graph: ColumnGraph) -> Any:
+def _last_map(graph: BranchGraph) -> Any:
     """What the last convolution gives, after its normalization and activation."""
     last = next(each.output for each in reversed(graph.operations) if _convolves(each))
     alike = [each.output for each in graph.after(last) if getattr(each.output, "shape", None) == last.shape]

@@ -1,4 +1,4 @@
-"""What happens inside one column: its model cut where its content enters, or anywhere else, and run from there on."""
+"""What happens inside one branch: its model cut where content enters, or anywhere else, and run from there on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ keras = lazy("keras")
 tf = lazy("tensorflow")
 
 
-class ColumnGraph:
-    """The operations of one column's model, in the order of computation.
+class BranchGraph:
+    """The operations of a branch's model, in the order of computation.
 
     Args:
-        model: Functional, {feature: tensor} -> {part: tensor}; `Network.columns` holds such.
+        model: Functional, {column: {feature: tensor}} -> {part: tensor}; `Branch.model` is such.
     """
 
     def __init__(self, model: keras_types.Model):
         self.model = model
-        self.inputs: dict[str, Any] = model.input
+        self.inputs: dict[str, dict[str, Any]] = model.input
         self.operations = [each for each in model.operations if inputs_of(each)]
 
     def takers(self, tensor: Any) -> list[Any]:
@@ -40,25 +40,26 @@ class ColumnGraph:
         return reaching
 
     def until(self, tensor: Any) -> keras_types.Model:
-        """The model of the same weights {feature: (B, …)} -> this tensor's value."""
+        """The model of the same weights {column: {feature: (B, …)}} -> this tensor's value."""
         return keras.Model(self.inputs, tensor)
 
     def onwards(self, tensors: Sequence[Any]) -> Callable[[Sequence[Any], Mapping[str, Any]], dict[str, Any]]:
-        """A function of these tensors' values and of all features, {feature: (B, …)}, to the column's parts."""
-        others = {name: tensor for name, tensor in self.inputs.items() if all(tensor is not each for each in tensors)}
+        """A function of these tensors' values and of all features, {column: {feature: (B, …)}}, to the parts."""
+        places = {(column, name): tensor for column, each in self.inputs.items() for name, tensor in each.items()}
+        others = {place: tensor for place, tensor in places.items() if all(tensor is not each for each in tensors)}
         # Keras does not see that an input is an output too where the graph is cut.
         passed = {
-            part: name
+            part: place
             for part, tensor in self.model.output.items()
-            for name, given in self.inputs.items()
+            for place, given in places.items()
             if given is tensor
         }
         parts = {part: tensor for part, tensor in self.model.output.items() if part not in passed}
         model = keras.Model([*tensors, *others.values()], parts)
 
-        def onwards(values: Sequence[Any], features: Mapping[str, Any]) -> dict[str, Any]:
-            computed = model([*values, *(features[name] for name in others)], training=False)
-            return computed | {part: features[name] for part, name in passed.items()}
+        def onwards(values: Sequence[Any], features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+            computed = model([*values, *(features[column][name] for column, name in others)], training=False)
+            return computed | {part: features[column][name] for part, (column, name) in passed.items()}
 
         return onwards
 

@@ -1,11 +1,13 @@
-"""What `build` returns: a model per column, all of them joined, and every output by its name."""
+"""What `build` returns: a model per column or group of columns, all of them joined, and every output by its name."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.encoding import COLUMN_WEIGHTS
@@ -19,26 +21,51 @@ keras = lazy("keras")
 tf = lazy("tensorflow")
 
 Encodings = Mapping[str, Mapping[str, Any]]
-"""{column: {"vector" (B, D), "tokens" (B, T, D'), "mask" (B, T), "present" (B,)}}; an absent vector is learned."""
+"""{branch: {"vector" (B, D), "tokens" (B, T, D'), "mask" (B, T), "present" (B,)}}; an absent vector is learned."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What reads one column, or several together.
+
+    Attributes:
+        columns: Those that it reads; a branch of one is called as its column is.
+        model: {column: {feature: (B, …)}} -> its parts of `Encodings`. What its `save_weights` writes, another
+            network's branch of the same columns loads, whatever stands beside it.
+    """
+
+    columns: tuple[str, ...]
+    model: keras_types.Model
+
+    def parts_of(self, column: str) -> list[tuple[keras_types.Variable, slice]]:
+        """A column's own weights, in order: whole ones, and rows of those that it shares.
+
+        All are the column's where it is read alone. Among columns that are read together a layer of the branch's model
+        says by `rows_of`, {column: slice}, which rows of each of its weights, on the first axis, are whose; the weights
+        of other layers are no column's own.
+        """
+        if self.columns == (column,):
+            return [(weight, slice(None)) for weight in self.model.weights]
+        shared = [layer for layer in self.model.layers if hasattr(layer, "rows_of")]
+        return [(weight, layer.rows_of[column]) for layer in shared for weight in layer.weights]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Columns, and what the objectives make of them, as parts that run, train and are saved each for itself.
+    """Branches, and what the objectives make of them, as parts that run, train and are saved each for itself.
 
     Attributes:
-        columns: {column: a model {feature: (B, …)} -> its parts of `Encodings`}. A column's weights are its model's:
-            what its `save_weights` writes, another network's model of the same column loads, whatever stands beside it.
-        model: {column: {feature: (B, …)}} -> {output: (B, …)} of all that has a loss. Keras trains it; its columns are
+        branches: By name, sorted: one for each column, or for several that are read together.
+        model: {column: {feature: (B, …)}} -> {output: (B, …)} of all that has a loss. Keras trains it; its branches are
             layers called after them.
         outputs: Every output by name, symbolic tensors of the same graph: those of the model, what objectives tell
-            beside them, and of each column `vector_of` (B, D) and `present_of` (B,).
-        encodings: As `Encodings`, symbolic: where the columns end and what is made of them begins.
+            beside them, and of each branch `vector_of` (B, D) and `present_of` (B,).
+        encodings: As `Encodings`, symbolic: where the branches end and what is made of them begins.
         objectives: What it is trained for, by name.
         setting: What they are about, with the columns' tokens.
     """
 
-    columns: Mapping[str, keras_types.Model]
+    branches: Mapping[str, Branch]
     model: keras_types.Model
     outputs: Mapping[str, Any]
     encodings: Encodings
@@ -51,10 +78,38 @@ class Network:
         return COLUMN_WEIGHTS in self.outputs
 
     @functools.cached_property
-    def trained_columns(self) -> list[str]:
-        """The columns, sorted, that something trained depends on; the others' weights are random and not saved."""
+    def trained_branches(self) -> list[str]:
+        """The branches, sorted, that something trained depends on; the others' weights are random and not saved."""
         parts = self.model.layers
-        return [column for column, model in self.columns.items() if any(model is part for part in parts)]
+        return [name for name, branch in self.branches.items() if any(branch.model is part for part in parts)]
+
+    def branch_of(self, column: str) -> str:
+        """The name of the branch that reads a column."""
+        return next(name for name, branch in self.branches.items() if column in branch.columns)
+
+    def column_weights(self, column: str) -> list[np.ndarray]:
+        """What a column has learned, as `Branch.parts_of` orders it."""
+        parts = self.branches[self.branch_of(column)].parts_of(column)
+        return [keras.ops.convert_to_numpy(weight)[rows] for weight, rows in parts]
+
+    def set_column_weights(self, column: str, values: Sequence[np.ndarray]) -> None:
+        """Gives a column what it has learned in another network, whatever stands beside it here and there.
+
+        Args:
+            column: Read by the same encoder in both, alone or together with others.
+            values: As `column_weights` gave them.
+
+        Raises:
+            ValueError: They are of another encoder; nothing is changed.
+        """
+        parts = self.branches[self.branch_of(column)].parts_of(column)
+        wanted = [tuple(keras.ops.convert_to_numpy(weight)[rows].shape) for weight, rows in parts]
+        if (got := [np.shape(value) for value in values]) != wanted:
+            raise ValueError(f'column "{column}": expected weights of shapes {wanted}, got {got}')
+        for (weight, rows), value in zip(parts, values, strict=True):
+            whole = np.array(keras.ops.convert_to_numpy(weight))
+            whole[rows] = value
+            weight.assign(whole)
 
     @functools.cached_property
     def terms_of(self) -> dict[str, dict[str, Term]]:
@@ -84,19 +139,19 @@ class Network:
             names: Of outputs.
             columns: On which alone they depend; None: all are its inputs.
         """
-        inputs = {column: self.model.input[column] for column in columns or self.columns}
+        inputs = {column: self.model.input[column] for column in columns or self.setting.columns}
         return keras.Model(inputs, {name: self.outputs[name] for name in names}, name=self.model.name)
 
     def joint(self, names: Collection[str]) -> keras_types.Model:
-        """The part that joins columns: `Encodings` -> {name: (B, …)}; only the parts that it reads are its inputs."""
+        """The part that joins branches: `Encodings` -> {name: (B, …)}; only the parts that it reads are its inputs."""
         outputs = {name: self.outputs[name] for name in names}
         lean = {
-            column: {part: parts[part] for part in ("present", "vector")} for column, parts in self.encodings.items()
+            branch: {part: parts[part] for part in ("present", "vector")} for branch, parts in self.encodings.items()
         }
         try:
             return keras.Model(lean, outputs)
         except ValueError:  # an output is not reached without the tokens
-            return keras.Model({column: dict(parts) for column, parts in self.encodings.items()}, outputs)
+            return keras.Model({branch: dict(parts) for branch, parts in self.encodings.items()}, outputs)
 
     def step(self, names: Collection[str] | None = None) -> Callable[[Any], dict[str, Any]]:
         """A function of features, traced once for any number of rows, to these outputs, without training's randomness.

@@ -45,7 +45,7 @@ def write_vectors(
     require_columns(manifest, schema.columns)
     statuses: list[pd.Series] = []
     whole = _of_rows(network)
-    columns = network.trained_columns
+    columns = network.trained_branches
     parts = [name for column in columns for name in (vector_of(column), present_of(column))]
     chunks = forward_chunks(network.step([*whole.values(), *parts]), schema, manifest, doing="embedding")
     frames = _frames(chunks, columns, whole, statuses)

@@ -45,13 +45,13 @@ PLUMBING = (
 
 
 def draw_model(network: Network, path: Path) -> None:
-    """Each column's layers from its features to its vector, what joins them, and the targets or what else is found."""
-    model, branches = network.model, {column: network.columns[column].layers for column in network.trained_columns}
+    """Each branch's layers from its features to its vector, what joins them, and the targets or what else is found."""
+    model, branches = network.model, {name: network.branches[name].model.layers for name in network.trained_branches}
     answers = [layer for layer in model.layers if type(layer).__name__ == "Answer"]
     own = network.terms.keys() - network.unanswered.keys() - {layer.name for layer in answers}
-    seen = {*network.columns.values(), *answers}
+    seen = {*(branch.model for branch in network.branches.values()), *answers}
     joined = [layer for layer in model.layers if layer not in seen and layer.name.removesuffix("_raw") not in own]
-    stacks = [[column, "", *_lines(layers)] for column, layers in branches.items()]
+    stacks = [[name, "", *_lines(layers)] for name, layers in branches.items()]
     rows = [stacks[start : start + COLUMNS_IN_A_ROW] for start in range(0, len(stacks), COLUMNS_IN_A_ROW)]
     trunk, bottom = _lines(joined), [*(layer.name for layer in answers), *network.unanswered]
     if own:

@@ -116,7 +116,7 @@ def _train(run: Run, plan: Plan, known: Fitted | None, records: Records | None) 
         network = network_of(schema.model_copy(update={"targets": heads}))
         seen = compile_model(network, schema.train, split)
     model = network.model
-    if untrained := [column for column in network.columns if column not in network.trained_columns]:
+    if untrained := [name for name in network.branches if name not in network.trained_branches]:
         names, trained_for = ", ".join(untrained), joined(schema.objectives)
         warn(f"nothing is learned of {names}: training is for {trained_for} alone; they have no vectors")
     plots.draw_model(network, run.folder / run_files.MODEL_PICTURE)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from fixtures_groups import group_of
 
 from mmkeras.contracts.building import build
 from mmkeras.contracts.objective import DEFAULT, DEFAULT_ENDPOINT, Example, Objective
@@ -26,8 +27,10 @@ COLUMNS = {
         "type": "image", "height_px": 8, "width_px": 10, "encoder": {"type": "picture", "filters": [2]},
         "size_bins": 2, "thumbnail_px": 2,
     },
+    "length": {"type": "number", "bins": 3, "units": 4},
     "weight": {"type": "number", "bins": 3, "units": 4},
 }  # fmt: skip
+GROUPS = {"alone": {}, "together": {"size": group_of("length", "weight")}}
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +38,9 @@ def columns(adapted):
     return {column: adapted(build("modality", settings, column)) for column, settings in COLUMNS.items()}
 
 
-@pytest.fixture(scope="module")
-def networks(columns, adapted_head):
-    """A function: names of objectives -> a network that is trained for them."""
+@pytest.fixture(scope="module", params=GROUPS)
+def networks(columns, adapted_head, request):
+    """A function: names of objectives -> a network that is trained for them; numbers are read alone, or together."""
     heads = {"label": adapted_head(find("head", "classification")())}
     fusion = build("fusion", {"type": "concat", "units": [5]}, "here")
     known = {}
@@ -47,7 +50,7 @@ def networks(columns, adapted_head):
             objectives = {name: find("objective", name)() for name in names}
             answered = heads if any(each.answers for each in objectives.values()) else {}
             keras.utils.set_random_seed(1)
-            known[names] = build_network(columns, fusion, answered, objectives=objectives)
+            known[names] = build_network(columns, fusion, answered, objectives=objectives, groups=GROUPS[request.param])
         return known[names]
 
     return network
@@ -163,9 +166,9 @@ def test_every_weight_of_what_is_trained_learns(name, networks, features):
     gradients = tape.gradient(loss, variables)
     named = {id(value): gradient for value, gradient in zip(variables, gradients, strict=True)}
     assert [variable.path for variable in network.model.trainable_variables if named[id(variable.value)] is None] == []
-    for column in network.trained_columns:
-        own = [named[id(variable.value)] for variable in network.columns[column].trainable_variables]
-        assert any(np.any(tf.convert_to_tensor(gradient)) for gradient in own), column
+    for name in network.trained_branches:
+        own = [named[id(variable.value)] for variable in network.branches[name].model.trainable_variables]
+        assert any(np.any(tf.convert_to_tensor(gradient)) for gradient in own), name
 
 
 @every_objective
@@ -175,7 +178,9 @@ def test_endpoints_depend_on_their_columns_alone(name, networks, features):
     assert endpoints
     for endpoint in endpoints.values():
         assert {*endpoint.outputs} <= network.outputs.keys()
-        assert {*endpoint.columns} <= {*network.trained_columns}
+        assert {*endpoint.columns} <= {
+            column for name in network.trained_branches for column in network.branches[name].columns
+        }
         answer = endpoint.answer(told(network, endpoint.outputs, features, endpoint.columns))
         assert answer.keys() == endpoint.descriptions.keys()
         assert "status" not in answer
@@ -218,13 +223,13 @@ def test_a_client_that_names_no_endpoint_gets_answers(networks):
     assert next(iter(_endpoints(networks(*reverse)))) == DEFAULT_ENDPOINT
 
 
-def test_what_no_objective_learns_of_has_no_part(networks, columns):
-    """The number has no tokens: its weights are no part of the model, which would save them as they began."""
+def test_what_no_objective_learns_of_has_no_part(networks):
+    """A number has no tokens: its weights are no part of the model, which would save them as they began."""
     network = networks("masked")
-    assert network.trained_columns == ["a note", "photo"]
-    assert networks("contrastive").trained_columns == sorted(columns)
+    assert network.trained_branches == ["a note", "photo"]
+    assert networks("contrastive").trained_branches == list(network.branches)
     saved = {id(variable) for variable in network.model.variables}
-    assert {column for column, each in network.columns.items() if saved & {*map(id, each.variables)}} == {
+    assert {name for name, each in network.branches.items() if saved & {*map(id, each.model.variables)}} == {
         "a note",
         "photo",
     }

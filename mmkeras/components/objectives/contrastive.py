@@ -50,15 +50,15 @@ class Contrastive(Objective):
     )
 
     def check(self, setting: Setting) -> None:
-        if len(setting.columns) < 2:
+        if len(setting.branches) < 2:
             raise ValueError(
                 f"objectives.{self.type_name()}: compares columns of a row, and there is one only, "
-                f'"{next(iter(setting.columns))}"; expected two or more'
+                f'"{next(iter(setting.branches))}"; expected two or more'
             )
 
     def outputs(self, encodings: Mapping[str, Encoding], setting: Setting) -> Outputs:
         # Project: vectors (B, D) -> (B, W) of length 1
-        there = {column: keras.ops.expand_dims(encodings[column].present, -1) for column in setting.columns}
+        there = {column: keras.ops.expand_dims(encodings[column].present, -1) for column in setting.branches}
         shared = {column: self._projected(column, encodings[column].vector) * there[column] for column in there}
         # Join
         mean = keras.layers.UnitNormalization()(functools.reduce(keras.ops.add, shared.values()))
@@ -71,9 +71,11 @@ class Contrastive(Objective):
 
     def example(self, example: Example, setting: Setting) -> Example:
         """Truths: (B, M) which of the batch's distinct cells a row has, in small numbers that float32 tells apart."""
-        numbers = [tf.unique(example.cells[column]).idx for column in setting.columns]
+        branches = setting.branches.values()
+        numbers = [_distinct([example.cells[column] for column in columns]) for columns in branches]
         truth = tf.cast(tf.stack(numbers, axis=1), tf.float32)
-        present = tf.stack([example.features[column]["present"] for column in setting.columns], axis=1)
+        given = [[example.features[column]["present"] for column in columns] for columns in branches]
+        present = tf.stack([functools.reduce(tf.maximum, each) for each in given], axis=1)
         is_asked, _ = _pairs(truth, present)
         weight = tf.cast(tf.reduce_any(is_asked, axis=(0, 1)), tf.float32)
         return replace(
@@ -90,8 +92,8 @@ class Contrastive(Objective):
         """`embed`: a row's vector of all its columns; `embed_COLUMN`: that of one column alone, in the same space."""
         parts = {"embed": ([*setting.columns], SHARED, "the columns of a row")}
         parts |= {
-            f"embed_{layer_name(column)}": ([column], _shared(column), f"the column {column}")
-            for column in setting.columns
+            f"embed_{layer_name(name)}": ([*columns], _shared(name), f"the column {name}")
+            for name, columns in setting.branches.items()
         }
         return {
             name: Endpoint(
@@ -116,6 +118,11 @@ class Contrastive(Objective):
         share = 1.0 / (self.temperature * HIGHEST_SCALE)
         start = float(np.log(share / (1.0 - share)))
         return HIGHEST_SCALE * keras.ops.sigmoid(layers.joining.LearnedScores(name="columns.scale")(there) + start)
+
+
+def _distinct(cells: list[tf_types.Tensor]) -> tf_types.Tensor:
+    """(B,) numbers of cells of each column -> (B,) int32, alike where all of a row's cells are those of another."""
+    return tf.raw_ops.UniqueV2(x=tf.stack(cells, axis=1), axis=[0]).idx
 
 
 def _shared(column: str) -> str:

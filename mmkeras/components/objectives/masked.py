@@ -185,7 +185,7 @@ def _layouts(setting: Setting) -> dict[str, _Layout]:
     return {
         column: _layout(modality, setting.tokens[column][0])
         for column, modality in setting.columns.items()
-        if _has_tokens(modality) and setting.tokens[column][0] > 1
+        if column in setting.tokens and _has_tokens(modality) and setting.tokens[column][0] > 1
     }
 
 

@@ -34,7 +34,7 @@ class Supervised(Objective):
     offers: ClassVar = "answers"
 
     def check(self, setting: Setting) -> None:
-        setting.fusion.check(list(setting.columns), dict(setting.heads))
+        setting.fusion.check(list(setting.branches), dict(setting.heads))
 
     def outputs(self, encodings: Mapping[str, Encoding], setting: Setting) -> Outputs:
         # Fuse, and predict each target
@@ -78,8 +78,8 @@ class Supervised(Objective):
         weighs = COLUMN_WEIGHTS in outputs
         descriptions = named_descriptions(setting.heads)
         if weighs:
-            columns = sorted(setting.columns)
-            descriptions[COLUMN_WEIGHTS] = f"(B, {len(columns)}) float32 in [0, 1], what {', '.join(columns)} weighed"
+            names = list(setting.branches)
+            descriptions[COLUMN_WEIGHTS] = f"(B, {len(names)}) float32 in [0, 1], what {', '.join(names)} weighed"
         asked = [*setting.heads, *([COLUMN_WEIGHTS] if weighs else [])]
 
         def answer(predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +109,9 @@ def _before_answer(target: str) -> str:
 
 def _targets_of(setting: Setting) -> dict[str, str]:
     """{output: target} of all that is predicted: what columns alone say of a target before the target itself."""
-    has_own = setting.fusion.column_loss and len(setting.columns) > 1
-    owns = {own_prediction(target, column): target for target in setting.heads for column in sorted(setting.columns)}
+    branches = setting.branches
+    has_own = setting.fusion.column_loss and len(branches) > 1
+    owns = {own_prediction(target, branch): target for target in setting.heads for branch in branches}
     return (owns if has_own else {}) | {target: target for target in setting.heads}
 
 

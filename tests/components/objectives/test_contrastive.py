@@ -1,5 +1,7 @@
 """Who is asked for whom and who is no rival, what it costs, and what stands in the shared space."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -74,13 +76,13 @@ def test_of_three_columns_each_pair_that_is_there_counts():
     np.testing.assert_allclose(losses(cells, present), [np.mean(pairs_of_0), told_apart(1)], rtol=1e-5)
 
 
-def asked(cells, present):
+def asked(cells, present, groups=None):
     """What becomes of a batch."""
     columns = sorted(cells)
     features = {column: {"present": tf.constant(present[column], tf.float32)} for column in columns}
     given = {column: tf.constant(numbers, tf.int64) for column, numbers in cells.items()}
     example = Example(features, {}, {}, {}, given, tf.constant([0, 1]), is_training=True)
-    return Contrastive().example(example, setting_of(columns))
+    return Contrastive().example(example, replace(setting_of(columns), groups=groups or {}))
 
 
 def test_cells_are_numbered_within_the_batch():
@@ -88,6 +90,15 @@ def test_cells_are_numbered_within_the_batch():
     cells = {"a": [16_777_216, 16_777_217, 16_777_216], "b": [5, 6, 5]}
     example = asked(cells, {"a": [1, 1, 1], "b": [1, 1, 1]})
     assert example.truths[TOGETHER].numpy().tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+def test_columns_that_are_read_together_are_one():
+    """There if one of their cells is, and alike where all of them are."""
+    cells = {"a": [7, 7, 7, 8], "b": [0, 0, 1, 1], "c": [0, 1, 2, 3]}
+    present = {"a": [1, 1, 0, 0], "b": [1, 0, 1, 0], "c": [1, 1, 1, 1]}
+    example = asked(cells, present, {"both": ("a", "b")})
+    assert example.truths[TOGETHER].numpy().tolist() == [[0, 0], [0, 1], [1, 2], [2, 3]]
+    assert example.weights[TOGETHER].numpy().tolist() == [1, 1, 1, 0]
 
 
 def test_a_row_without_a_pair_or_a_rival_does_not_count():
