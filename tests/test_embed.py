@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures_everything import SMALL_FUSIONS
+from fixtures_slow import few_of
 from fixtures_tables import command
 
 from mmkeras.contracts.config import parse_config
@@ -136,7 +137,7 @@ def small(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("fusion", members("fusion"))
+@pytest.mark.parametrize("fusion", few_of(members("fusion"), "concat", "decision", "transformer"))
 def test_every_fusion_has_a_fused_vector(fusion, small, tmp_path):
     config = parse_config({**SMALL, "fusion": {"type": fusion, **SMALL_FUSIONS.get(fusion, {})}})
     found = embed(untrained(config, read_table(small / "small.csv"), tmp_path / "run"), small / "small.csv")

@@ -33,10 +33,15 @@ MASKED, CONTRASTIVE = "objectives={masked: {}}", "objectives={contrastive: {widt
 EVERY = "objectives={contrastive: {width: 7, weight: 0.5}, masked: {pieces: 0.3}, supervised: {}}"
 HIDDEN = ["photo.hidden", "question.hidden"]
 ROWS, SEED = 60, 4
+# No recurrent encoders, whose gradients take longest to trace.
+QUICK = [
+    "columns.question.encoder={type: convolution, filters: [6], kernel_steps: [3]}",
+    "columns.voice.encoder={type: convolution, filters: [4]}",
+]
 
 
 def trained(config, folder, *overrides):
-    return train(str(config), ["train.epochs=12", *overrides], run=folder)
+    return train(str(config), [*QUICK, "train.epochs=12", *overrides], run=folder)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +150,7 @@ def test_columns_that_nothing_is_learned_of_are_named_and_have_no_vectors(config
     assert list(embed(run, table.parent / "heavy.csv")) == ["row", "status", "photo"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(contrastive_run, config, tmp_path, monkeypatch):
     def stop(self, epoch, logs=None, own=Checkpoints.on_epoch_end):
         own(self, epoch, logs)

@@ -5,7 +5,7 @@ It stands behind the contracts, since it puts cells' features and encodings toge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
@@ -118,16 +118,15 @@ class FileModality(Modality):
         """A cell's files without what only fills it up."""
         return [content for content in self._as_list(cell) if content]
 
-    def measuring(self, measure: Callable[[tf.Tensor], tuple[tf.Tensor, ...]]) -> Callable[..., list[list[np.ndarray]]]:
+    def measuring(self, measure: Callable[[bytes], Sequence[tf.Tensor]]) -> Callable[..., list[list[np.ndarray]]]:
         """A function: a cell -> what `measure` says of each of its files; [] where one of them is bad.
 
         Args:
-            measure: A file, () string, to what is learned from it and, last, () string: what is wrong with it.
+            measure: A file to what is learned from it and, last, () string: what is wrong with it.
         """
-        graph = tf.function(measure, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 
         def of_cell(cell: bytes | list[bytes]) -> list[list[np.ndarray]]:
-            files = [[tensor.numpy() for tensor in graph(tf.constant(content))] for content in self.contents(cell)]
+            files = [[tensor.numpy() for tensor in measure(content)] for content in self.contents(cell)]
             is_bad = any(fault for *_, fault in files)
             return [] if is_bad else [measures for *measures, _ in files]
 
@@ -136,7 +135,7 @@ class FileModality(Modality):
     def measured_files(
         self,
         cells: Iterable[bytes | list[bytes]],
-        measure: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
+        measure: Callable[[bytes], Sequence[tf.Tensor]],
         at_once: int,
     ) -> Iterator[list[list[np.ndarray]]]:
         """What `measure` (see `measuring`) says of all files of good cells, so many at a time.

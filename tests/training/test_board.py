@@ -193,6 +193,7 @@ def assert_same_training(first, second):
     assert all(np.array_equal(*pair) for pair in pairs)
 
 
+@pytest.mark.slow
 def test_weights_are_the_same_without_it(watched, small, monkeypatch):
     import keras
 
@@ -204,6 +205,7 @@ def test_weights_are_the_same_without_it(watched, small, monkeypatch):
     assert_same_training(watched, unwatched)
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_goes_on_writing(watched, small, monkeypatch):
     save = Checkpoints._save
 

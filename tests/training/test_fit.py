@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from fixtures_slow import few_of
 from fixtures_tables import python
 
 from mmkeras.components.objectives.supervised import loss_weight_of
@@ -215,7 +216,7 @@ def test_two_devices_give_two_targets_the_losses_of_one(tmp_path):
 # Tracing
 
 
-@pytest.mark.parametrize("loss_weights", ["fixed", "learned"])
+@pytest.mark.parametrize("loss_weights", few_of(["fixed", "learned"], "learned"))
 def test_a_training_step_is_traced_once(tmp_path, monkeypatch, loss_weights):
     import keras
     import tensorflow as tf

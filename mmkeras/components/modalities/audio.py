@@ -149,7 +149,7 @@ class Audio(FileModality):
         from sklearn.preprocessing import StandardScaler
 
         bands = StandardScaler()
-        for clips in self.measured_files(cells, self._spectrum_and_fault, ADAPT_CLIPS):
+        for clips in self.measured_files(cells, ops.common.graph_of_file(self._spectrum_and_fault), ADAPT_CLIPS):
             bands.partial_fit(np.concatenate([spectrum for (spectrum,) in clips]))
         return self.model_copy(update={"mean": tuple(bands.mean_), "deviation": tuple(bands.scale_)})
 
@@ -305,7 +305,7 @@ class Audio(FileModality):
 
     def _mean_bands(self, cells: list[bytes | list[bytes]]) -> np.ndarray:
         """(N, 2 * F): each band's mean and deviation over time, the mean over a cell's clips; zeros without any."""
-        spectra = self.measuring(self._spectrum_and_fault)
+        spectra = self.measuring(ops.common.graph_of_file(self._spectrum_and_fault))
         rows = []
         for cell in cells:
             means = [np.concatenate([clip.mean(axis=0), clip.std(axis=0)]) for (clip,) in spectra(cell)]

@@ -105,7 +105,8 @@ class Image(FileModality):
 
         pixels, sizes = StandardScaler(), StandardScaler()
         at_once = max(1, ADAPT_PIXELS // (self.height_px * self.width_px))
-        for files in self.measured_files(cells, self._measure_or_fault, at_once):
+        measure = ops.image.by_format(self._measure_good, self._measure_or_fault)
+        for files in self.measured_files(cells, measure, at_once):
             pixels.partial_fit(np.concatenate([picture.reshape(-1, 3) for picture, _ in files]))
             sizes.partial_fit(np.stack([size for _, size in files]))
         return self.model_copy(
@@ -143,9 +144,7 @@ class Image(FileModality):
         def examine(content: tf.Tensor) -> dict[str, tf.Tensor]:
             if not sort:
                 return ops.common.zeros(self.file_features)
-            too_large = ops.common.bytes_fault(content, self.max_mb) != ""
-            content = tf.where(too_large, "", content)
-            return self._present(*ops.image.decode_good_image(content, sort, self.max_megapixels, self._enough_px))
+            return self._present(*self._decode_good(content, sort))
 
         # One after the other: several large pictures at once would take as many times the memory.
         return tf.map_fn(examine, cells, fn_output_signature=self.features, parallel_iterations=1)
@@ -224,6 +223,12 @@ class Image(FileModality):
         picture, size_px, fault = ops.image.decode_image(content, self.max_megapixels, self._enough_px)
         return picture, size_px, ops.common.first_fault((too_large != "", too_large), (True, fault))
 
+    def _decode_good(self, content: tf.Tensor, image_format: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """(H, W, 3) uint8 and the full (height, width) of a good file; of a bad one it fails when the graph runs."""
+        too_large = ops.common.bytes_fault(content, self.max_mb) != ""
+        content = tf.where(too_large, "", content)
+        return ops.image.decode_good_image(content, image_format, self.max_megapixels, self._enough_px)
+
     def _measure(self, picture: tf.Tensor, size_px: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The resized picture (h, w, 3) in [0, 255] and the logarithm of its full (height, width)."""
         resized = ops.image.resize_image(picture, self.height_px, self.width_px, self.aspect, size_px)
@@ -234,6 +239,9 @@ class Image(FileModality):
         picture, size_px, fault = self._decode(content)
         nothing = tf.zeros((0, 0, 3)), tf.zeros(2)
         return *tf.cond(fault == "", lambda: self._measure(picture, size_px), lambda: nothing), fault
+
+    def _measure_good(self, content: tf.Tensor, image_format: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return *self._measure(*self._decode_good(content, image_format)), tf.constant("")
 
     def _present(self, picture: tf.Tensor, size_px: tf.Tensor) -> dict[str, tf.Tensor]:
         picture, size = self._measure(picture, size_px)
@@ -259,13 +267,15 @@ class Image(FileModality):
 
     def _thumbnails_and_histograms(self, cells: list[bytes] | list[list[bytes]]) -> np.ndarray:
         """(N, 24 * 24 * 3 + 3 * 16 + 2): small pictures, colour histograms, original height and width."""
-        return np.stack([
-            np.mean([self._thumbnail(content) for content in self.contents(cell) or [b""]], axis=0) for cell in cells
-        ])  # fmt: skip
+        decode = ops.image.by_format(self._decode_good, lambda content: self._decode(content)[:2])
 
-    def _thumbnail(self, content: bytes) -> np.ndarray:
-        picture, size_px, _ = self._decode(tf.constant(content))
-        return _thumbnail_and_histogram(picture.numpy(), size_px.numpy())
+        def of_file(content: bytes) -> np.ndarray:
+            picture, size_px = decode(content)
+            return _thumbnail_and_histogram(picture.numpy(), size_px.numpy())
+
+        return np.stack([
+            np.mean([of_file(content) for content in self.contents(cell) or [b""]], axis=0) for cell in cells
+        ])  # fmt: skip
 
 
 def _size_px(content: bytes) -> tuple[int, int]:

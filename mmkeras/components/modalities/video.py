@@ -17,7 +17,7 @@ import importlib.util
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -129,8 +129,8 @@ class Video(Modality):
         from sklearn.preprocessing import StandardScaler
 
         colors = StandardScaler()
-        measure = tf.function(self._colors, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-        measured = ([measure(tf.constant(frame)).numpy() for frame in cell if frame] for cell in cells)
+        measure = ops.image.by_format(self._colors_of_good, self._colors)
+        measured = ([measure(frame).numpy() for frame in cell if frame] for cell in cells)
         for frames in at_least_one(frames for frames in measured if frames and all(map(len, frames))):
             for pixels in frames:
                 colors.partial_fit(pixels)
@@ -306,6 +306,10 @@ class Video(Modality):
         picture, _, fault = ops.image.decode_image(content, self.max_megapixels)
         return tf.cond(fault == "", lambda: tf.reshape(self._resized(picture), (-1, 3)), lambda: tf.zeros((0, 3)))
 
+    def _colors_of_good(self, content: tf.Tensor, image_format: str) -> tf.Tensor:
+        picture, _ = ops.image.decode_good_image(content, image_format, self.max_megapixels)
+        return tf.reshape(self._resized(picture), (-1, 3))
+
     def _frame(self, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(H, W, 3), zeros where a frame cannot be decoded, and what is wrong with it."""
         picture, _, fault = ops.image.decode_image(content, self.max_megapixels)
@@ -337,7 +341,11 @@ class Video(Modality):
 
     def _thumbnails(self, cells: list[list[bytes]]) -> np.ndarray:
         """(N, 4 * 8 * 8 * 3): the mean and deviation of small frames and of their differences."""
-        return np.stack([_thumbnails(cell) for cell in cells])
+        decode = ops.image.by_format(
+            lambda content, image_format: ops.image.decode_good_image(content, image_format, self.max_megapixels)[0],
+            lambda content: ops.image.decode_image(content, self.max_megapixels)[0],
+        )
+        return np.stack([_thumbnails(cell, decode) for cell in cells])
 
 
 def _evenly(i: Any, count: Any, kept: Any) -> Any:
@@ -471,9 +479,9 @@ def _jpeg(picture: Any) -> bytes:
 # The baseline
 
 
-def _thumbnails(cell: list[bytes]) -> np.ndarray:
+def _thumbnails(cell: list[bytes], decode: Callable[[bytes], tf.Tensor]) -> np.ndarray:
     side = (THUMBNAIL_PX, THUMBNAIL_PX)
-    pictures = [ops.image.decode_image(tf.constant(frame))[0] for frame in cell if frame]
+    pictures = [decode(frame) for frame in cell if frame]
     small = [tf.image.resize(picture, side, antialias=True) for picture in pictures if tf.size(picture)]
     small = np.array(small or [np.zeros((*side, 3))], np.float32)
     changes = np.diff(small, axis=0) if len(small) > 1 else np.zeros_like(small)

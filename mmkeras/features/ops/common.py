@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from mmkeras.base.lazy import lazy
 
 tf = lazy("tensorflow")
+
+T = TypeVar("T")
+
+
+def graph_of_file(function: Callable[[tf.Tensor], T]) -> Callable[[bytes], T]:
+    """A function of a file's bytes, () string, as a graph, traced when the first file comes."""
+    graph = tf.function(function, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    return lambda content: graph(tf.constant(content))
 
 
 def begins(content: tf.Tensor, magic: bytes) -> tf.Tensor:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from mmkeras.base.lazy import lazy
-from mmkeras.features.ops.common import begins, first_fault, first_octets, holds, length_of, number_at, split_seed
+from mmkeras.features.ops.common import (
+    begins,
+    first_fault,
+    first_octets,
+    graph_of_file,
+    holds,
+    length_of,
+    number_at,
+    split_seed,
+)
 
 tf = lazy("tensorflow")
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     Decode = Callable[[tf.Tensor], tf.Tensor]
@@ -71,6 +82,30 @@ def decode_good_image(
     """
     picture, size_px, _ = _decoder(image_format, enough_px)(content, max_megapixels * 1e6, _decode_or_fail)
     return picture, size_px
+
+
+def by_format(good: Callable[[tf.Tensor, str], T], careful: Callable[[tf.Tensor], T]) -> Callable[[bytes], T]:
+    """A function of pictures' bytes, which traces graphs for the formats that it meets, and one for bad files.
+
+    Args:
+        good: Of a file and its format; fails where the file is bad, as `decode_good_image` does.
+        careful: The same of any file.
+    """
+    graphs: dict[str, Callable[[bytes], T]] = {}
+    of_any = graph_of_file(careful)
+
+    def of_file(content: bytes) -> T:
+        name = image_format(content)
+        if name is None:
+            return of_any(content)
+        if name not in graphs:
+            graphs[name] = graph_of_file(lambda content: good(content, name))
+        try:
+            return graphs[name](content)
+        except tf.errors.OpError:
+            return of_any(content)
+
+    return of_file
 
 
 def _decoder(image_format: str, enough_px: int | None) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from fixtures_pictures import batch, dead_weights, encoded
+from fixtures_slow import few_of
 from PIL import Image as Pillow
 
 from mmkeras.components.encoders.applications import BACKBONES, FAMILY
@@ -126,7 +127,7 @@ def test_settings_that_do_not_fit(options, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("family", BACKBONES)
+@pytest.mark.parametrize("family", few_of(BACKBONES, "efficientnet", "mobilenet", "resnet", "vgg16"))
 def test_networks_get_pictures_scaled_as_they_were_trained(family, as_they_are, cells):
     """Undoing the z-score and scaling in the graph is what keras.applications does with the file's own numbers."""
     pixels = np.random.default_rng(2).integers(0, 256, (75, 80, 3), dtype=np.uint8)

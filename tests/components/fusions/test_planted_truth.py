@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from fixtures_encodings import batch, predicting_model
+from fixtures_slow import few_of
 
 from mmkeras.components.heads.classification import Classification
 from mmkeras.contracts.registry import find, members
@@ -69,10 +70,7 @@ def judged(model, task):
     return accuracy, np.mean(found["weights"], axis=0) if "weights" in found else None
 
 
-# A Transformer's steps take ten times as long.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "transformer" else name for name in FUSIONS]
-)
+@pytest.mark.parametrize("name", few_of(FUSIONS, "attention", "concat", "decision"))
 def test_what_only_two_columns_together_tell(name):
     accuracy, _ = judged(trained(find("fusion", name)(), exclusive_or, seed=1), exclusive_or)
     assert accuracy <= 0.65 if name in SEES_NO_PAIRS else accuracy >= 0.95

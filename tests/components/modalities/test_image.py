@@ -171,6 +171,20 @@ def test_a_graph_is_traced_for_each_format_that_is_met(monkeypatch):
         assert features["present"].tolist() == [1, 1, 0, 0]
 
 
+def test_what_is_learned_of_pictures_is_traced_for_each_format_that_is_met(monkeypatch):
+    traced = []
+    decoder = ops.image._decoder
+    monkeypatch.setattr(ops.image, "_decoder", lambda name, enough_px: traced.append(name) or decoder(name, enough_px))
+    cells = [bytes_of(picture(height_px=height_px), name) for height_px in (23, 31) for name in ("PNG", "JPEG")]
+    few = {"height_px": 16, "width_px": 16}
+    good = Image(**few).learn(cells)
+    assert traced == ["PNG", "JPEG"]
+    traced.clear()
+    with_bad = Image(**few).learn([cells[0], cells[1][:-9], b"text", *cells[1:]])
+    assert traced == ["PNG", "JPEG", *ops.image.IMAGE_FORMATS]
+    assert with_bad == good and len(set(good.mean)) == 3
+
+
 def test_exif_rotation_turns_the_sides(tmp_path):
     path = save(tmp_path / "a.jpg", picture(height_px=23, width_px=31), "JPEG", **rotated())
     assert decoded(Image().read(path)).shape == (31, 23, 3)
@@ -398,17 +412,20 @@ FEW = {"type": "picture", "filters": (5, 7)}
 @pytest.mark.parametrize(
     "options",
     [
-        {"encoder": FEW | {"blocks": "residual"}, **TINY},
-        {"encoder": FEW | {"blocks": "residual", "normalization": "none"}, **TINY},
-        {"encoder": FEW | {"normalization": "layer"}, **TINY},
-        {"encoder": FEW, "files": 3, **TINY},
-        {"encoder": FEW, "files": 3, "file_pooling": "attentive", **TINY},
+        pytest.param({"encoder": FEW | {"blocks": "residual"}}, id="residual"),
+        pytest.param(
+            {"encoder": FEW | {"blocks": "residual", "normalization": "none"}},
+            id="residual, not normalized",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"encoder": FEW | {"normalization": "layer"}}, id="layers", marks=pytest.mark.slow),
+        pytest.param({"encoder": FEW, "files": 3}, id="files", marks=pytest.mark.slow),
+        pytest.param({"encoder": FEW, "files": 3, "file_pooling": "attentive"}, id="attentive files"),
     ],
-    ids=str,
 )
 def test_gradients_reach_every_weight(adapted, options):
     keras.utils.set_random_seed(1)
-    image = adapted(Image(**options))
+    image = adapted(Image(**TINY, **options))
     assert not dead_weights(encoded(image), batch(image, [image.example(seed) for seed in (1, 2, 3)]))
 
 
