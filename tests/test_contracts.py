@@ -482,8 +482,11 @@ def test_gradients_reach_every_weight_of_a_modality(modality, fit):
     assert_every_weight_learns(model, batch_of(modality), head)
 
 
-@pytest.mark.parametrize("head_name", HEADS)
-@pytest.mark.parametrize("fusion_name", FUSIONS)
+# Each fusion with one kind of target, each kind of target with one fusion; tests/test_matrix.py has the others.
+@pytest.mark.parametrize(
+    ("fusion_name", "head_name"),
+    [*((name, HEADS[0]) for name in FUSIONS), *((FUSIONS[0], name) for name in HEADS[1:])],
+)
 def test_gradients_reach_every_weight_of_a_fusion_and_a_head(fusion_name, head_name, fit):
     keras.utils.set_random_seed(1)
     modality, fusion, head = fit("modality", "number"), fit("fusion", fusion_name), fit("head", head_name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures_slow import few_of
 
 from mmkeras.contracts.config import parse_config
 from mmkeras.contracts.registry import walk
@@ -95,7 +96,7 @@ def with_links(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module", params=TABLES)
+@pytest.fixture(scope="module", params=few_of(TABLES, "manifest.csv"))
 def prepared(request, tmp_path_factory):
     """(manifest, schema, features, folder of bad_rows.csv), with the policy to count bad cells as missing."""
     folder, manifest, config = tmp_path_factory.mktemp("hostile"), manifest_of(request.param), config_with("missing")

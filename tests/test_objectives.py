@@ -1,5 +1,6 @@
 """Trainings for something else than answers, or beside them: they learn, say what they can do, go on, and ship."""
 
+import functools
 import json
 import re
 
@@ -75,10 +76,17 @@ def run_without_answers(request):
     return request.getfixturevalue(request.param)
 
 
+@functools.cache
 def features_of(run, count=ROWS):
     manifest, columns = run.table(), run.schema.columns
     ((_, features, _),) = features_in_chunks(columns, table_cells(manifest, columns), np.arange(count), count)
     return features
+
+
+@functools.cache
+def judged_after(run):
+    """{output: mean loss} of the validation rows by the trained network."""
+    return judged(run.network(), run)
 
 
 def judged(network, run):
@@ -94,13 +102,13 @@ def judged(network, run):
 
 def test_what_was_not_trained_on_is_found_better_than_at_the_start(any_run):
     keras.utils.set_random_seed(SEED)
-    before, after = judged(network_of(any_run.schema), any_run), judged(any_run.network(), any_run)
+    before, after = judged(network_of(any_run.schema), any_run), judged_after(any_run)
     assert before.keys() == after.keys() != set()
     assert all(after[output] < before[output] for output in after), (before, after)
 
 
 def test_metrics_hold_the_judged_losses_with_intervals(any_run):
-    after = judged(any_run.network(), any_run)
+    after = judged_after(any_run)
     for split in ("valid", "test"):
         for output in after:
             figures = any_run.metrics[split][output]
