@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import run_command
 from mmkeras.evaluation.comparison import compare_fusions
+
+pd = lazy("pandas")
 
 
 def compare(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import run_command
 from mmkeras.serving.vectors import check_output, write_vectors
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 
 def embed(

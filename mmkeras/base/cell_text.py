@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pandas as pd
+from mmkeras.base.lazy import lazy
+
+pd = lazy("pandas")
+
 
 # How tables write that a number is missing, in any case.
 MISSING_WORDS = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "missing", "unknown", "?", "-", "--", ".")

@@ -6,7 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
+
+from mmkeras.base.lazy import lazy
+
+pd = lazy("pandas")
 
 ROWS_SHOWN = 5
 

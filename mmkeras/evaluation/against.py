@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files, statistics
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.base.words import words
 from mmkeras.contracts.registry import walk
@@ -21,6 +21,8 @@ from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import require_columns
 from mmkeras.table.plan import said_of
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 MOST_ROWS = 100  # of numbers, which differ in every row
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, say, silence
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
@@ -23,6 +23,8 @@ from mmkeras.table.manifest import Manifest
 from mmkeras.table.plan import planned
 from mmkeras.training.run import Run
 from mmkeras.training.trainer import train_plan, tuned
+
+pd = lazy("pandas")
 
 
 def baselines(run: Run, schema: Config, judged: Manifest) -> Iterator[tuple[str, Model, Said]]:

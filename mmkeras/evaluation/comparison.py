@@ -19,9 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from mmkeras.base.files import run_name, write_atomically
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.base.words import joined
 from mmkeras.contracts.config import read_config
@@ -29,6 +28,8 @@ from mmkeras.evaluation.comparison_tables import say_next, show, tabulate
 from mmkeras.evaluation.trainings import claim, folds_of, judge_trainings, say_plan, trainings_of, variants_of
 from mmkeras.table.manifest import read_table
 from mmkeras.table.plan import check_columns
+
+pd = lazy("pandas")
 
 
 def compare_fusions(

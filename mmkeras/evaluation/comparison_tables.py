@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.statistics import interval, resample_weights
 from mmkeras.base.terminal import console, say, show_table, warn
 from mmkeras.base.words import count_of, words
@@ -19,6 +19,8 @@ from mmkeras.evaluation.trainings import Fold, Judged, set_by_hand
 from mmkeras.table.manifest import Manifest
 from mmkeras.table.splits import units_of
 from mmkeras.training import plots
+
+pd = lazy("pandas")
 
 COLUMNS = (
     "target",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.base.statistics import resamples_of
 from mmkeras.base.terminal import kept_warnings, say, show_table, warn
 from mmkeras.base.words import words
@@ -27,6 +27,8 @@ from mmkeras.network.inference import PRESENT, predict_without, warn_of_outside
 from mmkeras.table.plan import said_of
 from mmkeras.training import plots
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 STATUS = "statuses of rows"  # beside predictions; no target can be called so
 

@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import statistics
+from mmkeras.base.lazy import lazy
 from mmkeras.contracts.scorer import Scorer
 from mmkeras.evaluation.models import Model, record
+
+pd = lazy("pandas")
 
 WANTED_ACCURACY = 0.95
 MOST_CLASSES = 50  # in tables and curves

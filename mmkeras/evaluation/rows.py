@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.registry import walk
 from mmkeras.evaluation.judging import Said
@@ -18,6 +18,8 @@ from mmkeras.network.inference import predict_rows
 from mmkeras.table.manifest import Manifest, require_columns
 from mmkeras.table.splits import units_of
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say, show_table
 from mmkeras.base.words import words
 from mmkeras.evaluation.models import OWN, models_in
+
+pd = lazy("pandas")
 
 SHOWN_CLASSES = 20
 SHOWN_PARTS = 8

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
@@ -34,6 +33,7 @@ from mmkeras.table.splits import UNUSED, fold_rows, write_splits
 from mmkeras.training.run import Run
 from mmkeras.training.trainer import train_plan
 
+pd = lazy("pandas")
 keras = lazy("keras")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say, show_table, warn
 from mmkeras.explanation.attribution import MOST_STEPS, TOLERANCE
 from mmkeras.explanation.explained import checks_of, explain_rows, summary_of, values_of
@@ -17,6 +17,8 @@ from mmkeras.explanation.result import Explanation
 from mmkeras.table.manifest import Manifest, require_columns
 from mmkeras.table.splits import units_of
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 MOST_ROWS = 200
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import statistics
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, warn
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
@@ -19,6 +19,8 @@ from mmkeras.explanation.attribution import STEP_NUMBERS, TOLERANCE, Asked, Attr
 from mmkeras.explanation.explainer import Explained, Explainer, Rows, of_rows
 from mmkeras.features.columns import features_in_chunks, table_cells
 from mmkeras.table.manifest import Manifest
+
+pd = lazy("pandas")
 
 MOST_AT_ONCE = 64
 CHECKED_ROWS = 32

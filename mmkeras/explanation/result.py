@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.files import write_atomically
+from mmkeras.base.lazy import lazy
 from mmkeras.evaluation.judging import plain
 from mmkeras.features.columns import read_cells, table_cells
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 SHOWN_ROWS = 5
 BAR = "display:inline-block;height:0.8em;vertical-align:baseline;background:"

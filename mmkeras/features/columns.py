@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base.lazy import lazy
 from mmkeras.base.threads import cores, in_order
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from mmkeras.contracts.modality import Cell
 
+pd = lazy("pandas")
 tf = lazy("tensorflow")
 
 CHUNK_CELLS, CHUNKS_EACH = 32, 4  # at most so many cells, and so many chunks for each core where there are as many

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, warn
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
@@ -20,6 +20,8 @@ from mmkeras.features.records import Records
 from mmkeras.table import bad_rows
 from mmkeras.table.manifest import BadCell
 from mmkeras.table.plan import Plan, said_of
+
+pd = lazy("pandas")
 
 
 @dataclass(frozen=True, eq=False)

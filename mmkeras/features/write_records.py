@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
@@ -33,6 +32,7 @@ from mmkeras.table import bad_rows
 from mmkeras.table.manifest import SPLITS, BadCell, read_table
 from mmkeras.table.plan import Plan, checked
 
+pd = lazy("pandas")
 tf = lazy("tensorflow")
 
 

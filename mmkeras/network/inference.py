@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, warn
@@ -22,6 +21,7 @@ from mmkeras.table.paths import ALLOW
 if TYPE_CHECKING:
     pass
 
+pd = lazy("pandas")
 tf = lazy("tensorflow")
 
 Step = Callable[[Any], dict[str, Any]]

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
+from mmkeras.base.lazy import lazy
 from mmkeras.contracts.modality import Modality
 from mmkeras.contracts.registry import walk
 from mmkeras.features.columns import is_missing, table_cells
 from mmkeras.reporting.results import Results
 from mmkeras.table.paths import read_cell, refusal
+
+pd = lazy("pandas")
 
 LISTED = 10  # of each list: most confident mistakes, least confident rows, likely label errors
 LISTS = 10  # more than there are

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.registry import walk
 from mmkeras.evaluation.models import Model, models_in
 from mmkeras.table.manifest import Manifest
 from mmkeras.training.run import Run
+
+pd = lazy("pandas")
 
 EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.EXPLANATION}"  # below the run folder
 SHOWN_EXPLANATION = f"{run_files.EXPLANATION_FOLDER}/{run_files.SHOWN_FOLDER}/{run_files.EXPLANATION}"

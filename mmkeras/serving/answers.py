@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.head import named_answers
 from mmkeras.network.inference import predict_rows, warn_of_outside
 from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, require_columns
+
+pd = lazy("pandas")
 
 
 def answer_rows(network: Network, schema: Config, manifest: Manifest, output: Path | None = None) -> pd.DataFrame:

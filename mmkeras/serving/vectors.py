@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import say
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.encoding import present_of, vector_of
@@ -21,6 +21,8 @@ from mmkeras.table.manifest import Manifest, require_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+pd = lazy("pandas")
 
 
 ENDING = ".parquet"

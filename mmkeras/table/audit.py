@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import progress, say, show_table, tell
 from mmkeras.base.words import joined, nearest_hint
 from mmkeras.contracts.config import Access, Config, Split, build
@@ -40,6 +40,8 @@ from mmkeras.table.table_checks import (
     surveys,
     table_notes,
 )
+
+pd = lazy("pandas")
 
 BAD_COLUMNS = ["row", "column", "path", "what", "remedy", "level"]
 SHOWN_FINDINGS, SHOWN_CLASSES, SHOWN_SHARES, SHOWN_PATTERNS = 30, 12, 4, 5

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.table.manifest import BadCell, Manifest
 from mmkeras.table.splits import SPLITS, UNUSED
+
+pd = lazy("pandas")
 
 FILE = run_files.BAD_ROWS
 COLUMNS = ("row", "column", "path", "reason")

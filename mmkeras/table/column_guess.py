@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import pandas as pd
-
 from mmkeras.base.cell_text import (
     CATEGORY_MANY_ROWS_PER_VALUE,
     FILE_NAME,
@@ -23,7 +21,10 @@ from mmkeras.base.cell_text import (
     numbers_of,
     rows_per_value,
 )
+from mmkeras.base.lazy import lazy
 from mmkeras.table.manifest import SPLIT_OF_WORD, Manifest, filled_cells
+
+pd = lazy("pandas")
 
 SPLIT_COLUMN_NAMES = ("split", "subset", "fold", "partition")
 NUMBERED_NAME = r"[A-Za-z]{0,8}[ _#-]?[0-9]+"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.threads import in_order
 from mmkeras.contracts.modality import Doubt, Modality
 from mmkeras.table import remote
@@ -22,6 +22,8 @@ from mmkeras.table.table_checks import Note, Subject
 
 if TYPE_CHECKING:
     from mmkeras.contracts.modality import Cell
+
+pd = lazy("pandas")
 
 T, R = TypeVar("T"), TypeVar("R")
 

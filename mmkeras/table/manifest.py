@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
-from pandas.api.types import is_float_dtype
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.words import nearest_hint
 from mmkeras.contracts.config import Access
 from mmkeras.table.paths import PATHS_BETWEEN, REFUSED, Gate, fault_of, kind_fault, refusal, refused
+
+pa = lazy("pyarrow")
+arrow_csv = lazy("pyarrow.csv")
+pd = lazy("pandas")
 
 SPLITS = ("train", "valid", "test")
 SPLIT_OF_WORD = dict.fromkeys(("valid", "validation", "val", "dev"), "valid") | {"train": "train", "test": "test"}
@@ -141,7 +142,7 @@ def _check_column_names(columns: list[str], name: str) -> None:
 
 def _as_text(values: pd.Series, column: str, name: str) -> np.ndarray:
     """Writes each cell by its value alone, so that a subset of the rows spells its classes as the whole table does."""
-    if is_float_dtype(values):
+    if pd.api.types.is_float_dtype(values):
         texts = values.astype(str).astype(object).str.removesuffix(".0")
     else:
         texts = values.astype(object)
@@ -172,7 +173,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Parses with pyarrow, because pandas fills short rows silently."""
-    ragged: list[pa.csv.InvalidRow] = []
+    ragged: list[arrow_csv.InvalidRow] = []
     try:
         table = _parse_csv(path, ragged)
     except (ValueError, csv.Error) as error:
@@ -183,21 +184,21 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return rows.iloc[1:].set_axis(rows.iloc[0].tolist(), axis=1)
 
 
-def _parse_csv(path: Path, ragged: list[pa.csv.InvalidRow]) -> pa.Table:
+def _parse_csv(path: Path, ragged: list[arrow_csv.InvalidRow]) -> pa.Table:
     """Reads the header as row 0, so that numeric and doubled column names stay as they are written."""
     with path.open(encoding="utf-8-sig", newline="") as lines:
         width = len(next(filter(None, csv.reader(lines)), ""))
     names = [str(i) for i in range(width)]
-    return pa.csv.read_csv(
+    return arrow_csv.read_csv(
         path,
         # One thread: only then does pyarrow number the rows. Nine columns of a million rows take a second.
-        pa.csv.ReadOptions(column_names=names, block_size=CSV_BLOCK_BYTES, use_threads=False),
-        pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "error"),
-        pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
+        arrow_csv.ReadOptions(column_names=names, block_size=CSV_BLOCK_BYTES, use_threads=False),
+        arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: ragged.append(row) or "error"),
+        arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
     )
 
 
-def _csv_fault(path: Path, ragged: list[pa.csv.InvalidRow]) -> str | None:
+def _csv_fault(path: Path, ragged: list[arrow_csv.InvalidRow]) -> str | None:
     if ragged:
         row, got, expected = ragged[0].number - 1, ragged[0].actual_columns, ragged[0].expected_columns
         remedy = "put a cell that holds a comma in double quotes"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 import mmkeras
 from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, run_name
+from mmkeras.base.lazy import lazy
 from mmkeras.base.terminal import warn
 from mmkeras.contracts.config import Config, read_config
 from mmkeras.contracts.modality import Modality
@@ -24,6 +24,8 @@ from mmkeras.table import bad_rows, remote, splits
 from mmkeras.table.guess import guess_config
 from mmkeras.table.manifest import SPLITS, Manifest, missing_files, read_table, require_columns, table_hash
 from mmkeras.table.table_checks import Subject, gathered, surveys, table_notes
+
+pd = lazy("pandas")
 
 TABLE_ENDINGS = (".csv", ".parquet")
 SHOWN_LEAKS = 5

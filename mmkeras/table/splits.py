@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
+from mmkeras.base.lazy import lazy
 from mmkeras.base.words import joined, listed_rows, nearest_hint, rows_where
 from mmkeras.table.manifest import (
     SPLIT_OF_WORD,
@@ -28,6 +28,8 @@ from mmkeras.table.manifest import (
     stripped,
 )
 from mmkeras.table.remote import scheme_of
+
+pd = lazy("pandas")
 
 UNUSED = "unused"  # a row that takes no part: in a cross-validation, or because of a bad cell
 

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base.cell_text import IDENTIFIER_NAME, are_categories
+from mmkeras.base.lazy import lazy
 from mmkeras.base.words import ROWS_SHOWN, joined, listed_rows
 from mmkeras.contracts.head import Head
 from mmkeras.contracts.modality import Modality, Survey
 from mmkeras.contracts.registry import find, members, walk
 from mmkeras.table.manifest import SPLITS, Manifest, filled_cells
 from mmkeras.table.paths import PATHS_BETWEEN
+
+pd = lazy("pandas")
 
 # A class of so few rows may be a slip, if a class of so many is called almost the same.
 TYPO_MOST_ROWS, TYPO_TIMES = 2, 5

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base.lazy import lazy
 from mmkeras.contracts.config import Config
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from mmkeras.training.callbacks import Seen
 
+pd = lazy("pandas")
 callbacks = lazy("mmkeras.training.callbacks")
 
 Step = Callable[[Any], dict[str, Any]]

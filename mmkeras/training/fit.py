@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from mmkeras.training.callbacks import Checkpoints, Seen
 
+pd = lazy("pandas")
 keras = lazy("keras")
 callbacks = lazy("mmkeras.training.callbacks")
 

@@ -20,17 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 import mmkeras
 from mmkeras.base import run_files
 from mmkeras.base.files import holds_more_than, write_atomically
+from mmkeras.base.lazy import lazy
 from mmkeras.base.words import joined
 from mmkeras.contracts.config import Config, parse_config
 from mmkeras.network.build import network_of
 from mmkeras.network.network import Network
 from mmkeras.table.manifest import Manifest, read_table, table_hash
 from mmkeras.table.plan import Plan
+
+pd = lazy("pandas")
 
 log = logging.getLogger("mmkeras")
 FORMAT = 2  # of run folders; 1 had encoders that were words, and no objectives

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
 from mmkeras.base.lazy import lazy
@@ -38,6 +37,7 @@ from mmkeras.training.board import Step, watcher, write_vectors
 from mmkeras.training.fit import batch_rows, compile_model, drawn_figures, fit_model
 from mmkeras.training.run import Run, default_folder, resumable
 
+pd = lazy("pandas")
 keras = lazy("keras")
 tf = lazy("tensorflow")
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from mmkeras.base import statistics
@@ -23,6 +22,7 @@ from mmkeras.contracts.scorer import EPSILON, Scorer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+pd = lazy("pandas")
 tf = lazy("tensorflow")
 keras = lazy("keras")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from mmkeras.base import statistics
@@ -21,6 +20,7 @@ from mmkeras.contracts.scorer import Scorer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+pd = lazy("pandas")
 tf = lazy("tensorflow")
 keras = lazy("keras")
 

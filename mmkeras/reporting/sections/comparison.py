@@ -7,9 +7,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
+from mmkeras.base.lazy import lazy
 from mmkeras.contracts.component import Component
 from mmkeras.contracts.config import Config
 from mmkeras.contracts.registry import walk
@@ -21,6 +21,8 @@ from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import finite, flattened, range_of, shapley_bars, shown_curves
 from mmkeras.reporting.sections.target import NOT_THERE
 from mmkeras.reporting.summary import form_of, metric_words
+
+pd = lazy("pandas")
 
 COMPONENTS = ("columns", "fusion", "targets")
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mmkeras.base import run_files
+from mmkeras.base.lazy import lazy
 from mmkeras.reporting.results import Results
 from mmkeras.reporting.sections.common import SPLITS
+
+pd = lazy("pandas")
 
 CLASSES_SHOWN = 30  # of the table of counts
 PATTERNS_SHOWN = 12
