@@ -120,6 +120,7 @@ def run_command(function: Callable[..., Any]) -> None:
 
 def _with_exit_status(function: Callable[..., Any]) -> Callable[..., None]:
     """What a command returns may say how its process ends."""
+    function.__annotations__.pop("return", None)  # typer would evaluate it, which imports pandas
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
