@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: `import mmkeras` and `mmkeras --help`.
+"""How long a user waits before anything happens: `import mmkeras`, `mmkeras --help`, the help of a command.
 
     python benchmarks/startup.py
 
@@ -21,6 +21,7 @@ STARTS = {
     "python": ["-c", "pass"],
     "import mmkeras": ["-c", "import mmkeras"],
     "mmkeras --help": ["-m", "mmkeras", "--help"],
+    "mmkeras train --help": ["-m", "mmkeras", "train", "--help"],
 }
 
 
@@ -33,7 +34,7 @@ def startup(rounds: Annotated[int, typer.Option(min=1, help="How often each is s
     nothing = statistics.median(seconds["python"])
     for name, found in seconds.items():
         median = statistics.median(found)
-        print(f"{name:15} {median:.2f} s, {median - nothing:.2f} s of them its own; median of {rounds}")
+        print(f"{name:20} {median:.2f} s, {median - nothing:.2f} s of them its own; median of {rounds}")
 
 
 def _seconds(arguments: list[str]) -> float:
