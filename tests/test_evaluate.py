@@ -458,6 +458,7 @@ def test_a_run_whose_table_is_gone_judges_another(copied, capsys):
     assert "the validation rows cannot choose a confidence to answer from" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_groups_give_intervals_and_one_alone_gives_none(own_run, table):
     rows = pd.read_csv(table, keep_default_na=False)
     test = rows[rows["split"] == "test"].reset_index(drop=True)
@@ -553,6 +554,7 @@ def test_two_runs_are_compared_on_the_same_rows(copied, worse, capsys):
     assert "grade, 16 test rows: copy against worse" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_does_not_differ_from_its_copy(copied, capsys):
     twin = copied("twin")
     evaluate(twin, planted_rows(30, seed=3), against=copied("other"))

@@ -152,6 +152,7 @@ def sounding(tmp_path_factory):
     return train(table.astype(str), overrides, target="label", run=folder / "run")
 
 
+@pytest.mark.slow
 def test_columns_that_are_called_as_models_are_confuse_nobody(sounding, monkeypatch, capsys):
     """From the judged rows to evaluation.json, the terminal and the page: each figure stands beside its column."""
     scorer = sounding.schema.targets["label"].scorer

@@ -352,6 +352,7 @@ def test_balanced_weights_reach_the_loss(own_table, tmp_path):
     assert run.history["val_loss"][0] == pytest.approx(by_hand, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_dataframe_trains_and_is_judged_without_a_table(table, tmp_path, monkeypatch):
     monkeypatch.chdir(table.parent)  # relative paths of a DataFrame start in the current folder
     frame = pd.read_csv(table).drop(columns=["question", "voice"])

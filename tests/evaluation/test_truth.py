@@ -201,6 +201,7 @@ def padded(modality, cells):
     )
 
 
+@pytest.mark.slow
 def test_broken_cells_change_no_other_row_of_the_exported_model(schema, serve, rows, outcomes):
     """And their status says what `predict` says, where what is sent is what is read."""
     table = rows({})

@@ -322,7 +322,7 @@ def encoder(video):
 @pytest.mark.parametrize(
     "steps_encoder",
     [
-        pytest.param({"type": "recurrent", "units": 8}, id="lstm"),
+        pytest.param({"type": "recurrent", "units": 8}, id="lstm", marks=pytest.mark.slow),
         pytest.param({"type": "recurrent", "cell": "gru", "units": 8}, id="gru", marks=pytest.mark.slow),
         pytest.param({"type": "transformer", "width": 8}, id="transformer"),
     ],
