@@ -46,8 +46,14 @@ def _changed(component: Component) -> list[tuple[str, str]]:
 
 def _defaults(component: Component) -> dict[str, Any]:
     """What its settings would be had nobody said anything; of encoders, what suits its other settings."""
-    defaults = {name: field.default for name, field in type(component).model_fields.items()}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    fields = type(component).model_fields
+    plain = {
+        # pydantic does not turn a default into what its field is
+        name: list(field.default) if isinstance(field.default, tuple)
+        else float(field.default) if field.annotation is float
+        else field.default
+        for name, field in fields.items()
+    }  # fmt: skip
     plain |= {"type": component.type_name()}
     if isinstance(component, Modality) and component.offers:
         understood = type(component).understood(component.settings() | {"encoder": None}, component.type_name())
