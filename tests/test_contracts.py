@@ -482,10 +482,14 @@ def test_gradients_reach_every_weight_of_a_modality(modality, fit):
     assert_every_weight_learns(model, batch_of(modality), head)
 
 
-# Each fusion with one kind of target, each kind of target with one fusion; tests/test_matrix.py has the others.
+# By default each fusion with one kind of target, and each kind of target with one fusion
 @pytest.mark.parametrize(
     ("fusion_name", "head_name"),
-    [*((name, HEADS[0]) for name in FUSIONS), *((FUSIONS[0], name) for name in HEADS[1:])],
+    [
+        pytest.param(fusion, head, marks=() if head == HEADS[0] or fusion == FUSIONS[0] else pytest.mark.slow)
+        for fusion in FUSIONS
+        for head in HEADS
+    ],
 )
 def test_gradients_reach_every_weight_of_a_fusion_and_a_head(fusion_name, head_name, fit):
     keras.utils.set_random_seed(1)
