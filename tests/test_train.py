@@ -26,9 +26,8 @@ from mmkeras.training.run import Run
 pytest_plugins = "fixtures_tables"
 
 # The validation loss turns within these epochs: the learning rate falls and training stops early.
-TURNING = [
-    "train.epochs=14", "train.patience=3", "train.plateau_patience=1", "train.learning_rate=0.02", "columns.photo=null",
-]  # fmt: skip
+TURNING = ["train.epochs=14", "train.patience=3", "train.plateau_patience=1", "train.learning_rate=0.02"]
+QUICK_TURNING = [*TURNING, "columns.photo=null"]
 WRITTEN_FILES = {
     "config.yaml", "schema.json", "table.json", "splits.csv", "bad_rows.csv", "model.weights.h5", "history.json",
     "metrics.json", "run.log", "model.png", "history.png", "answers_intent_test.png", "answers_intent_valid.png",
@@ -57,6 +56,11 @@ train(config, overrides, run=folder)
 @pytest.fixture(scope="module")
 def turning_run(config, tmp_path_factory):
     return train(str(config), TURNING, run=tmp_path_factory.mktemp("turning") / "run")
+
+
+@pytest.fixture(scope="module")
+def quick_turning_run(config, tmp_path_factory):
+    return train(str(config), QUICK_TURNING, run=tmp_path_factory.mktemp("quick") / "run")
 
 
 def text_alone(table):
@@ -137,22 +141,26 @@ def test_config_in_the_folder_trains_the_same(run, config):
     assert again["train"]["patience"] == 10  # a default, made visible
 
 
-def test_best_epochs_weights_are_kept(turning_run):
-    losses, stopped_after = turning_run.history["val_loss"], len(turning_run.history["val_loss"])
+def test_best_epochs_weights_are_kept(quick_turning_run):
+    losses, stopped_after = quick_turning_run.history["val_loss"], len(quick_turning_run.history["val_loss"])
     best = int(np.argmin(losses))
     assert best < stopped_after - 1
-    valid = turning_run.metrics["valid"]["intent"]
-    head = turning_run.schema.targets["intent"]
-    uncalibrated = head.scorer.tempered(turning_run.predictions["valid intent"], 1 / head.temperature)
-    truth = head.encode_target(turning_run.table().rows["intent"][(turning_run.splits == "valid").to_numpy()])
+    valid = quick_turning_run.metrics["valid"]["intent"]
+    head = quick_turning_run.schema.targets["intent"]
+    uncalibrated = head.scorer.tempered(quick_turning_run.predictions["valid intent"], 1 / head.temperature)
+    truth = head.encode_target(
+        quick_turning_run.table().rows["intent"][(quick_turning_run.splits == "valid").to_numpy()]
+    )
     assert head.scorer.losses(truth, uncalibrated).mean() == pytest.approx(losses[best], abs=1e-5)
     assert valid["log_loss"] == pytest.approx(losses[best], rel=0.05)  # training knows no temperature
-    (accuracies,) = (values for name, values in turning_run.history.items() if re.fullmatch("val_.*accuracy", name))
+    (accuracies,) = (
+        values for name, values in quick_turning_run.history.items() if re.fullmatch("val_.*accuracy", name)
+    )
     assert valid["accuracy"] == pytest.approx(accuracies[best], abs=1e-5)
 
 
-def test_patience_and_plateau_end_a_training(turning_run):
-    history = turning_run.history
+def test_patience_and_plateau_end_a_training(quick_turning_run):
+    history = quick_turning_run.history
     best = int(np.argmin(history["val_loss"]))
     assert len(history["loss"]) == best + 1 + 3  # train.patience=3
     assert history["learning_rate"][0] == pytest.approx(0.02)
@@ -162,10 +170,10 @@ def test_patience_and_plateau_end_a_training(turning_run):
 # The same again
 
 
-def test_same_seed_gives_the_same_bits(turning_run, config, tmp_path):
-    again = train(str(config), TURNING, run=tmp_path / "again")
-    assert again.history == turning_run.history
-    assert same_bits(weights(again), weights(turning_run))
+def test_same_seed_gives_the_same_bits(quick_turning_run, config, tmp_path):
+    again = train(str(config), QUICK_TURNING, run=tmp_path / "again")
+    assert again.history == quick_turning_run.history
+    assert same_bits(weights(again), weights(quick_turning_run))
 
 
 @pytest.mark.slow
